@@ -1,0 +1,1 @@
+"""Data sets: read, checked, split, scaled and stacked, in NumPy."""

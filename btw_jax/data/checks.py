@@ -1,0 +1,171 @@
+"""Checks of what was read, before any training.
+
+Each failure is one `InputError` that names the file, the field and the first
+offending row (0-based), and says what to do.
+"""
+
+import numpy as np
+
+from btw_jax import types
+from btw_jax.data import dataset as dataset_lib
+
+# An integer-valued target with more distinct values than this is a quantity.
+_MAX_CLASSES = 20
+
+
+def check_examples(split: str, examples: dataset_lib.Examples) -> None:
+  """Checks one split on its own.
+
+  Args:
+    split: its name, for messages.
+    examples: what a source yielded.
+
+  Raises:
+    InputError: for an empty split, mismatched lengths, duplicate ids, values
+      that are not finite, or a modality that no example has.
+  """
+  files = examples.files
+  if len(examples) == 0:
+    raise types.InputError(
+      f"{files['target']}: split {split!r} has no examples: give at least one."
+    )
+  for modality, x in examples.features.items():
+    place = f"{files[modality]}: modality {modality!r}"
+    present = examples.present[modality]
+    for what, length in (("rows", len(x)), ("presence values", len(present))):
+      if length != len(examples):
+        raise types.InputError(
+          f"{place} has {length} {what} but there are {len(examples)} targets"
+          f" in {files['target']}: give one per example."
+        )
+    if not present.any():
+      raise types.InputError(
+        f"{place} is absent from every example of split {split!r}: leave it"
+        " out with --modalities."
+      )
+    finite = np.isfinite(x)
+    bad = np.flatnonzero(present & ~finite.all(axis=1))
+    if len(bad):
+      row = bad[0]
+      column = np.flatnonzero(~finite[row])[0]
+      raise types.InputError(
+        f"{place}, row {row}, column {column} is {x[row, column]}: replace it,"
+        " or mark the modality absent from that row."
+      )
+  _check_target(examples)
+  _check_ids(split, examples)
+
+
+def infer_task(target: np.ndarray) -> str:
+  """The task that a target suggests.
+
+  Args:
+    target: `[N]` or `[N, C]`.
+
+  Returns:
+    "multilabel" for a matrix, "regression" for fractions or more than 20
+    distinct values, else "binary" or "multiclass".
+  """
+  if target.ndim == 2:
+    return "multilabel"
+  values = np.unique(target)
+  if len(values) > _MAX_CLASSES or np.any(values != np.round(values)):
+    return "regression"
+  return "binary" if set(values.tolist()) <= {0, 1} else "multiclass"
+
+
+def check_dataset(dataset: dataset_lib.Dataset) -> None:
+  """Checks the splits against each other and against the task.
+
+  Args:
+    dataset: the whole data set.
+
+  Raises:
+    InputError: for labels out of range, widths that differ between splits, a
+      training target or modality that is constant.
+  """
+  train = dataset.splits["train"]
+  for examples in dataset.splits.values():
+    for modality, x in train.features.items():
+      width = examples.features[modality].shape[1]
+      if width != x.shape[1]:
+        raise types.InputError(
+          f"{examples.files[modality]}: modality {modality!r} has {width}"
+          f" features, but {x.shape[1]} in {train.files[modality]}: give the"
+          " same features in every split."
+        )
+    check_labels(dataset.task, dataset.num_classes, examples)
+  if np.all(train.target == train.target[:1]):
+    raise types.InputError(
+      f"{train.files['target']}: every training target is"
+      f" {train.target[0]}: there is nothing to learn; give another target."
+    )
+  for modality, x in train.features.items():
+    x = x[train.present[modality]]
+    if np.all(x == x[:1]):
+      raise types.InputError(
+        f"{train.files[modality]}: modality {modality!r} is constant over the"
+        " training split and can predict only a constant: leave it out with"
+        " --modalities."
+      )
+
+
+def check_labels(
+  task: str, num_classes: int, examples: dataset_lib.Examples
+) -> None:
+  """Checks that labels are whole numbers from 0, below the number of classes.
+
+  Args:
+    task: name of the task; a regression has no labels.
+    num_classes: classes that the model knows.
+    examples: a split.
+
+  Raises:
+    InputError: naming the first label out of range.
+  """
+  if task == "regression":
+    return
+  target = examples.target.reshape(len(examples), -1)
+  bound = num_classes if task == "multiclass" else 2
+  wrong = (target < 0) | (target >= bound) | (target != np.round(target))
+  bad = np.flatnonzero(wrong.any(axis=1))
+  if len(bad):
+    raise types.InputError(
+      f"{examples.files['target']}: the label of row {bad[0]} is"
+      f" {examples.target[bad[0]]}, but {task} labels are 0 to"
+      f" {bound - 1}: renumber them, or set --task."
+    )
+
+
+def _check_target(examples):
+  target, place = examples.target, examples.files["target"]
+  if not np.issubdtype(target.dtype, np.number) and target.dtype != bool:
+    raise types.InputError(
+      f"{place}: the target holds {target.dtype} values: give numbers."
+    )
+  rows = np.isfinite(target.astype(np.float64)).reshape(len(target), -1)
+  bad = np.flatnonzero(~rows.all(axis=1))
+  if len(bad):
+    raise types.InputError(
+      f"{place}: the target of row {bad[0]} is {target[bad[0]]}: give a finite"
+      " number or drop the row."
+    )
+
+
+def _check_ids(split, examples):
+  place = examples.files["id"]
+  if len(examples.ids) != len(examples):
+    raise types.InputError(
+      f"{place}: {len(examples.ids)} ids for {len(examples)} examples of split"
+      f" {split!r}: give one per example."
+    )
+  _, first, count = np.unique(
+    examples.ids, return_index=True, return_counts=True
+  )
+  if np.any(count > 1):
+    repeated = examples.ids[first[np.argmax(count > 1)]]
+    rows = np.flatnonzero(examples.ids == repeated)
+    raise types.InputError(
+      f"{place}: id {repeated!r} of row {rows[1]} is that of row {rows[0]} too:"
+      " make ids unique, or leave them out to use row numbers."
+    )

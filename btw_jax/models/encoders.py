@@ -1,0 +1,63 @@
+"""Encoders: one per modality, all run as one batched matrix product."""
+
+from collections.abc import Sequence
+
+import chex
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class ModalityDense(nn.Module):
+  """A dense layer per modality, `[M, B, D] -> [M, B, features]`.
+
+  Attributes:
+    features: width of the output.
+    fan_in: the inputs that carry data, per modality: the initial kernels are
+      scaled by it, so that zero-padding changes nothing.
+  """
+
+  features: int
+  fan_in: Sequence[int]
+
+  @nn.compact
+  def __call__(self, x: chex.Array) -> chex.Array:
+    """Applies every modality's layer to its own rows."""
+    num_modalities, _, width = x.shape
+    fan_in = jnp.asarray(self.fan_in, jnp.float32)
+
+    def kernel_init(key, shape):
+      # LeCun normal, truncated at two standard deviations as Flax does.
+      std = fan_in[:, None, None] ** -0.5 / 0.87962566103423978
+      return std * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+
+    shape = (num_modalities, width, self.features)
+    kernel = self.param("kernel", kernel_init, shape)
+    bias = self.param("bias", nn.initializers.zeros, (shape[0], 1, shape[2]))
+    return jnp.einsum("mbd,mdh->mbh", x, kernel) + bias
+
+
+class MLP(nn.Module):
+  """A two-layer perceptron per modality, `[B, M, D] -> [B, M, D_out]`.
+
+  Attributes:
+    widths: features of each modality before padding.
+    hidden_dim: hidden units.
+    embedding_dim: width of the embedding.
+    dropout: share of hidden units dropped in training.
+  """
+
+  widths: Sequence[int]
+  hidden_dim: int
+  embedding_dim: int
+  dropout: float
+
+  @nn.compact
+  def __call__(self, features: chex.Array, *, train: bool) -> chex.Array:
+    """Encodes every modality."""
+    x = jnp.swapaxes(features, 0, 1)
+    x = nn.relu(ModalityDense(self.hidden_dim, self.widths)(x))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    hidden = (self.hidden_dim,) * len(self.widths)
+    x = nn.relu(ModalityDense(self.embedding_dim, hidden)(x))
+    return jnp.swapaxes(x, 0, 1)

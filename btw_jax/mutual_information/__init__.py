@@ -1,0 +1,1 @@
+"""Estimators of mutual information, one file per idea, all in nats."""

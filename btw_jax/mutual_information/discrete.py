@@ -1,0 +1,66 @@
+"""Plug-in mutual information between discrete variables."""
+
+import chex
+import jax.numpy as jnp
+
+
+def soft_contingency(
+  p_probs: chex.Array,
+  q_probs: chex.Array,
+  *,
+  where: chex.Array | None = None,
+) -> chex.Array:
+  """Joint distribution of two classifiers' decisions, `(1/N) Σ_i p_i q_iᵀ`.
+
+  Each example contributes the outer product of its two predictive
+  distributions, as if each classifier drew its decision from its own. Being a
+  mean over examples, tables of shards combine by a weighted sum. BTW
+  (arXiv 2508.18551), section 3.2.
+
+  Args:
+    p_probs: `[N, C]` class probabilities of the first classifier.
+    q_probs: `[N, K]` class probabilities of the second, row by row.
+    where: `[N]` bool, the examples that count; all by default.
+
+  Returns:
+    `[C, K]` joint probabilities summing to 1; zeros when nothing counts.
+
+  Raises:
+    ValueError: if the inputs are not two matrices with equally many rows.
+  """
+  p_shape, q_shape = jnp.shape(p_probs), jnp.shape(q_probs)
+  if len(p_shape) != 2 or len(q_shape) != 2 or p_shape[0] != q_shape[0]:
+    raise ValueError(
+      f"p_probs has shape {p_shape} and q_probs {q_shape}: give [N, C] and"
+      " [N, K] with the same N."
+    )
+  if where is None:
+    where = jnp.ones(p_shape[0], bool)
+  p_probs = jnp.where(where[:, None], p_probs, 0.0)
+  q_probs = jnp.where(where[:, None], q_probs, 0.0)
+  total = jnp.einsum("nc,nk->ck", p_probs, q_probs)
+  return total / jnp.maximum(jnp.sum(where), 1)
+
+
+def from_joint(joint: chex.Array) -> chex.Array:
+  """Mutual information of a joint table, `Σ_ab P_ab log(P_ab / (P_a P_b))`.
+
+  Cover & Thomas (2006), eq. 2.28. Cells of probability 0 contribute 0.
+
+  Args:
+    joint: `[..., A, B]` non-negative, each table summing to 1.
+
+  Returns:
+    `[...]` nats.
+  """
+  rows = jnp.sum(joint, axis=-1, keepdims=True)
+  columns = jnp.sum(joint, axis=-2, keepdims=True)
+  # P/(P_a·P_b), not a difference of logs: an independent table gives ratios of
+  # exactly 1 up to rounding, and tiny cells do not lose their digits.
+  occupied = joint > 0
+  ratio = (
+    jnp.where(occupied, joint, 1.0)
+    / jnp.where(occupied, rows, 1.0)
+    / jnp.where(occupied, columns, 1.0)
+  )
+  return jnp.sum(jnp.where(occupied, joint * jnp.log(ratio), 0.0), (-2, -1))

@@ -1,0 +1,90 @@
+"""What a run leaves on disk, through Orbax."""
+
+from collections.abc import Sequence
+import pathlib
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from orbax.checkpoint import v1 as ocp
+
+from btw_jax import types
+from btw_jax.data import scaling
+from btw_jax.training import state as state_lib
+
+
+class Unimodal(NamedTuple):
+  """The frozen models of stage 1.
+
+  Attributes:
+    params: `[S, ...]`.
+    scalers: what raw features were standardised with, one per seed or one.
+  """
+
+  params: chex.ArrayTree
+  scalers: Sequence[scaling.Scaler]
+
+
+class Multimodal(NamedTuple):
+  """The models of stage 2 under one weighting.
+
+  Attributes:
+    params: `[S, ...]`.
+    guide: `[S, ...]`, how to weigh unseen examples; None if uniform only.
+    cell: variant, strength and scale, chosen for all seeds.
+  """
+
+  params: chex.ArrayTree
+  guide: state_lib.Guide | None
+  cell: state_lib.Cell
+
+
+def save(folder: str, name: str, tree: chex.ArrayTree) -> None:
+  """Writes `folder/checkpoints/name`, whole or not at all.
+
+  Args:
+    folder: a workdir.
+    name: of the checkpoint; one of that name is replaced.
+    tree: any pytree of arrays.
+  """
+  ocp.save(_path(folder, name), jax.tree.map(jnp.asarray, tree), overwrite=True)
+
+
+def load(folder: str, name: str, like: chex.ArrayTree) -> chex.ArrayTree:
+  """Reads what `save` wrote.
+
+  Args:
+    folder: a workdir.
+    name: of the checkpoint.
+    like: a pytree of the same structure, of arrays or shapes.
+
+  Returns:
+    A pytree with the structure and shapes of `like`.
+
+  Raises:
+    InputError: if there is no such checkpoint, or it has other shapes.
+  """
+  path = _path(folder, name)
+  if not path.exists():
+    raise types.InputError(
+      f"{path}: no such checkpoint: train it first, or set --workdir."
+    )
+  # Saved on any number of devices, restored onto one; a program that maps over
+  # several replicates its arguments itself.
+  one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like
+  )
+  try:
+    return ocp.load(path, abstract)
+  except (ValueError, KeyError) as error:
+    raise types.InputError(
+      f"{path}: does not fit this configuration"
+      f" ({str(error).splitlines()[0]}): evaluate it with the config.json that"
+      " it was trained with."
+    ) from error
+
+
+def _path(folder, name):
+  return pathlib.Path(folder).absolute() / "checkpoints" / name

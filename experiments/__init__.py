@@ -1,0 +1,1 @@
+"""Programs: flags in, files and tables out."""

@@ -1,0 +1,229 @@
+"""What a training run is told: one frozen dataclass, one flag per field."""
+
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from btw_jax import tasks
+from btw_jax import types
+from btw_jax import weighting
+from btw_jax.data import sources
+from btw_jax.training import selection
+
+WEIGHTINGS = (*weighting.VARIANTS, selection.AUTO)
+
+
+def _field(group, default, text, **metadata):
+  return dataclasses.field(
+    default=default, metadata={"group": group, "text": text, **metadata}
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Every field is a flag of that name; its metadata is the flag's help."""
+
+  workdir: str = _field("Run", "runs/run", "folder for what the run leaves")
+  num_seeds: int = _field("Run", 5, "number of seeds, trained together", low=1)
+  seed: int = _field("Run", 0, "first seed", low=0)
+  num_epochs: int = _field("Run", 60, "epochs of every run", low=1)
+  batch_size: int = _field("Run", 32, "examples per step, all devices", low=1)
+  learning_rate: float = _field("Run", 1e-3, "AdamW step, per step", low=0.0)
+  weight_decay: float = _field("Run", 1e-4, "AdamW decay, relative", low=0.0)
+
+  dataset: str = _field(
+    "Data", "digits", "data set", choices=tuple(sources.SOURCES)
+  )
+  data_dir: str = _field("Data", "", "folder of the files (npz, csv)")
+  modalities: tuple[str, ...] = _field(
+    "Data", (), "modalities to use, in order; all if empty"
+  )
+  task: str = _field(
+    "Data", "", "what to predict; inferred if empty", choices=("", *tasks.NAMES)
+  )
+  num_train: int = _field("Data", 400, "labelled examples (digits)", low=20)
+  noise_modalities: int = _field(
+    "Data", 0, "added modalities of pure noise (digits)", low=0
+  )
+  valid_share: float = _field(
+    "Data",
+    0.3,
+    "share of train held out where no validation split is given",
+    low=0.01,
+    high=0.9,
+  )
+  split_per_seed: bool = _field(
+    "Data", True, "draw held-out shares and noise anew for each seed"
+  )
+  sentiment: bool = _field(
+    "Data", False, "add the metrics of sentiment in [-3, 3] (regression)"
+  )
+
+  weighting: tuple[str, ...] = _field(
+    "Weighting", ("uniform", "kl+mi"), "weightings to train", each=WEIGHTINGS
+  )
+  strength: str = _field(
+    "Weighting",
+    "1",
+    "share of the weights against uniform, 0 to 1, or auto; `auto` weighting"
+    " chooses its own",
+    number_or=selection.AUTO,
+    low=0.0,
+    high=1.0,
+  )
+  embedding_scale: str = _field(
+    "Weighting",
+    "1",
+    "factor of every embedding, or auto: tuned on the uniform model",
+    number_or=selection.AUTO,
+    low=0.0,
+  )
+  kl_direction: str = _field(
+    "Weighting",
+    "unimodal_multimodal",
+    "KL(first || second)",
+    choices=("unimodal_multimodal", "multimodal_unimodal"),
+  )
+  instance: str = _field(
+    "Weighting",
+    "divergence",
+    "weigh an example by KL, or by agreement, 1/KL",
+    choices=("divergence", "agreement"),
+  )
+  refresh_every: int = _field("Weighting", 1, "epochs between refreshes", low=1)
+  num_refinements: int = _field(
+    "Weighting", 1, "rounds of weighing an unseen example", low=0
+  )
+
+  hidden_dim: int = _field("Model", 64, "hidden units", low=1)
+  embedding_dim: int = _field("Model", 64, "units of an embedding", low=1)
+  dropout: float = _field(
+    "Model", 0.1, "share of hidden units dropped", low=0.0, high=0.95
+  )
+  predictive: str = _field(
+    "Model", "gaussian", "law of a regression", choices=tasks.PREDICTIVE
+  )
+
+  @property
+  def seeds(self) -> list[int]:
+    """The seeds, one run each."""
+    return list(range(self.seed, self.seed + self.num_seeds))
+
+  def source_options(self) -> sources.Options:
+    """What the data set's source needs to know."""
+    return sources.Options(
+      data_dir=self.data_dir,
+      modalities=self.modalities,
+      task=self.task or None,
+      num_train=self.num_train,
+      noise_modalities=self.noise_modalities,
+      valid_share=self.valid_share,
+      seed=self.seed,
+    )
+
+
+def define_flags() -> None:
+  """Defines a flag for every field."""
+  for field in dataclasses.fields(Config):
+    meta, name, default = field.metadata, field.name, field.default
+    text = meta["text"]
+    if "choices" in meta:
+      flags.DEFINE_enum(name, default, meta["choices"], text)
+    elif isinstance(default, bool):
+      flags.DEFINE_bool(name, default, text)
+    elif isinstance(default, tuple):
+      flags.DEFINE_list(name, list(default), text)
+      if "each" in meta:
+        _check_each(name, meta["each"])
+    elif isinstance(default, int):
+      flags.DEFINE_integer(name, default, text, meta.get("low"))
+    elif isinstance(default, float):
+      flags.DEFINE_float(name, default, text, meta.get("low"), meta.get("high"))
+    else:
+      flags.DEFINE_string(name, default, text)
+      if "number_or" in meta:
+        _check_number_or(name, meta)
+
+
+def from_flags() -> Config:
+  """The configuration that the parsed flags give."""
+  values = {}
+  for field in dataclasses.fields(Config):
+    value = flags.FLAGS[field.name].value
+    values[field.name] = tuple(value) if isinstance(value, list) else value
+  return Config(**values)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+  """The configuration as JSON holds it."""
+  return {
+    name: list(value) if isinstance(value, tuple) else value
+    for name, value in dataclasses.asdict(config).items()
+  }
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+  """The configuration that JSON held.
+
+  Args:
+    values: field -> value.
+
+  Returns:
+    The configuration.
+
+  Raises:
+    InputError: if a field is unknown.
+  """
+  known = {field.name for field in dataclasses.fields(Config)}
+  unknown = sorted(set(values) - known)
+  if unknown:
+    raise types.InputError(
+      f"config.json: unknown field {unknown[0]!r}: it was written by another"
+      " version; train again."
+    )
+  return Config(
+    **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+  )
+
+
+def number_or_auto(value: str) -> float | str:
+  """A flag's value as a number, or "auto"."""
+  return value if value == selection.AUTO else float(value)
+
+
+def _check_each(name, right):
+  def check(values):
+    wrong = [v for v in values if v not in right]
+    if wrong or not values:
+      what = f"{wrong[0]!r} is unknown" if wrong else "is empty"
+      raise flags.ValidationError(f"{what}: use some of {', '.join(right)}")
+    return True
+
+  flags.register_validator(name, check)
+
+
+def _check_number_or(name, meta):
+  low, high = meta["low"], meta.get("high", float("inf"))
+  span = f"{low:g} to {high:g}" if "high" in meta else f"{low:g} or more"
+
+  def check(value):
+    try:
+      good = value == meta["number_or"] or low <= float(value) <= high
+    except ValueError:
+      good = False
+    if not good:
+      raise flags.ValidationError(
+        f"{value!r} is not a number from {span}, nor {meta['number_or']}"
+      )
+    return True
+
+  flags.register_validator(name, check)
+
+
+def groups() -> dict[str, list[str]]:
+  """Titles and names of the flags, as help shows them."""
+  found = {}
+  for field in dataclasses.fields(Config):
+    found.setdefault(field.metadata["group"], []).append(field.name)
+  return found

@@ -1,0 +1,130 @@
+"""The table of a run, as text and as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tabulate
+
+# metric -> (heading, factor, digits)
+_COLUMNS = {
+  "accuracy": ("accuracy %", 100.0, 2),
+  "mae": ("MAE", 1.0, 3),
+  "nll": ("NLL", 1.0, 3),
+  "ece": ("ECE %", 100.0, 2),
+}
+_SENTIMENT = (
+  "mae", "pearson", "acc_7", "acc_5", "acc_2_has0", "acc_2_non0",
+  "f1_2_has0", "f1_2_non0",
+)  # fmt: skip
+
+
+def tables(results: Mapping[str, Any], *, style: str = "simple") -> str:
+  """The metrics of every model, then the mean weights.
+
+  Args:
+    results: what `results.json` holds.
+    style: a table format of `tabulate`.
+
+  Returns:
+    Both tables, with a line on what was held fixed above.
+  """
+  parts = [describe(results), _metrics_table(results, style)]
+  if "acc_7" in results["rows"][0]["metrics"]:
+    parts.append(_sentiment_table(results, style))
+  parts.append(_weights_table(results, style))
+  return "\n\n".join(parts)
+
+
+def describe(results: Mapping[str, Any]) -> str:
+  """One line: data, sizes, seeds, scale.
+
+  Args:
+    results: what `results.json` holds.
+
+  Returns:
+    The line.
+  """
+  sizes = results["sizes"]
+  split = results["split"]
+  evaluated = f"{sizes[split]} {split} examples" if split in sizes else split
+  return (
+    f"{results['dataset']}, {results['task']}:"
+    f" {len(results['modalities'])} modalities,"
+    f" {sizes['train']} examples to train, {sizes['valid']} to validate;"
+    f" {evaluated}, {len(results['seeds'])} seeds,"
+    f" embedding scale {results['embedding_scale']:g}"
+  )
+
+
+def _metrics_table(results, style):
+  unit = results["unit"]
+  shown = [unit, "nll", "ece"]
+  heads = [_COLUMNS[m][0] for m in shown]
+  deltas = [unit, "nll"]
+  base = next((r for r in results["rows"] if r["name"] == "uniform"), None)
+  lines = []
+  for row in results["rows"]:
+    cells = [_mean_std(row["metrics"][m], *_COLUMNS[m][1:]) for m in shown]
+    for metric in deltas:
+      compare = base is not None and row["kind"] == "weighting"
+      compare = compare and row is not base
+      cells.append(
+        _difference(row, base, metric, *_COLUMNS[metric][1:]) if compare else ""
+      )
+    lines.append([_label(row), *cells])
+  heads += [f"Δ {_COLUMNS[m][0]}" for m in deltas]
+  return tabulate.tabulate(lines, ["", *heads], tablefmt=style)
+
+
+def _sentiment_table(results, style):
+  lines = [
+    [_label(row), *(_mean_std(row["metrics"][m], 1.0, 3) for m in _SENTIMENT)]
+    for row in results["rows"]
+  ]
+  return tabulate.tabulate(lines, ["", *_SENTIMENT], tablefmt=style)
+
+
+def _weights_table(results, style):
+  lines = [
+    [row["name"], *(f"{np.mean(w):.3f}" for w in row["weights"].values())]
+    for row in results["rows"]
+    if row["kind"] == "weighting"
+  ]
+  heads = ["mean weight", *results["modalities"]]
+  return tabulate.tabulate(lines, heads, tablefmt=style, disable_numparse=True)
+
+
+def _label(row):
+  """A weighting that chose for itself says what."""
+  if row["kind"] == "modality":
+    return f"{row['name']} alone"
+  choice = row["choice"]
+  found = choice["variant"]
+  if found != "uniform":
+    found += f", λ = {choice['strength']:g}"
+  asked = f"{row['name']}, λ = 1"
+  return (
+    row["name"]
+    if found in (asked, row["name"])
+    else (f"{row['name']} ({found})")
+  )
+
+
+def _mean_std(values: Sequence[float], factor: float, digits: int) -> str:
+  values = np.asarray(values) * factor
+  text = f"{values.mean():.{digits}f}"
+  if len(values) > 1:
+    text += f" ± {values.std(ddof=1):.{digits}f}"
+  return text
+
+
+def _difference(row, base, metric, factor, digits):
+  """Paired mean difference and its standard error."""
+  values = np.asarray(row["metrics"][metric]) - base["metrics"][metric]
+  values = values * factor
+  text = f"{values.mean():+.{digits}f}"
+  if len(values) > 1:
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    text += f" ± {error:.{digits}f}"
+  return text

@@ -1,0 +1,171 @@
+"""Trained models on a split: metrics per seed, and a row per example."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from btw_jax import types
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.training import checkpoints
+from btw_jax.training import evaluate
+from btw_jax.training import inputs as inputs_lib
+from btw_jax.training import stages
+from btw_jax.training import state as state_lib
+from experiments import trainers as trainers_lib
+
+PREDICTION_COLUMNS = (
+  "id",
+  "target",
+  "weighting",
+  "seed",
+  "prediction",
+  "certainty",
+)
+
+
+class Scores(NamedTuple):
+  """What a split's evaluation leaves.
+
+  Attributes:
+    rows: one per modality and weighting: name, kind, `metrics` name -> value
+      per seed, and for a weighting `weights` modality -> value per seed.
+    predictions: rows of `predictions.csv`.
+  """
+
+  rows: Sequence[Mapping[str, Any]]
+  predictions: Sequence[Mapping[str, Any]]
+
+
+def with_unimodal(
+  trainers: trainers_lib.Trainers,
+  params: Any,
+  batch: types.Batch,
+) -> state_lib.Split:
+  """A split together with the frozen unimodal models' outputs for it.
+
+  Args:
+    trainers: of both stages.
+    params: of stage 1, `[S, ...]`.
+    batch: the split, `[N, ...]` or `[S, N, ...]`.
+
+  Returns:
+    The split, outputs `[S, M, N, K]`.
+  """
+  batch = jax.tree.map(jnp.asarray, batch)
+  plain = state_lib.Cell(jnp.int32(0), jnp.float32(0), jnp.float32(1))
+  outputs, _ = stages.predict(
+    trainers.unimodal, plain, params, None, state_lib.Split(batch, None)
+  )
+  return state_lib.Split(batch, jnp.asarray(outputs))
+
+
+def score(
+  trainers: trainers_lib.Trainers,
+  unimodal: checkpoints.Unimodal,
+  multimodal: Mapping[str, checkpoints.Multimodal],
+  examples: Sequence[dataset_lib.Examples],
+  seeds: Sequence[int],
+  *,
+  sentiment: bool = False,
+) -> Scores:
+  """Evaluates both stages on a split.
+
+  Args:
+    trainers: of both stages.
+    unimodal: stage 1.
+    multimodal: weighting -> stage 2.
+    examples: one per seed, or one for all.
+    seeds: S of them.
+    sentiment: add the metrics of sentiment in [−3, 3].
+
+  Returns:
+    The scores.
+  """
+  modalities = tuple(examples[0].features)
+  scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
+  split = with_unimodal(
+    trainers, unimodal.params, inputs_lib.stack(examples, scalers)
+  )
+  examples = _per_seed(examples, seeds)
+  scalers = _per_seed(scalers, seeds)
+
+  def of_seed(outputs, s, where=slice(None)):
+    return evaluate.evaluate(
+      trainers.task,
+      outputs[where],
+      examples[s].target[where],
+      scalers[s],
+      sentiment=sentiment,
+    )
+
+  rows, predicted = [], []
+  outputs = np.asarray(split.unimodal)
+  for m, modality in enumerate(modalities):
+    each = [
+      of_seed(outputs[s, m], s, examples[s].present[modality])
+      for s in range(len(seeds))
+    ]
+    rows.append(_row(modality, "modality", each))
+  for name, model in multimodal.items():
+    outputs, weights = stages.predict(
+      trainers.multimodal, model.cell, model.params, model.guide, split
+    )
+    each = [of_seed(outputs[s, 0], s) for s in range(len(seeds))]
+    rows.append(
+      {
+        **_row(name, "weighting", each),
+        "weights": {
+          modality: weights[:, :, m].mean(axis=1).tolist()
+          for m, modality in enumerate(modalities)
+        },
+      }
+    )
+    for s, seed in enumerate(seeds):
+      predicted += _prediction_rows(
+        name, seed, examples[s], each[s], weights[s], modalities
+      )
+  return Scores(rows, predicted)
+
+
+def _per_seed(shared_or_not, seeds):
+  if len(shared_or_not) == len(seeds):
+    return list(shared_or_not)
+  return list(shared_or_not) * len(seeds)
+
+
+def _row(name, kind, evaluations):
+  return {
+    "name": name,
+    "kind": kind,
+    "metrics": {
+      metric: [e.metrics[metric] for e in evaluations]
+      for metric in evaluations[0].metrics
+    },
+  }
+
+
+def _prediction_rows(name, seed, examples, evaluation, weights, modalities):
+  columns = (examples.ids, examples.target, *evaluation[1:])
+  for row, (i, target, prediction, certainty) in enumerate(
+    zip(*columns, strict=True)
+  ):
+    yield {
+      "id": i,
+      "target": _text(target),
+      "weighting": name,
+      "seed": seed,
+      "prediction": _text(prediction),
+      "certainty": _text(certainty),
+      **{
+        f"weight_{modality}": f"{weights[row, m]:.6g}"
+        for m, modality in enumerate(modalities)
+      },
+    }
+
+
+def _text(value):
+  """A number, or several separated by spaces."""
+  return " ".join(f"{v:.7g}" for v in np.atleast_1d(value))

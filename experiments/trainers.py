@@ -1,0 +1,153 @@
+"""From a configuration and a data set's shape to what trains and predicts."""
+
+from collections.abc import Sequence
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from btw_jax import tasks
+from btw_jax import types
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import scaling
+from btw_jax.models import networks
+from btw_jax.training import checkpoints
+from btw_jax.training import state as state_lib
+from btw_jax.training import step as step_lib
+from experiments import config as config_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+  """What a model must know of a data set.
+
+  Attributes:
+    modalities: names, in order.
+    widths: features of each.
+    task: name of the task.
+    num_classes: classes or labels.
+    num_scalers: 1 if seeds share the examples, else the number of seeds.
+  """
+
+  modalities: tuple[str, ...]
+  widths: tuple[int, ...]
+  task: str
+  num_classes: int
+  num_scalers: int
+
+  @classmethod
+  def of(cls, dataset: dataset_lib.Dataset, num_scalers: int) -> "Shape":
+    """The shape of a data set."""
+    return cls(
+      dataset.modalities,
+      dataset.widths,
+      dataset.task,
+      dataset.num_classes,
+      num_scalers,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainers:
+  """The task and the trainers of both stages."""
+
+  task: tasks.Task
+  unimodal: step_lib.Trainer
+  multimodal: step_lib.Trainer
+
+
+def build(
+  config: config_lib.Config,
+  shape: Shape,
+  variants: Sequence[str],
+  num_train: int,
+) -> Trainers:
+  """Trainers of both stages.
+
+  Args:
+    config: the run.
+    shape: of the data.
+    variants: those that any run of stage 2 uses.
+    num_train: training examples; a batch is no larger.
+
+  Returns:
+    The trainers.
+
+  Raises:
+    InputError: if a batch does not divide over the devices.
+  """
+  devices = jax.local_device_count()
+  batch_size = min(config.batch_size, num_train) // devices * devices
+  if batch_size == 0:
+    raise types.InputError(
+      f"--batch_size={config.batch_size}: fewer than the {devices} devices:"
+      f" give at least {devices}."
+    )
+  task = tasks.make(shape.task, shape.num_classes, config.predictive)
+  sizes = networks.Sizes(
+    shape.widths,
+    task.num_outputs,
+    hidden_dim=config.hidden_dim,
+    embedding_dim=config.embedding_dim,
+    dropout=config.dropout,
+  )
+  optimizer = optax.adamw(
+    config.learning_rate, weight_decay=config.weight_decay
+  )
+  rule = step_lib.Rule(
+    variants=tuple(variants),
+    reverse=config.kl_direction == "multimodal_unimodal",
+    agreement=config.instance == "agreement",
+    refresh_every=config.refresh_every,
+    num_refinements=config.num_refinements,
+  )
+  return Trainers(
+    task,
+    step_lib.Trainer(networks.Unimodal(sizes), task, optimizer, batch_size),
+    step_lib.Trainer(
+      networks.Concatenation(sizes), task, optimizer, batch_size, rule
+    ),
+  )
+
+
+def like(
+  trainers: Trainers, shape: Shape, num_seeds: int
+) -> tuple[checkpoints.Unimodal, checkpoints.Multimodal]:
+  """Shapes of the checkpoints of both stages, nothing computed.
+
+  Args:
+    trainers: of both stages.
+    shape: of the data.
+    num_seeds: S.
+
+  Returns:
+    Pytrees of shapes.
+  """
+  num_modalities, width = len(shape.widths), max(shape.widths)
+
+  def of_seeds(trainer):
+    batch = types.Batch(
+      jnp.zeros((1, num_modalities, width)),
+      jnp.ones((1, num_modalities), bool),
+      jnp.zeros(1),
+    )
+    seeds = jnp.zeros(num_seeds, jnp.int32)
+    split = state_lib.Split(batch, None)
+    return jax.eval_shape(
+      lambda: jax.vmap(lambda seed: trainer.init(seed, split).best)(seeds)
+    )
+
+  table = jnp.zeros((num_modalities, width))
+  scaler = scaling.Scaler(table, table, jnp.zeros(()), jnp.zeros(()))
+  best = of_seeds(trainers.multimodal)
+  return (
+    checkpoints.Unimodal(
+      of_seeds(trainers.unimodal).params, [scaler] * shape.num_scalers
+    ),
+    checkpoints.Multimodal(
+      best.params,
+      best.guide,
+      state_lib.Cell(jnp.int32(0), jnp.float32(0), jnp.float32(0)),
+    ),
+  )

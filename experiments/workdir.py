@@ -1,0 +1,204 @@
+"""The files that a run leaves, and how they are written."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+from typing import Any
+
+import numpy as np
+
+from btw_jax import types
+from btw_jax.training import metrics_writer
+from btw_jax.training import stages
+from experiments import config as config_lib
+from experiments import trainers as trainers_lib
+
+_VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+_CONFIG = "config.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+  """What `config.json` holds.
+
+  Attributes:
+    config: the flags.
+    shape: of the data.
+    sizes: split -> number of examples.
+  """
+
+  config: config_lib.Config
+  shape: trainers_lib.Shape
+  sizes: Mapping[str, int]
+
+
+class Workdir:
+  """A run's folder, open for writing."""
+
+  def __init__(self, written: Written, unit: str):
+    """Starts the run's files anew.
+
+    Args:
+      written: what to keep in `config.json`.
+      unit: name of the mean score.
+
+    Raises:
+      InputError: if the folder holds a run of another configuration.
+    """
+    self.path = pathlib.Path(written.config.workdir)
+    self._shape, self._unit = written.shape, unit
+    self._config = written.config
+    refuse_another(written.config)
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise types.InputError(
+        f"--workdir={self.path}: cannot be made ({error.strerror}): choose"
+        " another."
+      ) from error
+    for stale in ("results.json", "results.md", "predictions.csv"):
+      (self.path / stale).unlink(missing_ok=True)
+    metrics_writer.write_json(self.path / _CONFIG, _to_json(written))
+    self._metrics = metrics_writer.TableWriter(
+      self.path / "metrics.csv",
+      ("stage", "run", "strength", "scale", "seed", "epoch", "split", "loss",
+       unit),
+    )  # fmt: skip
+    self._weights = metrics_writer.TableWriter(
+      self.path / "weights.csv",
+      ("run", "strength", "scale", "seed", "epoch", "alpha",
+       *written.shape.modalities),
+    )  # fmt: skip
+
+  def log_epoch(
+    self,
+    stage: str,
+    choices: Sequence[stages.Choice],
+    epoch: int,
+    log: Mapping[str, np.ndarray],
+    score_factor: np.ndarray,
+  ) -> None:
+    """Appends an epoch of every run to `metrics.csv` and `weights.csv`.
+
+    Args:
+      stage: "unimodal", "scale" or "multimodal".
+      choices: R cells.
+      epoch: number, from 0.
+      log: what `stages.fit` observes, `[R, S, ...]`.
+      score_factor: `[S]`, from the score's unit in training to the target's.
+    """
+    metrics, weights = [], []
+    for r, choice in enumerate(choices):
+      for s, seed in enumerate(self._config.seeds):
+        where = {
+          "strength": choice.strength,
+          "scale": choice.scale,
+          "seed": seed,
+          "epoch": epoch,
+        }
+        names = [choice.variant]
+        if stage == "unimodal":
+          names = self._shape.modalities
+        metrics += [
+          {
+            "stage": stage,
+            "run": name,
+            **where,
+            "split": split,
+            "loss": f"{log[f'{split}_loss'][r, s, u]:.6g}",
+            self._unit: (
+              f"{log[f'{split}_score'][r, s, u] * score_factor[s]:.6g}"
+            ),
+          }
+          for u, name in enumerate(names)
+          for split in ("train", "valid")
+        ]
+        if "weights" in log:
+          mean = (f"{w:.6g}" for w in log["weights"][r, s])
+          weights.append(
+            {
+              "run": choice.variant,
+              **where,
+              "alpha": f"{log['alpha'][r, s]:.4g}",
+              **dict(zip(self._shape.modalities, mean, strict=True)),
+            }
+          )
+    self._metrics.write(metrics)
+    self._weights.write(weights)
+
+  def close(self) -> None:
+    """Closes the growing files."""
+    self._metrics.close()
+    self._weights.close()
+
+
+def refuse_another(config: config_lib.Config) -> None:
+  """Refuses a folder that holds a run of another configuration.
+
+  Args:
+    config: of the run to start.
+
+  Raises:
+    InputError: naming the flags that differ.
+  """
+  path = pathlib.Path(config.workdir)
+  if not (path / _CONFIG).exists():
+    return
+  before = config_lib.to_dict(read(path).config)
+  after = config_lib.to_dict(config)
+  differ = [k for k in after if before[k] != after[k] and k != "workdir"]
+  if differ:
+    listed = ", ".join(f"--{k} ({before[k]} there)" for k in differ)
+    raise types.InputError(
+      f"--workdir={path}: holds a run with other flags, {listed}: choose"
+      " another folder or delete that one."
+    )
+
+
+def read(path: str | pathlib.Path) -> Written:
+  """Reads a run's `config.json`.
+
+  Args:
+    path: the workdir.
+
+  Returns:
+    What it holds.
+
+  Raises:
+    InputError: if there is none, or it cannot be read.
+  """
+  file = pathlib.Path(path) / _CONFIG
+  if not file.exists():
+    raise types.InputError(f"{file}: no such file: set --workdir to a run.")
+  try:
+    values = json.loads(file.read_text(encoding="utf-8"))
+    shape = {
+      k: tuple(v) if isinstance(v, list) else v
+      for k, v in values["data"]["shape"].items()
+    }
+    return Written(
+      config_lib.from_dict(values["config"]),
+      trainers_lib.Shape(**shape),
+      values["data"]["sizes"],
+    )
+  except (json.JSONDecodeError, KeyError, TypeError) as error:
+    raise types.InputError(
+      f"{file}: is no configuration of this version ({error!r}): train again."
+    ) from error
+
+
+def _to_json(written):
+  return {
+    "config": config_lib.to_dict(written.config),
+    "data": {
+      "shape": dataclasses.asdict(written.shape),
+      "sizes": dict(written.sizes),
+    },
+    "versions": {
+      "python": platform.python_version(),
+      **{name: importlib.metadata.version(name) for name in _VERSIONS},
+    },
+  }

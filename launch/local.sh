@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The main job on this machine, one process. Further flags are passed on:
+#   bash launch/local.sh --num_seeds=3 --workdir=runs/mine
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=launch/environment.sh
+source launch/environment.sh
+exec python -m experiments.train \
+  --flagfile=experiments/recipes/digits.flags --workdir=runs/digits "$@"
