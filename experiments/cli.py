@@ -100,7 +100,7 @@ def _fail(message):
 
 
 def _one_line(error):
-  """absl's message without its own preamble and line breaks."""
+  """Absl's message without its own preamble and line breaks."""
   message = " ".join(str(error).removeprefix("ERROR:: ").split())
   return message[:1].lower() + message[1:]
 

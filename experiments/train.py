@@ -8,7 +8,6 @@ the workdir.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import functools
 import time
 from typing import Any
 
@@ -112,7 +111,7 @@ def train_unimodal(study: Study) -> checkpoints.Unimodal:
   }
   plain = [stages.Choice("uniform", 0.0, 1.0)]
   best = _fit(study, "unimodal", study.trainers.unimodal, plain, bare)
-  params = jax.tree.map(lambda x: x[0], best.params)
+  params = stages.slice_cell(best.params, 0)
   models = checkpoints.Unimodal(params, list(study.inputs.scalers))
   checkpoints.save(study.config.workdir, "unimodal", models)
   _stop_if_asked(study, "the unimodal checkpoint and metrics.csv are whole")
@@ -201,10 +200,8 @@ def train_multimodal(
   models, chosen = {}, {}
   for name, candidates in plan.candidates.items():
     index = selection.select(losses, candidates)
-    pick = functools.partial(jax.tree.map, lambda x, i=index: x[i])
-    models[name] = checkpoints.Multimodal(
-      pick(best.params), pick(best.guide), pick(cells)
-    )
+    kept = stages.slice_cell((best.params, best.guide, cells), index)
+    models[name] = checkpoints.Multimodal(*kept)
     chosen[name] = {
       "choice": plan.choices[index]._asdict(),
       "epoch": np.asarray(best.epoch)[index, :, 0].tolist(),
@@ -262,7 +259,6 @@ def finish(
     path / "results.md", report.tables(results, style="github") + "\n"
   )
   metrics_writer.write_json(path / "results.json", results)
-  study.workdir.close()
   print(report.tables(results))
   print(f"\n{path}: {results['seconds']:.0f} s")
 
@@ -282,7 +278,6 @@ def write_predictions(
     path, (*scoring.PREDICTION_COLUMNS, *weights)
   )
   table.write(scores.predictions)
-  table.close()
 
 
 def _fit(
@@ -319,7 +314,6 @@ def _on_device(batch: Any) -> Any:
 def _stop_if_asked(study: Study, message: str) -> None:
   if study.interrupt.requested:
     study.progress.close()
-    study.workdir.close()
     raise cli.Interrupted(message)
 
 

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import pathlib
 import platform
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ class Written:
 
 
 class Workdir:
-  """A run's folder, open for writing."""
+  """A run's folder."""
 
   def __init__(self, written: Written, unit: str):
     """Starts the run's files anew.
@@ -128,11 +127,6 @@ class Workdir:
           )
     self._metrics.write(metrics)
     self._weights.write(weights)
-
-  def close(self) -> None:
-    """Closes the growing files."""
-    self._metrics.close()
-    self._weights.close()
 
 
 def refuse_another(config: config_lib.Config) -> None:

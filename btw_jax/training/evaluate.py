@@ -6,17 +6,17 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from btw_jax import metrics
 from btw_jax import predictions
 from btw_jax import tasks
 from btw_jax.data import scaling
+from btw_jax.training import metrics
 
 
 class Evaluation(NamedTuple):
   """One model on one split.
 
   Attributes:
-    metrics: name -> value, see `btw_jax.metrics`.
+    metrics: name -> value, see `btw_jax.training.metrics`.
     prediction: `[N]` class number, probability of yes (`[N, C]` if several
       labels), or mean.
     certainty: `[N]` or `[N, C]`, the probability given to the decision, or

@@ -1,6 +1,6 @@
 """Tables that grow while a run goes on, and files written whole."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 import json
 import os
@@ -18,24 +18,20 @@ class TableWriter:
       path: of the file.
       columns: names of the columns.
     """
-    self._columns = list(columns)
-    self._file = pathlib.Path(path).open("w", newline="", encoding="utf-8")
-    self._writer = csv.DictWriter(self._file, self._columns)
-    self._writer.writeheader()
-    self._file.flush()
+    self._path, self._columns = pathlib.Path(path), list(columns)
+    self._append("w", lambda writer: writer.writeheader())
 
-  def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+  def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
     """Appends rows.
 
     Args:
       rows: column -> value; a column left out stays empty.
     """
-    self._writer.writerows(rows)
-    self._file.flush()
+    self._append("a", lambda writer: writer.writerows(rows))
 
-  def close(self) -> None:
-    """Closes the file."""
-    self._file.close()
+  def _append(self, mode, write):
+    with self._path.open(mode, newline="", encoding="utf-8") as file:
+      write(csv.DictWriter(file, self._columns))
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

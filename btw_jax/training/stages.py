@@ -101,7 +101,15 @@ def predict(
 def stack_cells(
   rule: step_lib.Rule, choices: Sequence[Choice]
 ) -> state_lib.Cell:
-  """Choices as arrays `[R]`."""
+  """Choices as arrays.
+
+  Args:
+    rule: knows the variants in use.
+    choices: R of them.
+
+  Returns:
+    A `Cell` of `[R]` arrays.
+  """
   variants = list(rule.variants)
   return state_lib.Cell(
     variant=jnp.asarray([variants.index(c.variant) for c in choices]),
@@ -148,5 +156,13 @@ def _split_axes(split):
 
 
 def slice_cell(best: chex.ArrayTree, index: int) -> chex.ArrayTree:
-  """The runs `[S, ...]` of one cell."""
+  """The runs of one cell.
+
+  Args:
+    best: pytree of `[R, S, ...]`.
+    index: a position in R.
+
+  Returns:
+    Pytree of `[S, ...]`.
+  """
   return jax.tree.map(lambda x: x[index], best)

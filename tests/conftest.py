@@ -1,0 +1,30 @@
+"""One thread per test process, and where the real data lies."""
+
+import os
+import pathlib
+
+import hypothesis
+import pytest
+
+# The same examples every time, and no clock: machines are shared.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+  "XLA_FLAGS",
+  "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+)
+
+ROOT = pathlib.Path(__file__).parent.parent
+MOSI = pathlib.Path(
+  os.environ.get("MOSI_DIR", ROOT.parent / "shared/data/mosi_utterance")
+)
+
+
+@pytest.fixture
+def mosi() -> pathlib.Path:
+  """The folder of the CMU-MOSI utterance features, or a skip."""
+  if not (MOSI / "npz/train.npz").exists():
+    pytest.skip(f"{MOSI} is not there: set MOSI_DIR to the CMU-MOSI features")
+  return MOSI
