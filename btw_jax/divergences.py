@@ -29,6 +29,20 @@ def _finite(x: chex.Array) -> chex.Array:
   return jnp.where(jnp.isinf(x), jnp.sign(x) * -bound, x)
 
 
+def _terms(log_p: chex.Array, log_q: chex.Array) -> chex.Array:
+  """`p (log p − log q) + q − p` of every outcome: non-negative, same sum.
+
+  With x = log q − log p this is `p (eˣ − 1 − x)`. Near distributions differ by
+  x²/2 only, which a sum of signed terms would lose to rounding.
+  """
+  x = log_q - log_p
+  near = jnp.abs(x) < 1.0
+  small = jnp.where(near, x, 0.0)
+  p = jnp.exp(log_p)
+  far = p * -x + (jnp.exp(log_q) - p)
+  return jnp.where(near, p * (jnp.expm1(small) - small), far)
+
+
 def categorical_kl(
   p_log_probs: chex.Array, q_log_probs: chex.Array
 ) -> chex.Array:
@@ -52,16 +66,14 @@ def categorical_kl(
       f"p has {p.shape[-1:]} classes on the last axis and q {q.shape[-1:]}:"
       " give both the same classes."
     )
-  p, q = _finite(p), _finite(q)
-  return jnp.sum(jnp.exp(p) * (p - q), axis=-1)
+  return jnp.sum(_terms(_finite(p), _finite(q)), axis=-1)
 
 
 def bernoulli_kl(p_logits: chex.Array, q_logits: chex.Array) -> chex.Array:
   """KL between Bernoulli distributions, elementwise.
 
   `p (log p − log q) + (1 − p) (log(1 − p) − log(1 − q))` with `p` the sigmoid
-  of the logit, computed from log-sigmoids so that nothing cancels at large
-  logits. Sum over the last axis for independent labels.
+  of the logit. Sum over the last axis for independent labels.
 
   Args:
     p_logits: `[...]` log-odds of p, ±inf for probabilities 1 and 0.
@@ -71,9 +83,9 @@ def bernoulli_kl(p_logits: chex.Array, q_logits: chex.Array) -> chex.Array:
     `[...]` divergence in nats, at least 0 up to rounding.
   """
   p, q = map(_finite, _pair(p_logits, q_logits))
-  positive = jax.nn.log_sigmoid(p) - jax.nn.log_sigmoid(q)
-  negative = jax.nn.log_sigmoid(-p) - jax.nn.log_sigmoid(-q)
-  return jax.nn.sigmoid(p) * positive + jax.nn.sigmoid(-p) * negative
+  yes = _terms(jax.nn.log_sigmoid(p), jax.nn.log_sigmoid(q))
+  no = _terms(jax.nn.log_sigmoid(-p), jax.nn.log_sigmoid(-q))
+  return yes + no
 
 
 def gaussian_kl(

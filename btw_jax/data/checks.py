@@ -163,7 +163,7 @@ def _check_ids(split, examples):
     examples.ids, return_index=True, return_counts=True
   )
   if np.any(count > 1):
-    repeated = examples.ids[first[np.argmax(count > 1)]]
+    repeated = str(examples.ids[first[np.argmax(count > 1)]])
     rows = np.flatnonzero(examples.ids == repeated)
     raise types.InputError(
       f"{place}: id {repeated!r} of row {rows[1]} is that of row {rows[0]} too:"

@@ -55,12 +55,11 @@ def from_joint(joint: chex.Array) -> chex.Array:
   """
   rows = jnp.sum(joint, axis=-1, keepdims=True)
   columns = jnp.sum(joint, axis=-2, keepdims=True)
-  # P/(P_a·P_b), not a difference of logs: an independent table gives ratios of
-  # exactly 1 up to rounding, and tiny cells do not lose their digits.
+  product = rows * columns
+  # P log(P/R) + R − P with R = P_a P_b: the same sum, yet no term is negative
+  # and the small ones of a nearly independent table do not cancel.
   occupied = joint > 0
-  ratio = (
-    jnp.where(occupied, joint, 1.0)
-    / jnp.where(occupied, rows, 1.0)
-    / jnp.where(occupied, columns, 1.0)
-  )
-  return jnp.sum(jnp.where(occupied, joint * jnp.log(ratio), 0.0), (-2, -1))
+  p, r = jnp.where(occupied, joint, 1.0), jnp.where(occupied, product, 1.0)
+  excess = (r - p) / p
+  terms = p * (excess - jnp.log1p(excess))
+  return jnp.sum(jnp.where(occupied, terms, product), axis=(-2, -1))

@@ -97,8 +97,9 @@ class Trainer:
       state_lib.TrainState(jnp.int32(0), params, self.optimizer.init(params)),
       weights,
       state_lib.Best(
-        loss=jnp.full(num_models, jnp.inf),
-        epoch=jnp.full(num_models, -1),
+        # A weak type would compile the second epoch anew.
+        loss=jnp.full(num_models, jnp.inf, jnp.float32),
+        epoch=jnp.full(num_models, -1, jnp.int32),
         params=params,
         guide=guide,
       ),

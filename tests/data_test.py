@@ -1,0 +1,347 @@
+import gzip
+import os
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+
+from btw_jax import types
+from btw_jax.data import batching
+from btw_jax.data import scaling
+from btw_jax.data import sources
+
+
+def _arrays(n=20, seed=0):
+  rng = np.random.default_rng(seed)
+  return {
+    "x_text": rng.normal(size=(n, 3)).astype("f"),
+    "x_audio": rng.normal(size=(n, 2)).astype("f"),
+    "y": np.arange(n) % 2,
+    "id": np.array([f"clip{i}" for i in range(n)]),
+  }
+
+
+@pytest.fixture
+def write(tmp_path):
+  """Writes train, valid and test, some of their fields replaced or dropped."""
+
+  def write(split="train", **changes):
+    for name in ("train", "valid", "test"):
+      arrays = _arrays(seed=len(name))
+      if name == split:
+        arrays |= changes
+      arrays = {k: v for k, v in arrays.items() if v is not None}
+      np.savez(tmp_path / f"{name}.npz", **arrays)
+    return sources.Options(data_dir=str(tmp_path))
+
+  return write
+
+
+def _with(array, row, value):
+  array = np.array(array)
+  array[row] = value
+  return array
+
+
+BAD = {
+  "not finite": (
+    {"x_text": _with(_arrays()["x_text"], (7, 1), np.nan)},
+    r"train.npz: modality 'text', row 7, column 1 is nan: replace it",
+  ),
+  "infinite": (
+    {"x_audio": _with(_arrays()["x_audio"], (3, 0), -np.inf)},
+    r"train.npz: modality 'audio', row 3, column 0 is -inf",
+  ),
+  "lengths": (
+    {"x_text": np.zeros((19, 3))},
+    r"modality 'text' has 19 rows but there are 20 targets in .*train.npz",
+  ),
+  "presence length": (
+    {"present_text": np.ones(3)},
+    r"modality 'text' has 3 presence values but there are 20 targets",
+  ),
+  "duplicate id": (
+    {"id": _with(_arrays()["id"], 9, "clip4")},
+    r"train.npz: id 'clip4' of row 9 is that of row 4 too",
+  ),
+  "id count": (
+    {"id": np.arange(5)},
+    r"train.npz: 5 ids for 20 examples of split 'train'",
+  ),
+  "target not finite": (
+    {"y": _with(np.linspace(0, 1, 20), 6, np.inf)},
+    r"train.npz: the target of row 6 is inf",
+  ),
+  "target is text": (
+    {"y": np.array(["pos", "neg"] * 10)},
+    r"train.npz: the target holds <U3 values: give numbers",
+  ),
+  "constant target": (
+    {"y": np.ones(20)},
+    r"train.npz: every training target is 1",
+  ),
+  "constant modality": (
+    {"x_text": np.full((20, 3), 2.0)},
+    r"train.npz: modality 'text' is constant over the training split",
+  ),
+  "absent everywhere": (
+    {"present_audio": np.zeros(20)},
+    r"modality 'audio' is absent from every example of split 'train'",
+  ),
+  "empty": (
+    {
+      "x_text": np.zeros((0, 3)),
+      "x_audio": np.zeros((0, 2)),
+      "y": np.zeros(0),
+      "id": None,
+    },
+    r"train.npz: split 'train' has no examples",
+  ),
+  "no target": ({"y": None}, r"train.npz: has no field 'y'"),
+  "no modality": (
+    {"x_text": None, "x_audio": None},
+    r"train.npz: has no field 'x_<modality>'",
+  ),
+  "objects": (
+    {"y": np.array([None] * 20, object)},
+    r"train.npz: cannot be read as npz .*without object arrays",
+  ),
+  "length out of range": (
+    {"x_text": np.ones((20, 4, 3)), "length_text": np.full(20, 5)},
+    r"train.npz: 'length_text' of row 0 is 5: give 1 to 4",
+  ),
+  "text features": (
+    {"x_text": np.full((20, 3), "a")},
+    r"train.npz: 'x_text' holds <U1 values: give numbers",
+  ),
+  "shape": (
+    {"x_text": np.zeros(20)},
+    r"train.npz: 'x_text' has shape \(20,\): give \[N, D\] or \[N, T, D\]",
+  ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_named(write, case):
+  changes, message = BAD[case]
+  with pytest.raises(types.InputError, match=message) as error:
+    sources.load("npz", write(**changes))
+  assert "\n" not in str(error.value)
+
+
+def test_labels_out_of_range_are_named(write):
+  options = write("test", y=_with(np.arange(20) % 2, 5, 3))
+  with pytest.raises(
+    types.InputError, match=r"test.npz: the label of row 5 is 3, but binary"
+  ):
+    sources.load("npz", options)
+
+
+def test_widths_must_agree_between_splits(write):
+  options = write("valid", x_audio=np.random.default_rng(0).random((20, 4)))
+  with pytest.raises(
+    types.InputError, match=r"valid.npz: modality 'audio' has 4 features, but 2"
+  ):
+    sources.load("npz", options)
+
+
+def test_unknown_names_are_listed(write):
+  options = write()
+  with pytest.raises(types.InputError, match="--dataset=mosi: .*digits, diab"):
+    sources.load("mosi", options)
+  wrong = sources.Options(data_dir=options.data_dir, modalities=("video",))
+  with pytest.raises(types.InputError, match="'video' is unknown: use some of"):
+    sources.load("npz", wrong)
+  with pytest.raises(types.InputError, match="set --data_dir"):
+    sources.load("npz", sources.Options())
+  with pytest.raises(types.InputError, match=r"holds none of train.npz"):
+    sources.load("npz", sources.Options(data_dir="/nowhere"))
+
+
+def test_a_missing_split_is_named(write, tmp_path):
+  options = write()
+  (tmp_path / "test.npz").unlink()
+  with pytest.raises(types.InputError, match="has no 'test' split"):
+    sources.load("npz", options)
+
+
+def test_a_pickle_in_an_archive_is_never_run(write, tmp_path):
+  marker = tmp_path / "ran"
+
+  class Attack:
+    def __reduce__(self):
+      return os.system, (f"touch {marker}",)
+
+  attack = np.empty(20, object)
+  attack[:] = Attack()
+  options = write(y=attack)
+  with pytest.raises(types.InputError, match="cannot be read as npz"):
+    sources.load("npz", options)
+  assert not marker.exists()
+  # A bare pickle under the right name is refused too.
+  (tmp_path / "train.npz").write_bytes(pickle.dumps(Attack()))
+  with pytest.raises(types.InputError, match="cannot be read as npz"):
+    sources.load("npz", options)
+  assert not marker.exists()
+
+
+def test_truncated_archives_are_named(write, tmp_path):
+  options = write()
+  content = (tmp_path / "train.npz").read_bytes()
+  (tmp_path / "train.npz").write_bytes(content[: len(content) // 2])
+  with pytest.raises(types.InputError, match="train.npz: cannot be read"):
+    sources.load("npz", options)
+
+
+def test_tasks_are_inferred_and_can_be_set(write):
+  rng = np.random.default_rng(0)
+  for y, task, classes in (
+    (np.arange(20) % 2, "binary", 1),
+    (np.arange(20) % 3, "multiclass", 3),
+    (rng.normal(size=20), "regression", 1),
+    (np.arange(60).reshape(20, 3) % 2, "multilabel", 3),
+  ):
+    options = write(y=y)
+    # The same labels in every split.
+    for split in ("valid", "test"):
+      path = pathlib.Path(options.data_dir, f"{split}.npz")
+      np.savez(path, **{**_arrays(seed=1), "y": y})
+    dataset = sources.load("npz", options)
+    assert (dataset.task, dataset.num_classes) == (task, classes)
+  counts = sources.Options(data_dir=options.data_dir, task="regression")
+  with pytest.raises(types.InputError, match="does not fit --task=regression"):
+    sources.load("npz", counts)
+
+
+def test_sequences_become_the_mean_of_their_steps(write):
+  x = np.random.default_rng(0).normal(size=(20, 4, 3))
+  length = np.arange(20) % 4 + 1
+  dataset = sources.load("npz", write(x_text=x, length_text=length))
+  found = dataset.splits["train"].features["text"]
+  for i in range(20):
+    np.testing.assert_allclose(found[i], x[i, : length[i]].mean(0), rtol=1e-5)
+
+
+def test_held_out_validation_is_seeded_disjoint_and_said(write, tmp_path):
+  options = write()
+  (tmp_path / "valid.npz").unlink()
+  first, again = (sources.load("npz", options) for _ in range(2))
+  other = sources.load("npz", sources.Options(options.data_dir, seed=1))
+  ids = [set(d.splits["valid"].ids) for d in (first, again, other)]
+  assert ids[0] == ids[1] != ids[2]
+  assert len(ids[0]) == 4
+  assert not ids[0] & set(first.splits["train"].ids)
+  assert "4 of 20 training examples held out" in " ".join(first.notes)
+  assert first.drawn
+  assert not sources.load("npz", write()).drawn
+
+
+def test_csv_reads_quoted_and_zipped_numbers(tmp_path):
+  for split, n in (("train", 12), ("valid", 4), ("test", 6)):
+    rng = np.random.default_rng(n)
+    for modality in ("sound", "words"):
+      rows = [
+        ",".join(f'"{v:.17g}"' for v in (*rng.normal(size=3), i % 2))
+        for i in range(n)
+      ]
+      with gzip.open(tmp_path / f"{modality}_{split}.csv.gz", "wt") as file:
+        file.write("\n".join(rows) + "\n")
+  options = sources.Options(data_dir=str(tmp_path))
+  dataset = sources.load("csv", options)
+  assert dataset.modalities == ("sound", "words")
+  assert dataset.task == "binary"
+  rng = np.random.default_rng(6)
+  np.testing.assert_allclose(
+    dataset.splits["test"].features["sound"][0], rng.normal(size=3), rtol=1e-6
+  )
+  np.testing.assert_array_equal(dataset.splits["test"].target, [0, 1] * 3)
+
+  path = tmp_path / "words_test.csv.gz"
+  with gzip.open(path, "rt") as file:
+    lines = file.read().splitlines()
+
+  def refuse(new, message):
+    with gzip.open(path, "wt") as file:
+      file.write("\n".join(new) + "\n")
+    with pytest.raises(types.InputError, match=message) as error:
+      sources.load("csv", options)
+    assert "\n" not in str(error.value)
+
+  refuse(lines[:-1], r"words_test.csv.gz: has 5 rows, but .*sound_test.*has 6")
+  refuse(
+    [*lines[:2], lines[2].replace('"0"', '"1"'), *lines[3:]],
+    r"words_test.csv.gz: the label of row 2 is 1, but 0 in .*sound_test",
+  )
+  refuse(["a,b,c,label", *lines], r"words_test.csv.gz: cannot be read as num")
+  path.write_bytes(path.read_bytes()[:20])
+  with pytest.raises(types.InputError, match="words_test.csv.gz: cannot be"):
+    sources.load("csv", options)
+  path.unlink()
+  with pytest.raises(types.InputError, match=r"words_test.csv: no such file"):
+    sources.load("csv", options)
+
+
+def test_embedded_sets_have_the_stated_views():
+  dataset = sources.load("digits", sources.Options(noise_modalities=2))
+  widths = dict(zip(dataset.modalities, dataset.widths, strict=True))
+  assert widths == {
+    "pixels": 64, "fourier": 40, "profiles": 16, "gradients": 12,
+    "noise0": 64, "noise1": 64,
+  }  # fmt: skip
+  sizes = [len(e) for e in dataset.splits.values()]
+  assert sizes == [320, 80, 1397]
+  ids = [i for e in dataset.splits.values() for i in e.ids]
+  assert len(set(ids)) == 1797
+  pixels = dataset.splits["test"].features["pixels"].reshape(-1, 8, 8)
+  profiles = dataset.splits["test"].features["profiles"]
+  np.testing.assert_allclose(profiles[:, :8], pixels.sum(1))
+  np.testing.assert_allclose(
+    dataset.splits["test"].features["fourier"].reshape(-1, 8, 5)[:, 0, 0],
+    pixels.sum((1, 2)),
+    rtol=1e-5,
+  )
+  diabetes = sources.load("diabetes", sources.Options())
+  assert diabetes.widths == (3, 1, 6)
+  assert diabetes.task == "regression"
+  with pytest.raises(types.InputError, match="--num_train=1797: give 20 to"):
+    sources.load("digits", sources.Options(num_train=1797))
+
+
+def test_scaling_knows_only_the_training_split(write):
+  train = _arrays()
+  train["x_text"][:, 2] = 5.0
+  present = np.arange(20) % 4 > 0
+  options = write(
+    x_text=train["x_text"], x_audio=train["x_audio"], present_text=present
+  )
+  dataset = sources.load("npz", options)
+  scaler = scaling.fit(dataset)
+  batch = batching.stack(dataset.splits["train"], scaler)
+  text = batch.features[:, 0]
+  np.testing.assert_allclose(text[present].mean(0), 0, atol=1e-6)
+  np.testing.assert_allclose(text[present].std(0), [1, 1, 0], atol=1e-5)
+  np.testing.assert_array_equal(text[~present], 0)
+  np.testing.assert_array_equal(batch.features[:, 1, 2], 0)
+  np.testing.assert_array_equal(batch.present[:, 0], present)
+  # A column that is constant in train stays 0 elsewhere.
+  test = batching.stack(dataset.splits["test"], scaler)
+  np.testing.assert_array_equal(test.features[:, 0, 2], 0)
+  expected = dataset.splits["test"].features["text"][:, 0]
+  x = train["x_text"][present, 0].astype(np.float64)
+  np.testing.assert_allclose(
+    test.features[:, 0, 0], (expected - x.mean()) / x.std(), rtol=1e-4
+  )
+
+
+def test_real_mosi_reads_in_both_forms(mosi):
+  npz = sources.load("npz", sources.Options(data_dir=str(mosi / "npz")))
+  assert [len(e) for e in npz.splits.values()] == [1447, 244, 508]
+  assert dict(zip(npz.modalities, npz.widths, strict=True)) == {
+    "text": 100, "audio": 73, "video": 100,
+  }  # fmt: skip
+  csv = sources.load("csv", sources.Options(data_dir=str(mosi)))
+  assert len(csv.splits["test"]) == 752
+  assert len(csv.splits["train"]) + len(csv.splits["valid"]) == 1447
+  constant = scaling.fit(csv).inverse_std[csv.modalities.index("video"), :100]
+  assert np.sum(constant == 0) >= 32

@@ -1,0 +1,66 @@
+"""Imports point downward only, and the package stays light."""
+
+import ast
+import subprocess
+import sys
+
+import conftest
+
+_BASE = {"types", "divergences", "mutual_information"}
+_KERNEL = _BASE | {"predictions", "weighting"}
+ALLOWED = {
+  "types": set(),
+  "divergences": {"types"},
+  "mutual_information": {"types"},
+  "predictions": _BASE,
+  "weighting": _BASE | {"predictions"},
+  "models": {"types"},
+  "data": {"types"},
+  "tasks": _BASE | {"predictions"},
+  "training": _KERNEL | {"models", "tasks", "data"},
+}
+
+
+def _imports(path):
+  for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_layers():
+  package = conftest.ROOT / "btw_jax"
+  seen = set()
+  for path in package.rglob("*.py"):
+    part = path.relative_to(package).with_suffix("").parts[0]
+    if part == "__init__":
+      continue
+    seen.add(part)
+    for name in _imports(path):
+      assert not name.startswith("experiments"), f"{path} imports {name}"
+      if name.startswith("btw_jax."):
+        other = name.split(".")[1]
+        assert other == part or other in ALLOWED[part], f"{path}: {name}"
+  assert seen == set(ALLOWED)
+
+
+def test_flags_are_defined_in_experiments_only():
+  for path in (conftest.ROOT / "btw_jax").rglob("*.py"):
+    assert "absl.flags" not in set(_imports(path)), path
+
+
+def test_importing_the_kernel_loads_neither_tensorflow_nor_torch():
+  code = (
+    "import sys; from btw_jax import predictions, weighting;"
+    "print([m for m in ('tensorflow', 'torch', 'sklearn', 'flax')"
+    " if m in sys.modules])"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=conftest.ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.strip() == "[]"

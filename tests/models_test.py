@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import problems
+import pytest
+
+from btw_jax import weighting
+from btw_jax.models import encoders
+from btw_jax.models import networks
+
+
+def _network(kind):
+  network = problems.trainer(kind, dropout=0.5).network
+  batch = problems.batch(12)
+  params = network.init(jax.random.key(0), batch.features, None, train=False)
+  return network, params, batch
+
+
+def test_each_modality_has_the_parameters_of_a_dense_layer():
+  layer = encoders.ModalityDense(4, (5, 3, 4))
+  x = jax.random.normal(jax.random.key(1), (3, 7, 5))
+  params = layer.init(jax.random.key(0), x)
+  out = layer.apply(params, x)
+  kernel, bias = params["params"]["kernel"], params["params"]["bias"]
+  for m in range(3):
+    np.testing.assert_allclose(out[m], x[m] @ kernel[m] + bias[m], rtol=1e-4)
+
+
+def test_padding_does_not_change_the_scale_of_initial_kernels():
+  layer = encoders.ModalityDense(4000, (64, 4))
+  params = layer.init(jax.random.key(0), jnp.zeros((2, 1, 64)))
+  kernel = np.asarray(params["params"]["kernel"])
+  # LeCun: variance 1 / fan-in, of the features that carry data.
+  np.testing.assert_allclose(kernel[0].std(), 64**-0.5, rtol=0.02)
+  np.testing.assert_allclose(kernel[1].std(), 4**-0.5, rtol=0.02)
+  assert np.abs(kernel[0]).max() < 2.3 * 64**-0.5
+
+
+def test_a_unimodal_model_sees_its_own_modality_only():
+  network, params, batch = _network(networks.Unimodal)
+  outputs = network.apply(params, batch.features, None, train=False)
+  assert outputs.shape == (3, 12, 3)
+  changed = batch.features.at[:, 1].add(1.0)
+  moved = network.apply(params, changed, None, train=False) - outputs
+  assert np.all(moved[0] == 0)
+  assert np.all(moved[2] == 0)
+  assert np.any(moved[1] != 0)
+
+
+def test_an_absent_modality_contributes_nothing():
+  network, params, batch = _network(networks.Concatenation)
+  present = np.ones((12, 3), bool)
+  present[:6, 1] = False
+  multipliers = weighting.multipliers(
+    weighting.uniform(jnp.asarray(present)), present
+  )
+  outputs, moved = (
+    network.apply(params, features, multipliers, train=False)
+    for features in (batch.features, batch.features.at[:, 1].add(3.0))
+  )
+  np.testing.assert_array_equal(outputs[:, :6], moved[:, :6])
+  assert np.all(np.any(outputs[:, 6:] != moved[:, 6:], axis=-1))
+
+
+def test_multipliers_scale_the_embeddings():
+  network, params, batch = _network(networks.Concatenation)
+  embeddings = network.apply(
+    params, batch.features, train=False, method="encode"
+  )
+  multipliers = jnp.linspace(0, 2, 36).reshape(12, 3)
+  fused = network.apply(params, batch.features, multipliers, train=False)
+  by_hand = network.apply(
+    params, embeddings * multipliers[..., None], None, train=False,
+    method="fuse",
+  )  # fmt: skip
+  np.testing.assert_array_equal(fused, by_hand)
+
+
+@pytest.mark.parametrize("kind", [networks.Unimodal, networks.Concatenation])
+def test_dropout_acts_in_training_only(kind):
+  network, params, batch = _network(kind)
+  still = [
+    network.apply(
+      params, batch.features, None, train=False,
+      rngs={"dropout": jax.random.key(seed)},
+    )
+    for seed in range(2)
+  ]  # fmt: skip
+  np.testing.assert_array_equal(*still)
+  moving = [
+    network.apply(
+      params, batch.features, None, train=True,
+      rngs={"dropout": jax.random.key(seed)},
+    )
+    for seed in range(2)
+  ]  # fmt: skip
+  assert np.any(moving[0] != moving[1])

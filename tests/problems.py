@@ -1,0 +1,91 @@
+"""Small learning problems, and trainers of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from btw_jax import tasks
+from btw_jax import types
+from btw_jax.models import networks
+from btw_jax.training import stages
+from btw_jax.training import state as state_lib
+from btw_jax.training import step as step_lib
+
+WIDTHS = (5, 3, 4)
+# Adam divides by the size of a gradient, which turns the rounding of a small
+# one into a step of full size: programs are compared under this instead.
+SMOOTH = optax.sgd(0.1, momentum=0.9)
+PLAIN = [stages.Choice("uniform", 0.0, 1.0)]
+RULE = step_lib.Rule(variants=("uniform", "kl", "mi", "kl+mi"))
+
+
+def batch(num_examples=48, seed=0, *, missing=0.0, task="multiclass"):
+  """A target seen through two noisy modalities, and one of noise alone."""
+  rng = np.random.default_rng(seed)
+  label = rng.integers(0, 3, num_examples)
+  features = np.zeros((num_examples, 3, max(WIDTHS)), np.float32)
+  for m, width in enumerate(WIDTHS):
+    signal = np.random.default_rng(m).normal(size=(3, width))[label]
+    share = (1.0, 0.7, 0.0)[m]
+    noise = rng.normal(size=(num_examples, width))
+    features[:, m, :width] = share * signal + 0.5 * noise
+  present = rng.random((num_examples, 3)) >= missing
+  present[:, 0] |= ~present.any(1)
+  features = np.where(present[..., None], features, 0).astype("f")
+  target = label if task == "multiclass" else label - 1.0
+  target = target.astype("i" if task == "multiclass" else "f")
+  return types.Batch(*map(jnp.asarray, (features, present, target)))
+
+
+def trainer(
+  network=networks.Concatenation,
+  rule=step_lib.Rule(),  # noqa: B008
+  *,
+  task="multiclass",
+  dropout=0.1,
+  batch_size=16,
+  optimizer=None,
+):
+  """A small trainer."""
+  made = tasks.make(task, 3)
+  sizes = networks.Sizes(
+    WIDTHS, made.num_outputs, hidden_dim=8, embedding_dim=6, dropout=dropout
+  )
+  optimizer = optimizer or optax.adamw(1e-2)
+  return step_lib.Trainer(network(sizes), made, optimizer, batch_size, rule)
+
+
+def splits(seeds=(0,), *, task="multiclass", **options):
+  """Train and valid with the outputs of unimodal models, `[S, M, N, K]`."""
+  unimodal = trainer(networks.Unimodal, task=task, **options)
+  bare = [
+    state_lib.Split(batch(n, seed, missing=0.2, task=task), None)
+    for n, seed in ((48, 0), (24, 1))
+  ]
+  best, _ = fit(unimodal, PLAIN, seeds, *bare, num_epochs=3)
+  params = stages.slice_cell(best.params, 0)
+  cell = stages.slice_cell(stages.stack_cells(unimodal.rule, PLAIN), 0)
+  return [
+    split._replace(
+      unimodal=jnp.asarray(
+        stages.predict(unimodal, cell, params, None, split)[0]
+      )
+    )
+    for split in bare
+  ]
+
+
+def fit(made, choices, seeds, train, valid, *, num_epochs=4):
+  """The best epochs, and what was logged in each."""
+  logs = []
+  best = stages.fit(
+    made,
+    choices,
+    seeds,
+    train,
+    valid,
+    num_epochs=num_epochs,
+    observe=lambda epoch, log: logs.append(log),
+  )
+  return jax.device_get(best), logs

@@ -1,0 +1,335 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import conftest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import problems
+import pytest
+
+from btw_jax import types
+from btw_jax import weighting
+from btw_jax.models import networks
+from btw_jax.training import checkpoints
+from btw_jax.training import data_parallel
+from btw_jax.training import stages
+from btw_jax.training import state as state_lib
+
+WEIGHTED = [
+  stages.Choice("kl+mi", 1.0, 1.0),
+  stages.Choice("mi", 0.5, 0.5),
+  stages.Choice("kl", 0.25, 1.0),
+]
+
+
+def _leaves(*trees):
+  return zip(*(jax.tree.leaves(jax.device_get(t)) for t in trees), strict=True)
+
+
+def test_uniform_is_the_plain_model_bit_for_bit():
+  class Plain(networks.Concatenation):
+    """The same network, never multiplied."""
+
+    def fuse(self, embeddings, multipliers, *, train):
+      return super().fuse(embeddings, None, train=train)
+
+  train, valid = problems.splits()
+  # Complete data: with modalities missing there is no plain model.
+  train, valid = (
+    s._replace(batch=problems.batch(s.batch.target.shape[0], seed))
+    for seed, s in enumerate((train, valid))
+  )
+  alone = dataclasses.replace(problems.RULE, variants=("uniform",))
+  for rule in (problems.RULE, alone):
+    weighted = problems.trainer(rule=rule)
+    plain = problems.trainer(Plain)
+    found, log = problems.fit(weighted, problems.PLAIN, [0], train, valid)
+    expected, plain_log = problems.fit(plain, problems.PLAIN, [0], train, valid)
+    for a, b in _leaves(found.params, expected.params):
+      np.testing.assert_array_equal(a, b)
+    for a, b in zip(log, plain_log, strict=True):
+      np.testing.assert_array_equal(a["train_loss"], b["train_loss"])
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_vmapped_runs_equal_separate_runs(task):
+  seeds = [3, 5]
+  train, valid = problems.splits(seeds, task=task)
+  made = problems.trainer(
+    rule=problems.RULE, task=task, optimizer=problems.SMOOTH
+  )
+  together, _ = problems.fit(made, WEIGHTED, seeds, train, valid)
+  for r, choice in enumerate(WEIGHTED):
+    for s, seed in enumerate(seeds):
+      own = [x._replace(unimodal=x.unimodal[s : s + 1]) for x in (train, valid)]
+      alone, _ = problems.fit(made, [choice], [seed], *own)
+      for a, b in _leaves(together, alone):
+        np.testing.assert_allclose(a[r, s], b[0, 0], rtol=2e-4, atol=2e-5)
+
+
+def test_a_seed_starts_and_draws_the_same_for_every_weighting():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  cells = [stages.Choice(v, 0.0, 1.0) for v in ("uniform", "kl", "mi")]
+  best, _ = problems.fit(made, cells, [0], train, valid)
+  # At strength 0 nothing tells them apart.
+  for (leaf,) in _leaves(best.params):
+    np.testing.assert_array_equal(leaf[0], leaf[1])
+    np.testing.assert_array_equal(leaf[0], leaf[2])
+
+
+def test_unimodal_models_train_as_if_alone():
+  train, valid = (
+    state_lib.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
+  )
+  made = problems.trainer(networks.Unimodal, dropout=0.0)
+  together, _ = problems.fit(made, problems.PLAIN, [0], train, valid)
+  # Another modality's data changed: the first model must not notice.
+  changed = train.batch._replace(
+    features=train.batch.features.at[:, 1].multiply(3.0)
+  )
+  moved, _ = problems.fit(
+    made, problems.PLAIN, [0], state_lib.Split(changed, None), valid
+  )
+  for a, b in _leaves(together.params, moved.params):
+    np.testing.assert_array_equal(a[0, 0, 0], b[0, 0, 0])
+    np.testing.assert_array_equal(a[0, 0, 2], b[0, 0, 2])
+    assert np.any(a[0, 0, 1] != b[0, 0, 1])
+
+
+def test_the_best_epoch_is_the_one_kept():
+  train, valid = problems.splits([0, 1])
+  made = problems.trainer(rule=problems.RULE)
+  best, logs = problems.fit(made, WEIGHTED, [0, 1], train, valid, num_epochs=8)
+  losses = np.stack([log["valid_loss"] for log in logs])
+  np.testing.assert_array_equal(best.loss, losses.min(0))
+  np.testing.assert_array_equal(best.epoch, losses.argmin(0))
+  # The kept parameters give the kept loss again.
+  cell = stages.slice_cell(stages.stack_cells(made.rule, WEIGHTED), 0)
+  outputs, _ = stages.predict(
+    made,
+    cell,
+    stages.slice_cell(best.params, 0),
+    stages.slice_cell(best.guide, 0),
+    valid,
+  )
+  for s in range(2):
+    loss, _ = made.measure(outputs[s], valid.batch)
+    np.testing.assert_allclose(loss, best.loss[0, s], rtol=1e-5)
+
+
+def test_a_refresh_follows_the_rule():
+  """One epoch by hand: predict, weigh, average; absent modalities weigh 0."""
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE, dropout=0.0)
+  choice = stages.Choice("kl+mi", 1.0, 1.0)
+  best, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=1)
+  params = stages.slice_cell(stages.slice_cell(best.params, 0), 0)
+  present = train.batch.present
+  outputs = made.network.apply(
+    {"params": params},
+    train.batch.features,
+    weighting.multipliers(weighting.uniform(present), present),
+    train=False,
+  )
+  weights = weighting.weigh(
+    made.task.predict(train.unimodal[0]),
+    made.task.predict(outputs[0]),
+    present=present,
+  )
+  state = weighting.init(*present.shape, present)
+  state = weighting.update(state, weights, logs[0]["valid_loss"][0, 0, 0])
+  # A divergence near 0 is a difference of near numbers: float32 keeps three of
+  # its digits.
+  np.testing.assert_allclose(
+    logs[0]["weights"][0, 0], weighting.prior(state.table, present), rtol=1e-3
+  )
+  np.testing.assert_allclose(logs[0]["alpha"][0, 0], 0.45, rtol=1e-6)
+
+
+def test_weights_rest_between_refreshes():
+  train, valid = problems.splits()
+  rule = dataclasses.replace(problems.RULE, refresh_every=3)
+  made = problems.trainer(rule=rule)
+  _, logs = problems.fit(made, WEIGHTED[:1], [0], train, valid, num_epochs=5)
+  weights = [log["weights"][0, 0] for log in logs]
+  np.testing.assert_array_equal(weights[0], weights[1])
+  np.testing.assert_array_equal(weights[1], weights[2])
+  assert np.any(weights[2] != weights[3])
+
+
+def test_the_noise_modality_loses_its_weight():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  choice = stages.Choice("mi", 1.0, 1.0)
+  _, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=10)
+  weights = logs[-1]["weights"][0, 0]
+  np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
+  assert weights[2] < 0.5 * min(weights[0], weights[1])
+
+
+def test_features_of_absent_modalities_are_never_felt():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  absent = ~train.batch.present[..., None]
+  poisoned = train._replace(
+    batch=train.batch._replace(
+      features=jnp.where(absent, 7.0, train.batch.features)
+    )
+  )
+  again, _ = problems.fit(made, WEIGHTED[:1], [0], poisoned, valid)
+  for a, b in _leaves(best.params, again.params):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_targets_of_a_predicted_split_are_not_read():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  cell = stages.slice_cell(stages.stack_cells(made.rule, WEIGHTED), 0)
+  unlabelled = valid._replace(batch=valid.batch._replace(target=None))
+  results = [
+    stages.predict(
+      made,
+      cell,
+      stages.slice_cell(best.params, 0),
+      stages.slice_cell(best.guide, 0),
+      split,
+    )
+    for split in (valid, unlabelled)
+  ]
+  for a, b in _leaves(*results):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_one_program_trains_all_epochs(monkeypatch):
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  traces = []
+
+  def counted(outputs, target):
+    traces.append(None)
+    return made.task.loss(outputs, target)
+
+  counting = dataclasses.replace(made, task=made.task._replace(loss=counted))
+  problems.fit(counting, WEIGHTED, [0], train, valid, num_epochs=1)
+  once = len(traces)
+  traces.clear()
+  problems.fit(counting, WEIGHTED, [0], train, valid, num_epochs=6)
+  assert len(traces) == once
+
+
+def test_a_step_on_shares_equals_a_step_on_the_whole():
+  """`vmap` over the axis name stands in for devices."""
+  batch = problems.batch(16, missing=0.3)
+  made = problems.trainer(dropout=0.0)
+  split = state_lib.Split(batch, None)
+  state = made.init(0, split).train
+  multipliers = weighting.multipliers(
+    weighting.uniform(batch.present), batch.present
+  )
+
+  def run(num_devices):
+    def share(x):
+      return x.reshape(num_devices, -1, *x.shape[1:])
+
+    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=data_parallel.AXIS)
+    return step(
+      state,
+      jax.tree.map(share, batch),
+      share(multipliers),
+      jax.random.key(0),
+    )
+
+  for a, b in _leaves(run(1), run(4)):
+    for device in range(4):
+      np.testing.assert_allclose(a[0], b[device], rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_is_that_of_the_mean_loss():
+  batch = problems.batch(16)
+  made = dataclasses.replace(
+    problems.trainer(dropout=0.0), optimizer=optax.sgd(1.0)
+  )
+  state = made.init(0, state_lib.Split(batch, None)).train
+  step = jax.vmap(
+    made.step, (None, 0, None, None), axis_name=data_parallel.AXIS
+  )
+  stepped, sums = step(
+    state,
+    jax.tree.map(lambda x: x[None], batch),
+    None,
+    jax.random.key(0),
+  )
+
+  def mean_loss(params):
+    outputs = made.network.apply(
+      {"params": params}, batch.features, None, train=False
+    )
+    return jnp.mean(made.task.loss(outputs[0], batch.target))
+
+  value, gradient = jax.value_and_grad(mean_loss)(state.params)
+  np.testing.assert_allclose(sums["loss"][0, 0] / 16, value, rtol=1e-5)
+  for before, after, g in _leaves(state.params, stepped.params, gradient):
+    np.testing.assert_allclose(before - after[0], g, rtol=1e-3, atol=1e-5)
+
+
+_ON_DEVICES = """
+import json, sys
+sys.path.insert(0, "tests")
+import numpy as np
+import problems
+from btw_jax.training import stages
+train, valid = problems.splits([0, 1], dropout=0.0)
+made = problems.trainer(
+  rule=problems.RULE, dropout=0.0, optimizer=problems.SMOOTH
+)
+choices = [stages.Choice("kl+mi", 1.0, 1.0), stages.Choice("mi", 0.5, 1.0)]
+best, logs = problems.fit(made, choices, [0, 1], train, valid)
+print(json.dumps({
+  "loss": np.stack([log["train_loss"] for log in logs]).tolist(),
+  "valid": np.stack([log["valid_loss"] for log in logs]).tolist(),
+  "weights": np.stack([log["weights"] for log in logs]).tolist(),
+}))
+"""
+
+
+def test_four_devices_train_like_one():
+  found = []
+  for count in (1, 4):
+    done = subprocess.run(
+      [sys.executable, "-c", _ON_DEVICES],
+      cwd=conftest.ROOT,
+      env={
+        **conftest.environment(),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+      },
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    found.append(json.loads(done.stdout))
+  one, four = found
+  for name in one:
+    np.testing.assert_allclose(four[name], one[name], atol=1e-5, rtol=1e-4)
+
+
+def test_checkpoints_give_back_what_was_saved(tmp_path):
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  checkpoints.save(tmp_path, "kl+mi", best)
+  back = checkpoints.load(tmp_path, "kl+mi", best)
+  assert jax.tree.structure(back) == jax.tree.structure(best)
+  for a, b in _leaves(best, back):
+    np.testing.assert_array_equal(a, b)
+  with pytest.raises(types.InputError, match="checkpoints/mi: no such checkp"):
+    checkpoints.load(tmp_path, "mi", best)
+  other = jax.tree.map(lambda x: np.zeros((2, *x.shape), x.dtype), best)
+  with pytest.raises(types.InputError, match="does not fit this configuration"):
+    checkpoints.load(tmp_path, "kl+mi", other)
