@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import shutil
+import tempfile
 
 import hypothesis
 import pytest
@@ -15,6 +17,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # last bit, and compile in half the time. Programs started by tests run as users
 # run them.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# Tests and the programs that they start compile each program once. The first
+# process makes the folder, those it starts inherit its name.
+if "BTW_JAX_TEST_CACHE" not in os.environ:
+  os.environ["BTW_JAX_TEST_CACHE"] = tempfile.mkdtemp(prefix="btw_jax_")
+_CACHE = os.environ["BTW_JAX_TEST_CACHE"]
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 ROOT = pathlib.Path(__file__).parent.parent
 MOSI = pathlib.Path(
@@ -34,3 +44,9 @@ def environment() -> dict[str, str]:
   """What a child process needs to find the project."""
   kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   return {**kept, "PYTHONPATH": str(ROOT)}
+
+
+def pytest_sessionfinish(session):
+  """The process that made the cache removes it."""
+  if not hasattr(session.config, "workerinput"):
+    shutil.rmtree(_CACHE, ignore_errors=True)

@@ -61,16 +61,59 @@ def fit(
   Returns:
     The best epoch of every run by validation loss, `[R, S, ...]`.
   """
-  cells = stack_cells(trainer.rule, choices)
-  seeds = jnp.asarray(seeds)
-  advance = data_parallel.parallelise(_over_runs(trainer.epoch), donate=(0,))
-  run = _init(trainer, len(choices), seeds, train)
+  program = Program(trainer, choices, seeds, train, valid)
   for epoch in range(num_epochs):
-    run, log = advance(run, cells, seeds, epoch, train, valid)
-    observe(epoch, jax.device_get(log))
+    observe(epoch, jax.device_get(program(epoch)))
     if stop():
       break
-  return run.best
+  return program.run.best
+
+
+class Program:
+  """All runs, compiled as one program that takes them an epoch further.
+
+  Attributes:
+    run: their state, `[R, S, ...]`.
+  """
+
+  def __init__(
+    self,
+    trainer: step_lib.Trainer,
+    choices: Sequence[Choice],
+    seeds: Sequence[int],
+    train: state_lib.Split,
+    valid: state_lib.Split,
+  ):
+    """Starts every run.
+
+    Args:
+      trainer: what to train.
+      choices: R cells.
+      seeds: S of them.
+      train: training split.
+      valid: validation split.
+    """
+    self._splits = (train, valid)
+    self._cells = stack_cells(trainer.rule, choices)
+    self._seeds = jnp.asarray(seeds)
+    self._advance = data_parallel.parallelise(
+      _over_runs(trainer.epoch), donate=(0,)
+    )
+    self.run = _init(trainer, len(choices), self._seeds, train)
+
+  def __call__(self, epoch: int) -> dict[str, chex.Array]:
+    """Trains an epoch.
+
+    Args:
+      epoch: its number, from 0.
+
+    Returns:
+      What the runs log, `[R, S, ...]`.
+    """
+    self.run, log = self._advance(
+      self.run, self._cells, self._seeds, epoch, *self._splits
+    )
+    return log
 
 
 def predict(

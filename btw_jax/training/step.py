@@ -153,6 +153,55 @@ class Trainer:
     next_state = state_lib.TrainState(state.step + 1, params, opt_state)
     return next_state, {"loss": losses, "score": scores, "count": count}
 
+  def train_epoch(
+    self,
+    run: state_lib.RunState,
+    cell: state_lib.Cell,
+    seed: chex.Array,
+    epoch: chex.Array,
+    train: state_lib.Split,
+  ) -> tuple[state_lib.TrainState, dict[str, chex.Array]]:
+    """The steps of an epoch, as one scan over shuffled indices.
+
+    Args:
+      run: the run.
+      cell: what the run is about.
+      seed: scalar int.
+      epoch: scalar int, from 0.
+      train: training split.
+
+    Returns:
+      What the steps changed, and train_loss and train_score `[U]`.
+    """
+    num_examples = train.batch.present.shape[0]
+    num_steps = num_examples // self.batch_size
+    key = jax.random.fold_in(_key(seed, _SHUFFLE), epoch)
+    order = jax.random.permutation(key, num_examples)
+    order = order[: num_steps * self.batch_size]
+
+    def body(state, rows):
+      rows = data_parallel.my_share(rows)
+      batch = jax.tree.map(lambda x: x[rows], train.batch)
+      table = weighting.uniform(batch.present)
+      if self.rule.weighs:
+        table = run.weights.average.table[rows]
+      multipliers = weighting.multipliers(
+        table, batch.present, strength=cell.strength, scale=cell.scale
+      )
+      key = jax.random.fold_in(_key(seed, _DROPOUT), state.step)
+      key = jax.random.fold_in(key, jax.lax.axis_index(data_parallel.AXIS))
+      return self.step(state, batch, multipliers, key)
+
+    state, sums = jax.lax.scan(
+      body, run.train, order.reshape(num_steps, self.batch_size)
+    )
+    sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+    count = jnp.maximum(sums["count"], 1.0)
+    return state, {
+      "train_loss": sums["loss"] / count,
+      "train_score": sums["score"] / count,
+    }
+
   def epoch(
     self,
     run: state_lib.RunState,
@@ -177,7 +226,7 @@ class Trainer:
       The run after the epoch, and what to log: train_loss, train_score,
       valid_loss, valid_score `[U]`, and weights `[M]`, alpha if weighted.
     """
-    state, log = self._train(run, cell, seed, epoch, train)
+    state, log = self.train_epoch(run, cell, seed, epoch, train)
     weights = run.weights
     if self.rule.weighs:
       due = epoch % self.rule.refresh_every == 0
@@ -277,37 +326,6 @@ class Trainer:
       mean(self.task.loss(outputs, batch.target)),
       mean(self.task.score(outputs, batch.target)),
     )
-
-  def _train(self, run, cell, seed, epoch, train):
-    """The steps of an epoch, as one scan over shuffled indices."""
-    num_examples = train.batch.present.shape[0]
-    num_steps = num_examples // self.batch_size
-    key = jax.random.fold_in(_key(seed, _SHUFFLE), epoch)
-    order = jax.random.permutation(key, num_examples)
-    order = order[: num_steps * self.batch_size]
-
-    def body(state, rows):
-      rows = data_parallel.my_share(rows)
-      batch = jax.tree.map(lambda x: x[rows], train.batch)
-      table = weighting.uniform(batch.present)
-      if self.rule.weighs:
-        table = run.weights.average.table[rows]
-      multipliers = weighting.multipliers(
-        table, batch.present, strength=cell.strength, scale=cell.scale
-      )
-      key = jax.random.fold_in(_key(seed, _DROPOUT), state.step)
-      key = jax.random.fold_in(key, jax.lax.axis_index(data_parallel.AXIS))
-      return self.step(state, batch, multipliers, key)
-
-    state, sums = jax.lax.scan(
-      body, run.train, order.reshape(num_steps, self.batch_size)
-    )
-    sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
-    count = jnp.maximum(sums["count"], 1.0)
-    return state, {
-      "train_loss": sums["loss"] / count,
-      "train_score": sums["score"] / count,
-    }
 
   def _refresh(self, params, weights, cell, train):
     """New weights of the training set, and the information behind them."""

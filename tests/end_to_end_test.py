@@ -1,0 +1,336 @@
+"""The programs as users start them."""
+
+import csv
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import conftest
+import numpy as np
+import pytest
+
+TINY = (
+  "--num_seeds=2", "--num_epochs=3", "--hidden_dim=8", "--embedding_dim=8",
+)  # fmt: skip
+
+
+def _command(program, *arguments):
+  return [sys.executable, "-m", f"experiments.{program}", *arguments]
+
+
+def _run(program, *arguments, status=0):
+  done = subprocess.run(
+    _command(program, *arguments),
+    cwd=conftest.ROOT,
+    env=conftest.environment(),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == status, done.stderr
+  return done
+
+
+def _table(path):
+  with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+def _json(path):
+  return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+def _write_npz(folder, *, missing=0.0, test_order=None, multilabel=False):
+  """A binary problem: `sound` tells the label, `words` tell less."""
+  folder.mkdir()
+  for seed, (split, n) in enumerate(
+    (("train", 60), ("valid", 30), ("test", 40))
+  ):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    arrays = {
+      "x_sound": y[:, None] + 0.5 * rng.normal(size=(n, 3)),
+      "x_words": y[:, None] + 2.0 * rng.normal(size=(n, 2)),
+      "present_words": rng.random(n) >= missing,
+      "id": [f"{split}{i}" for i in range(n)],
+    }
+    if split == "test" and test_order is not None:
+      y = y[test_order.permutation(n)]
+    arrays["y"] = np.stack([y, 1 - y], 1) if multilabel else y
+    np.savez(folder / f"{split}.npz", **arrays)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+  """A small run of the main job."""
+  path = tmp_path_factory.mktemp("runs") / "digits"
+  done = _run(
+    "train",
+    "--flagfile=experiments/recipes/digits.flags",
+    *TINY,
+    f"--workdir={path}",
+  )
+  return path, done
+
+
+def test_the_main_job_leaves_what_it_should(digits):
+  path, done = digits
+  weightings = ["uniform", "kl", "mi", "kl+mi", "auto"]
+  results = _json(path / "results.json")
+  rows = {row["name"]: row for row in results["rows"]}
+  assert list(rows)[-5:] == weightings
+  assert len(rows) == 12
+  written = _json(path / "config.json")
+  assert written["config"]["noise_modalities"] == 3
+  assert written["config"]["num_seeds"] == 2
+  assert set(written["versions"]) >= {"python", "jax", "flax", "numpy"}
+
+  metrics = _table(path / "metrics.csv")
+  unimodal = [r for r in metrics if r["stage"] == "unimodal"]
+  # 7 modalities and 10 cells, 2 seeds, 3 epochs, 2 splits.
+  assert len(unimodal) == 7 * 2 * 3 * 2
+  assert len(metrics) - len(unimodal) == 10 * 2 * 3 * 2
+  weights = _table(path / "weights.csv")
+  assert len(weights) == 10 * 2 * 3
+  modalities = results["modalities"]
+  for row in weights:
+    total = sum(float(row[m]) for m in modalities)
+    assert total == pytest.approx(1.0, abs=1e-4)
+
+  predictions = _table(path / "predictions.csv")
+  assert len(predictions) == 5 * 2 * results["sizes"]["test"]
+  for name in weightings:
+    for s, seed in enumerate(results["seeds"]):
+      own = [
+        r for r in predictions
+        if r["weighting"] == name and int(r["seed"]) == seed
+      ]  # fmt: skip
+      right = np.mean([r["prediction"] == r["target"] for r in own])
+      expected = rows[name]["metrics"]["accuracy"][s]
+      assert right == pytest.approx(expected, abs=1e-12)
+      mean = np.mean([float(r["weight_noise0"]) for r in own])
+      expected = rows[name]["weights"]["noise0"][s]
+      assert mean == pytest.approx(expected, abs=1e-5)
+  # The printed table is that of results.md, and no bar is drawn off a terminal.
+  assert "pixels alone" in done.stdout
+  assert "\r" not in done.stderr
+  assert re.search(r"epoch 6 of 6, multimodal, .* 0 s left", done.stderr)
+  accuracy = 100 * np.array(rows["mi"]["metrics"]["accuracy"])
+  cell = f"{accuracy.mean():.2f} ± {accuracy.std(ddof=1):.2f}"
+  difference = accuracy - 100 * np.array(rows["uniform"]["metrics"]["accuracy"])
+  error = difference.std(ddof=1) / 2**0.5
+  line = next(li for li in done.stdout.splitlines() if li.startswith("mi "))
+  assert cell in line
+  assert f"{difference.mean():+.2f} ± {error:.2f}" in line
+  assert cell in (path / "results.md").read_text(encoding="utf-8")
+
+
+def test_evaluate_reproduces_the_run_exactly(digits):
+  path, done = digits
+  again = _run("evaluate", f"--workdir={path}")
+  assert again.stdout.split("\n\n")[:3] == done.stdout.split("\n\n")[:3]
+  before = _json(path / "results.json")["rows"]
+  after = _json(path / "evaluation_test.json")["rows"]
+  for a, b in zip(before, after, strict=True):
+    assert a["metrics"] == b["metrics"]
+    assert a.get("choice") == b.get("choice")
+  assert (path / "evaluation_test_predictions.csv").read_text() == (
+    path / "predictions.csv"
+  ).read_text()
+  _run("evaluate", f"--workdir={path}", "--split=valid")
+  assert _json(path / "evaluation_valid.json")["sizes"]["valid"] == 120
+
+
+def test_another_configuration_is_refused(digits):
+  path, _ = digits
+  done = _run(
+    "train",
+    "--flagfile=experiments/recipes/digits.flags",
+    *TINY,
+    "--batch_size=64",
+    f"--workdir={path}",
+    status=2,
+  )
+  assert "holds a run with other flags, --batch_size (32 there)" in done.stderr
+  assert (path / "results.json").exists()
+
+
+def test_test_labels_are_read_last(tmp_path):
+  arguments = (
+    *TINY, "--dataset=npz", "--weighting=uniform,kl+mi,auto",
+    "--embedding_scale=auto",
+  )  # fmt: skip
+  found = []
+  for name, order in (("true", None), ("moved", np.random.default_rng(9))):
+    data = _write_npz(tmp_path / f"{name}_data", missing=0.3, test_order=order)
+    workdir = tmp_path / name
+    _run("train", *arguments, f"--data_dir={data}", f"--workdir={workdir}")
+    found.append(workdir)
+  for file in ("metrics.csv", "weights.csv"):
+    assert (found[0] / file).read_bytes() == (found[1] / file).read_bytes()
+  first, second = (_json(path / "results.json") for path in found)
+  assert first["embedding_scale"] == second["embedding_scale"]
+  for a, b in zip(first["rows"], second["rows"], strict=True):
+    for field in ("choice", "epoch", "valid_loss", "weights"):
+      assert a.get(field) == b.get(field)
+  assert first["rows"] != second["rows"]
+  # Where words are absent they weigh nothing.
+  data = np.load(tmp_path / "true_data/test.npz")
+  absent = set(data["id"][~data["present_words"]])
+  assert absent
+  for row in _table(found[0] / "predictions.csv"):
+    assert (float(row["weight_words"]) == 0) == (row["id"] in absent)
+
+
+def test_examples_never_seen_are_weighed(tmp_path):
+  data = _write_npz(tmp_path / "data", multilabel=True)
+  workdir = tmp_path / "run"
+  _run(
+    "train", *TINY, "--dataset=npz", f"--data_dir={data}",
+    f"--workdir={workdir}",
+  )  # fmt: skip
+  elsewhere = tmp_path / "elsewhere"
+  elsewhere.mkdir()
+  new = dict(np.load(data / "test.npz"))
+  new = {k: v[:7] for k, v in new.items()}
+  np.savez(elsewhere / "test.npz", **new)
+  _run("evaluate", f"--workdir={workdir}", f"--data_dir={elsewhere}")
+  rows = _table(workdir / "evaluation_test_predictions.csv")
+  assert len(rows) == 2 * 2 * 7
+  # What the seven get does not depend on the examples beside them.
+  before = {
+    (r["id"], r["weighting"], r["seed"]): r
+    for r in _table(workdir / "predictions.csv")
+  }
+  for row in rows:
+    same = before[row["id"], row["weighting"], row["seed"]]
+    for field in ("weight_sound", "weight_words"):
+      assert float(row[field]) == pytest.approx(float(same[field]), abs=1e-4)
+    for a, b in zip(
+      row["prediction"].split(), same["prediction"].split(), strict=True
+    ):
+      assert float(a) == pytest.approx(float(b), abs=1e-4)
+  narrow = {**new, "x_sound": new["x_sound"][:, :2]}
+  np.savez(elsewhere / "test.npz", **narrow)
+  done = _run(
+    "evaluate", f"--workdir={workdir}", f"--data_dir={elsewhere}", status=2
+  )
+  assert "'sound' has 2 features, but the model was trained on 3" in done.stderr
+
+
+@pytest.mark.parametrize("predictive", ["gaussian", "laplace"])
+def test_regression_reports_in_the_targets_unit(tmp_path, predictive):
+  workdir = tmp_path / "diabetes"
+  _run(
+    "train", *TINY, "--dataset=diabetes", "--weighting=uniform,kl+mi",
+    f"--predictive={predictive}", f"--workdir={workdir}",
+  )  # fmt: skip
+  rows = {r["name"]: r for r in _json(workdir / "results.json")["rows"]}
+  for s, seed in enumerate((0, 1)):
+    own = [
+      (float(r["prediction"]), float(r["target"]))
+      for r in _table(workdir / "predictions.csv")
+      if r["weighting"] == "kl+mi" and int(r["seed"]) == seed
+    ]
+    mean, target = np.array(own).T
+    # The target is measured in whole points, 25 to 346.
+    assert target.min() >= 25
+    assert target.max() <= 346
+    np.testing.assert_array_equal(target, np.round(target))
+    expected = rows["kl+mi"]["metrics"]["mae"][s]
+    assert np.abs(mean - target).mean() == pytest.approx(expected, rel=1e-5)
+  epochs = [
+    float(r["mae"])
+    for r in _table(workdir / "metrics.csv")
+    if r["stage"] == "multimodal"
+  ]
+  assert 20 < np.mean(epochs) < 200
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--weighting=lk"], "--weighting.*'lk' is unknown: use some of uniform"),
+    (["--strength=2"], "--strength=2: '2' is not a number from 0 to 1"),
+    (["--datset=npz"], "unknown command line flag 'datset'.*dataset"),
+    (["--dataset=mosi"], "--dataset=mosi: value should be one of <digits"),
+    (["--num_epochs=0"], "--num_epochs=0: 0 is not a positive integer"),
+    (["digits"], "'digits' is no flag"),
+    (["--modalities=smell"], "'smell' is unknown: use some of pixels"),
+    (["--dataset=npz", "--data_dir=/nowhere"], "/nowhere: holds none of tra"),
+    (["--batch_size=x"], "--batch_size=x: invalid literal"),
+  ],
+)
+def test_wrong_input_is_one_line(tmp_path, arguments, message):
+  workdir = tmp_path / "run"
+  done = _run("train", *arguments, f"--workdir={workdir}", status=2)
+  assert re.search(message, done.stderr), done.stderr
+  assert len(done.stderr.strip().splitlines()) == 1
+  assert done.stdout == ""
+  assert not workdir.exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+  done = _run(
+    "train", "--modalities=smell", "--debug", f"--workdir={tmp_path / 'x'}",
+    status=1,
+  )  # fmt: skip
+  assert "Traceback" in done.stderr
+  assert "InputError" in done.stderr
+
+
+def test_help_is_short_and_tells_defaults():
+  text = _run("train", "--help").stdout
+  assert len(text.splitlines()) < 70
+  assert max(map(len, text.splitlines())) < 80
+  for title in ("Run:", "Data:", "Weighting:", "Model:", "Other:"):
+    assert title in text
+  assert re.search(r"--learning_rate +AdamW step.*\[0.001\]", text)
+  assert "experiments.evaluate" in _run("evaluate", "--help").stdout
+
+
+def test_interrupted_runs_leave_a_readable_workdir(tmp_path):
+  workdir = tmp_path / "run"
+  process = subprocess.Popen(
+    _command(
+      "train", "--dataset=digits", "--num_seeds=2", "--num_epochs=100000",
+      "--num_train=100", f"--workdir={workdir}",
+    ),
+    cwd=conftest.ROOT,
+    env=conftest.environment(),
+    stderr=subprocess.PIPE,
+    text=True,
+  )  # fmt: skip
+  metrics = workdir / "metrics.csv"
+  deadline = time.monotonic() + 120
+  while not (metrics.exists() and metrics.stat().st_size > 2000):
+    assert process.poll() is None, process.stderr.read()
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+  process.send_signal(signal.SIGINT)
+  _, errors = process.communicate(timeout=120)
+  assert process.returncode == 130
+  assert "Traceback" not in errors
+  assert errors.strip().splitlines()[-1].startswith("interrupted: ")
+  rows = _table(metrics)
+  assert all(None not in row.values() and None not in row for row in rows)
+  assert (workdir / "checkpoints/unimodal").exists()
+  assert not list(workdir.rglob("*partial*"))
+
+
+def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
+  workdir = tmp_path / "run"
+  _run(
+    "train", "--num_seeds=2", "--num_epochs=4", "--dataset=npz",
+    f"--data_dir={mosi / 'npz'}", f"--workdir={workdir}",
+  )  # fmt: skip
+  results = _json(workdir / "results.json")
+  assert (results["task"], results["sizes"]["test"]) == ("binary", 508)
+  rows = {r["name"]: r for r in results["rows"]}
+  # Half of 508 labels: a coin's standard deviation is 2.2 points.
+  assert min(rows["kl+mi"]["metrics"]["accuracy"]) > 0.7
