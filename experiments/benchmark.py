@@ -2,8 +2,8 @@
 
   python -m experiments.benchmark --suite=train
 
-Each figure is the median of several rounds after a warm-up, the two sides
-taking turns.
+Each figure is the median of several rounds after a warm-up; the two sides take
+turns, with a pause before each.
 """
 
 from collections.abc import Callable
@@ -36,6 +36,8 @@ _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 
 # CMU-MOSI: text, audio and video of 1,447 utterances, 244 to validate.
 _WIDTHS, _NUM_TRAIN, _NUM_VALID, _BATCH = (100, 73, 100), 1447, 244, 32
+# Seconds for the threads of one side to go to sleep before the other's turn.
+_PAUSE, _TURN = 0.2, 0.3
 _HIDDEN, _DROPOUT, _RATE = 64, 0.1, 1e-3
 
 
@@ -104,18 +106,22 @@ def compare(
   Returns:
     Median seconds of each, and the median of the rounds' ratios.
   """
-  times = []
-  for function in (first, second) * 2:
-    function()
-  for _ in range(_ROUNDS.value):
-    pair = []
-    for function in (first, second):
-      start = time.perf_counter()
-      function()
-      pair.append(time.perf_counter() - start)
-    times.append(pair)
+  times = [
+    (_seconds(first), _seconds(second)) for _ in range(_ROUNDS.value + 1)
+  ][1:]
   a, b = (statistics.median(column) for column in zip(*times, strict=True))
   return a, b, statistics.median(x / y for x, y in times)
+
+
+def _seconds(function):
+  """Mean seconds of a call, over calls that together take `_TURN`."""
+  time.sleep(_PAUSE)
+  function()
+  calls, start = 0, time.perf_counter()
+  while (elapsed := time.perf_counter() - start) < _TURN:
+    function()
+    calls += 1
+  return elapsed / calls
 
 
 def _row(name, first, second, ratio, target):

@@ -5,6 +5,7 @@ import problems
 import pytest
 
 from btw_jax import weighting
+from btw_jax.models import dropout
 from btw_jax.models import encoders
 from btw_jax.models import networks
 
@@ -95,3 +96,22 @@ def test_dropout_acts_in_training_only(kind):
     for seed in range(2)
   ]  # fmt: skip
   assert np.any(moving[0] != moving[1])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate):
+  x = jnp.ones((300, 333))
+  found = np.asarray(
+    dropout.Dropout(rate).apply(
+      {}, x, train=True, rngs={"dropout": jax.random.key(0)}
+    )
+  )
+  dropped = np.mean(found == 0)
+  # 1/512 for rounding the rate, the rest for the spread of 99,900 draws.
+  assert dropped == pytest.approx(rate, abs=1 / 512 + 0.006)
+  assert found.mean() == pytest.approx(1.0, abs=0.04)
+  assert len(np.unique(found)) <= 2
+  # Neighbours, which share a random word, fall independently.
+  gone = (found == 0).ravel()
+  both = np.mean(gone[0::2] & gone[1::2][: len(gone[0::2])])
+  assert both == pytest.approx(dropped**2, abs=0.01)

@@ -7,6 +7,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from btw_jax.models import dropout
+
 
 class ModalityDense(nn.Module):
   """A dense layer per modality, `[M, B, D] -> [M, B, features]`.
@@ -57,7 +59,7 @@ class MLP(nn.Module):
     """Encodes every modality."""
     x = jnp.swapaxes(features, 0, 1)
     x = nn.relu(ModalityDense(self.hidden_dim, self.widths)(x))
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = dropout.Dropout(self.dropout)(x, train=train)
     hidden = (self.hidden_dim,) * len(self.widths)
     x = nn.relu(ModalityDense(self.embedding_dim, hidden)(x))
     return jnp.swapaxes(x, 0, 1)

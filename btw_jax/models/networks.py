@@ -12,6 +12,7 @@ import chex
 from flax import linen as nn
 import jax.numpy as jnp
 
+from btw_jax.models import dropout
 from btw_jax.models import encoders
 
 
@@ -91,7 +92,7 @@ class Concatenation(nn.Module):
     sizes = self.sizes
     self.encoder = sizes.encoder()
     self.hidden = nn.Dense(sizes.hidden_dim)
-    self.dropout = nn.Dropout(sizes.dropout)
+    self.dropout = dropout.Dropout(sizes.dropout)
     self.head = nn.Dense(sizes.num_outputs)
 
   def encode(self, features: chex.Array, *, train: bool) -> chex.Array:
@@ -112,7 +113,7 @@ class Concatenation(nn.Module):
     if multipliers is not None:
       embeddings = embeddings * multipliers[..., None]
     x = jnp.reshape(embeddings, (embeddings.shape[0], -1))
-    x = self.dropout(nn.relu(self.hidden(x)), deterministic=not train)
+    x = self.dropout(nn.relu(self.hidden(x)), train=train)
     return self.head(x)[None]
 
   def where(self, present: chex.Array) -> chex.Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 
 import chex
 from flax import linen as nn
@@ -230,11 +231,18 @@ class Trainer:
     weights = run.weights
     if self.rule.weighs:
       due = epoch % self.rule.refresh_every == 0
-      new, information = jax.lax.cond(
-        due,
-        lambda: self._refresh(state.params, weights, cell, train),
-        lambda: (weights.average.table, weights.information),
+      refresh = functools.partial(
+        self._refresh, state.params, weights, cell, train
       )
+      if self.rule.refresh_every == 1:
+        # On CPU a conditional costs as much as the refresh.
+        new, information = refresh()
+      else:
+        new, information = jax.lax.cond(
+          due,
+          refresh,
+          lambda: (weights.average.table, weights.information),
+        )
       weights = weights._replace(information=information)
     guide = _guide(weights, train.batch.present) if weights else None
     outputs, _ = self.predict(state.params, guide, cell, valid)
