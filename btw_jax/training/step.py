@@ -180,18 +180,21 @@ class Trainer:
     order = jax.random.permutation(key, num_examples)
     order = order[: num_steps * self.batch_size]
 
+    # Once for all steps: weights rest within an epoch, and on CPU each of these
+    # small operations costs a step more than the whole set costs an epoch.
+    table = weighting.uniform(train.batch.present)
+    if self.rule.weighs:
+      table = run.weights.average.table
+    multipliers = weighting.multipliers(
+      table, train.batch.present, strength=cell.strength, scale=cell.scale
+    )
+
     def body(state, rows):
       rows = data_parallel.my_share(rows)
       batch = jax.tree.map(lambda x: x[rows], train.batch)
-      table = weighting.uniform(batch.present)
-      if self.rule.weighs:
-        table = run.weights.average.table[rows]
-      multipliers = weighting.multipliers(
-        table, batch.present, strength=cell.strength, scale=cell.scale
-      )
       key = jax.random.fold_in(_key(seed, _DROPOUT), state.step)
       key = jax.random.fold_in(key, jax.lax.axis_index(data_parallel.AXIS))
-      return self.step(state, batch, multipliers, key)
+      return self.step(state, batch, multipliers[rows], key)
 
     state, sums = jax.lax.scan(
       body, run.train, order.reshape(num_steps, self.batch_size)

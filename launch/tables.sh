@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The README's result tables: every recipe at embedding scale 1 and auto.
+#   bash launch/tables.sh [FOLDER OF CMU-MOSI]
+# Without that folder the two recipes on CMU-MOSI are left out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=launch/environment.sh
+source launch/environment.sh
+
+train() {
+  local recipe=$1
+  shift
+  for scale in 1 auto; do
+    python -m experiments.train --embedding_scale=$scale \
+      --flagfile="experiments/recipes/$recipe.flags" \
+      --workdir="runs/tables/$recipe-$scale" "$@"
+  done
+}
+
+train digits
+train digits_clean
+train diabetes
+if [ $# -gt 0 ]; then
+  train mosi_npz --data_dir="$1/npz"
+  train mosi_csv --data_dir="$1"
+fi
+python -m experiments.readme_tables
