@@ -123,7 +123,7 @@ def laplace_kl(
 
   `log(b_q/b_p) + (b_p exp(−|Δ|/b_p) + |Δ|) / b_q − 1`, `Δ = μ_p − μ_q`.
   Meyer (2021), "An alternative probabilistic interpretation of the Huber
-  loss", eq. 6.
+  loss".
 
   Args:
     p_loc: `[...]` location of p.

@@ -1,6 +1,6 @@
 """The BTW rule: how much each modality counts, per example, without learning.
 
-Beyond Two-modality Weighting, arXiv 2508.18551, section 3. Weights are
+Beyond Two-modality Weighting, arXiv 2508.18551. Weights are
 non-negative, 0 where a modality is absent, and each row sums to 1 over the
 modalities present.
 """
@@ -172,7 +172,7 @@ def uniform(present: chex.Array) -> chex.Array:
 def instance_weights(
   divergence: chex.Array, present: chex.Array | None = None
 ) -> chex.Array:
-  """`k_im = d_im / Σ_m d_im`, BTW section 3.1.
+  """`k_im = d_im / Σ_m d_im`.
 
   Args:
     divergence: `[..., M]` nats, floored at `FLOOR`.
@@ -188,7 +188,7 @@ def instance_weights(
 
 
 def modality_weights(information: chex.Array) -> chex.Array:
-  """`g_m = I_m / Σ I_m`, BTW section 3.2.
+  """`g_m = I_m / Σ I_m`.
 
   Args:
     information: `[..., M]` nats (or a correlation), floored at `FLOOR`.
@@ -205,7 +205,7 @@ def combine(
   modality: chex.Array,
   present: chex.Array | None = None,
 ) -> chex.Array:
-  """`w_im ∝ k_im · g_m`, BTW section 3.3.
+  """`w_im ∝ k_im · g_m`.
 
   Args:
     instance: `[..., M]` weights of each example.
@@ -245,7 +245,7 @@ def init(
 def update(
   state: WeightState, weights: chex.Array, val_loss: chex.Array
 ) -> WeightState:
-  """One refresh: `W ← α·w + (1−α)·W`, then α moves, BTW section 3.4.
+  """One refresh: `W ← α·w + (1−α)·W`, then α moves.
 
   α rises by 0.05 when the validation loss did not improve on its best, else
   falls by 0.05, within [0, 1].

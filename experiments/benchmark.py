@@ -7,7 +7,7 @@ turns, with a pause before each.
 """
 
 from collections.abc import Callable
-import json
+import os
 import pathlib
 import statistics
 import time
@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tabulate
 
 from btw_jax import tasks
 from btw_jax import types
@@ -29,6 +28,7 @@ from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
 from experiments import cli
+from experiments import report
 
 _SUITE = flags.DEFINE_enum("suite", "train", ["train"], "what to measure")
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "rounds of each pair", 3)
@@ -44,14 +44,14 @@ _HIDDEN, _DROPOUT, _RATE = 64, 0.1, 1e-3
 def main() -> None:
   """Runs a suite and prints its table."""
   rows = {"train": train_suite}[_SUITE.value]()
-  print(
-    f"{jax.devices()[0].device_kind}, {jax.device_count()} device,"
-    f" JAX {jax.__version__}\n"
+  machine = (
+    f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores,"
+    f" JAX {jax.__version__}"
   )
-  print(tabulate.tabulate(rows, headers="keys", tablefmt="github"))
+  print(f"{machine}\n\n{report.rows(rows)}")
   if _OUTPUT.value:
-    metrics_writer.write_json(pathlib.Path(_OUTPUT.value), rows)
-  logging.debug("%s", json.dumps(rows))
+    path = pathlib.Path(_OUTPUT.value)
+    metrics_writer.write_json(path, {"machine": machine, "rows": rows})
 
 
 def train_suite() -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """Writes the tables of finished runs into the README, between its markers.
 
-  python -m experiments.readme_tables
+python -m experiments.readme_tables
 """
 
 import json
@@ -17,8 +17,8 @@ from experiments import report
 _RUNS = flags.DEFINE_string("runs", "runs/tables", "folder of the runs")
 _README = flags.DEFINE_string("readme", "README.md", "file to write into")
 
-# Each pair is replaced whole.
-_MARKER = "<!-- {}: {} -->"
+# Tables that are not of one run.
+_SUMMARY, _BENCHMARK = _OF_ALL = ("summary", "benchmark")
 
 
 def main() -> None:
@@ -28,16 +28,30 @@ def main() -> None:
   found = re.findall(r"<!-- table: (.+) -->", text)
   if not found:
     raise types.InputError(f"{path}: has no line '<!-- table: RUN -->'.")
-  for run in found:
-    file = pathlib.Path(_RUNS.value, run, "results.json")
-    if not file.exists():
-      raise types.InputError(f"{file}: no such file: launch/tables.sh makes it")
-    results = json.loads(file.read_text(encoding="utf-8"))
-    table = report.tables(results, style="github")
-    start, end = _MARKER.format("table", run), _MARKER.format("end", run)
+  for name in found:
+    table = _table(name, [run for run in found if run not in _OF_ALL])
+    start, end = f"<!-- table: {name} -->", f"<!-- end: {name} -->"
     head, _, rest = text.partition(start)
     text = f"{head}{start}\n{table}\n{end}{rest.partition(end)[2]}"
   metrics_writer.write_text(path, text)
+
+
+def _table(name, runs):
+  if name == _SUMMARY:
+    return report.summary(
+      [(run.rpartition("-")[0], _read(f"{run}/results.json")) for run in runs]
+    )
+  if name == _BENCHMARK:
+    measured = _read(f"{name}.json")
+    return f"{measured['machine']}\n\n{report.rows(measured['rows'])}"
+  return report.tables(_read(f"{name}/results.json"), style="github")
+
+
+def _read(name):
+  file = pathlib.Path(_RUNS.value, name)
+  if not file.exists():
+    raise types.InputError(f"{file}: no such file: launch/tables.sh makes it")
+  return json.loads(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

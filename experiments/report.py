@@ -57,6 +57,51 @@ def describe(results: Mapping[str, Any]) -> str:
   )
 
 
+def summary(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+  """A row per run: what every weighting adds to the uniform model.
+
+  Args:
+    runs: name of each, and what its `results.json` holds.
+
+  Returns:
+    The table, in Markdown.
+  """
+  lines = []
+  for name, results in runs:
+    unit = results["unit"]
+    heading, factor, digits = _COLUMNS[unit]
+    by_name = {row["name"]: row for row in results["rows"]}
+    base = by_name["uniform"]
+    line = {
+      "recipe": name,
+      "scale": f"{results['embedding_scale']:g}",
+      "metric": heading,
+      "uniform": _mean_std(base["metrics"][unit], factor, digits),
+    }
+    for row in results["rows"]:
+      if row["kind"] == "weighting" and row is not base:
+        line[f"Δ {row['name']}"] = _difference(row, base, unit, factor, digits)
+    auto = by_name["auto"]
+    line["Δ auto, NLL"] = _difference(auto, base, "nll", 1.0, 3)
+    line["auto chose"] = _choice(auto)
+    lines.append(line)
+  return rows(lines)
+
+
+def rows(lines: Sequence[Mapping[str, Any]]) -> str:
+  """A table in Markdown.
+
+  Args:
+    lines: heading -> cell, the same headings in every row.
+
+  Returns:
+    The table.
+  """
+  return tabulate.tabulate(
+    lines, headers="keys", tablefmt="github", disable_numparse=True
+  )
+
+
 def _metrics_table(results, style):
   unit = results["unit"]
   shown = [unit, "nll", "ece"]
@@ -99,16 +144,16 @@ def _label(row):
   """A weighting that chose for itself says what."""
   if row["kind"] == "modality":
     return f"{row['name']} alone"
+  found = _choice(row)
+  asked = (row["name"], f"{row['name']}, λ = 1")
+  return row["name"] if found in asked else f"{row['name']} ({found})"
+
+
+def _choice(row):
   choice = row["choice"]
-  found = choice["variant"]
-  if found != "uniform":
-    found += f", λ = {choice['strength']:g}"
-  asked = f"{row['name']}, λ = 1"
-  return (
-    row["name"]
-    if found in (asked, row["name"])
-    else (f"{row['name']} ({found})")
-  )
+  if choice["variant"] == "uniform":
+    return "uniform"
+  return f"{choice['variant']}, λ = {choice['strength']:g}"
 
 
 def _mean_std(values: Sequence[float], factor: float, digits: int) -> str:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's result tables: every recipe at embedding scale 1 and auto.
+# The README's tables: every recipe at embedding scale 1 and auto, and speed.
 #   bash launch/tables.sh [FOLDER OF CMU-MOSI]
 # Without that folder the two recipes on CMU-MOSI are left out.
 set -euo pipefail
@@ -24,4 +24,5 @@ if [ $# -gt 0 ]; then
   train mosi_npz --data_dir="$1/npz"
   train mosi_csv --data_dir="$1"
 fi
+python -m experiments.benchmark --suite=train --output=runs/tables/benchmark.json
 python -m experiments.readme_tables

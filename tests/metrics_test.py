@@ -57,6 +57,12 @@ def test_calibration_error_by_hand():
   assert found == pytest.approx(expected)
 
 
+def test_bins_hold_their_upper_edge():
+  # 0.6 = 9/15 ends a bin, 0.62 lies in the next.
+  found = metrics.calibration_error(np.array([0.6, 0.62]), np.array([1, 0]))
+  assert found == pytest.approx((0.4 + 0.62) / 2)
+
+
 def test_calibrated_forecasts_have_little_error():
   rng = np.random.default_rng(2)
   confidence = rng.random(50_000)

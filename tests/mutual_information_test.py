@@ -149,7 +149,9 @@ def test_contingency_counts_only_what_counts():
   p, q = rng.dirichlet(np.ones(3), (2, 20))
   where = rng.random(20) < 0.5
   np.testing.assert_allclose(
-    discrete.soft_contingency(p, q, where=where),
+    discrete.soft_contingency(
+      *(np.where(where[:, None], v, np.nan) for v in (p, q)), where=where
+    ),
     discrete.soft_contingency(p[where], q[where]),
     rtol=1e-5,
   )

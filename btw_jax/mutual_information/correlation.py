@@ -28,9 +28,7 @@ def pearson(
   count = jnp.maximum(jnp.sum(where), 1)
 
   def centre(v):
-    # A value far from zero loses its spread in the mean's rounding: shift by a
-    # sample first.
-    v = jnp.where(where, v - v[jnp.argmax(where)], 0.0)
+    v = jnp.where(where, v, 0.0)
     return jnp.where(where, v - jnp.sum(v) / count, 0.0)
 
   x, y = centre(x), centre(y)
@@ -40,5 +38,4 @@ def pearson(
   norm = jnp.sqrt(jnp.where(informative, sxx, 1.0)) * jnp.sqrt(
     jnp.where(informative, syy, 1.0)
   )
-  rho = jnp.sum(x * y) / norm
-  return jnp.where(informative, jnp.clip(rho, -1.0, 1.0), 0.0)
+  return jnp.clip(jnp.sum(x * y) / norm, -1.0, 1.0)

@@ -15,7 +15,7 @@ def soft_contingency(
   Each example contributes the outer product of its two predictive
   distributions, as if each classifier drew its decision from its own. Being a
   mean over examples, tables of shards combine by a weighted sum. BTW
-  (arXiv 2508.18551), section 3.2.
+  (arXiv 2508.18551).
 
   Args:
     p_probs: `[N, C]` class probabilities of the first classifier.

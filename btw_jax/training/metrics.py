@@ -86,7 +86,7 @@ def regression(
   Returns:
     mae, pearson, nll (nats), and ece: the mean distance between the share of
     targets below each predicted decile and that decile (Kuleshov et al. 2018,
-    arXiv 1807.00263, section 3.5, with absolute differences).
+    arXiv 1807.00263, with absolute differences).
   """
   below = np.mean(cdf[:, None] <= _QUANTILES, axis=0)
   return {
@@ -131,7 +131,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
   """Expected calibration error over 15 equal-width bins.
 
   `Σ_b (n_b/N) |accuracy_b − confidence_b|`; Guo et al. (2017), "On calibration
-  of modern neural networks", eq. 5.
+  of modern neural networks", section 2.
 
   Args:
     confidence: `[N]` in [0, 1], probability given to the decision.

@@ -1,0 +1,46 @@
+import re
+import subprocess
+import sys
+
+import conftest
+
+README = conftest.ROOT / "README.md"
+
+
+def test_the_example_runs_and_is_short():
+  (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.S)
+  assert len(code.strip().splitlines()) <= 15
+  code += (
+    "import numpy as np\n"
+    "np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)\n"
+    "np.testing.assert_allclose(scales.sum(1), [2] + [3] * 7, rtol=1e-5)\n"
+    "assert weights.shape == (8, 3) and weights[0, 2] == 0\n"
+  )
+  subprocess.run(
+    [sys.executable, "-c", code],
+    env=conftest.environment(),
+    check=True,
+  )
+
+
+def test_every_recipe_starts_with_its_command():
+  for path in (conftest.ROOT / "experiments/recipes").glob("*.flags"):
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    place = f"--flagfile=experiments/recipes/{path.name}"
+    assert first.startswith(f"# python -m experiments.train {place}")
+
+
+def test_every_flag_that_the_readme_names_exists():
+  text = README.read_text("utf-8")
+  known = ""
+  for program in ("train", "evaluate", "benchmark", "readme_tables"):
+    known += subprocess.run(
+      [sys.executable, "-m", f"experiments.{program}", "--help"],
+      cwd=conftest.ROOT,
+      env=conftest.environment(),
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout
+  for flag in set(re.findall(r"--([a-z_]+)", text)):
+    assert re.search(rf"--(\[no\])?{flag}\b", known), flag
