@@ -24,6 +24,7 @@ from btw_jax import types
 from btw_jax.models import networks
 from btw_jax.training import data_parallel
 from btw_jax.training import metrics_writer
+from btw_jax.training import rule as rule_lib
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
@@ -164,7 +165,7 @@ def _trainer(variants):
     task,
     optax.adamw(_RATE),
     _BATCH,
-    step_lib.Rule(variants=variants),
+    rule_lib.Rule(variants=variants),
   )
 
 

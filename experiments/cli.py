@@ -113,6 +113,7 @@ def _help(main, groups):
     lines += [_help_line(flags.FLAGS[name]) for name in names]
     if title == "Other":
       lines.append(f"{'  --flagfile':<24}file of flags, one per line")
+      lines.append(f"{'  --help':<24}this text")
     lines.append("")
   return "\n".join(lines).rstrip()
 

@@ -13,6 +13,7 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import scaling
 from btw_jax.models import networks
 from btw_jax.training import checkpoints
+from btw_jax.training import rule as rule_lib
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
 from experiments import config as config_lib
@@ -95,7 +96,7 @@ def build(
   optimizer = optax.adamw(
     config.learning_rate, weight_decay=config.weight_decay
   )
-  rule = step_lib.Rule(
+  rule = rule_lib.Rule(
     variants=tuple(variants),
     reverse=config.kl_direction == "multimodal_unimodal",
     agreement=config.instance == "agreement",

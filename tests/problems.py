@@ -8,6 +8,7 @@ import optax
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax.models import networks
+from btw_jax.training import rule as rule_lib
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
@@ -17,7 +18,7 @@ WIDTHS = (5, 3, 4)
 # one into a step of full size: programs are compared under this instead.
 SMOOTH = optax.sgd(0.1, momentum=0.9)
 PLAIN = [stages.Choice("uniform", 0.0, 1.0)]
-RULE = step_lib.Rule(variants=("uniform", "kl", "mi", "kl+mi"))
+RULE = rule_lib.Rule(variants=("uniform", "kl", "mi", "kl+mi"))
 
 
 def batch(num_examples=48, seed=0, *, missing=0.0, task="multiclass"):
@@ -40,7 +41,7 @@ def batch(num_examples=48, seed=0, *, missing=0.0, task="multiclass"):
 
 def trainer(
   network=networks.Concatenation,
-  rule=step_lib.Rule(),  # noqa: B008
+  rule=rule_lib.Rule(),  # noqa: B008
   *,
   task="multiclass",
   dropout=0.1,

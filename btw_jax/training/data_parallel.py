@@ -16,7 +16,7 @@ AXIS = "devices"
 
 
 def parallelise(
-  function: Callable[..., chex.ArrayTree], *, donate: tuple[int, ...] = ()
+  function: Callable[..., chex.ArrayTree], *, donate_first: bool = False
 ) -> Callable[..., chex.ArrayTree]:
   """Runs `function` on every local device with the same, whole arguments.
 
@@ -24,32 +24,21 @@ def parallelise(
   return the same values on every device.
 
   Args:
-    function: of any positional arguments.
-    donate: positions of arguments whose memory may be reused.
+    function: of one or more positional arguments.
+    donate_first: whether the first argument's memory may be reused.
 
   Returns:
     A function of the same arguments, compiled.
   """
   devices = np.arange(jax.local_device_count())
-
-  def on_device(_, *args):
-    return function(*args)
-
-  compiled = {}
-
-  def call(*args):
-    # `pmap` wants the number of arguments: one program for each.
-    if len(args) not in compiled:
-      compiled[len(args)] = jax.pmap(
-        on_device,
-        axis_name=AXIS,
-        in_axes=(0, *[None] * len(args)),
-        out_axes=None,
-        donate_argnums=tuple(i + 1 for i in donate),
-      )
-    return compiled[len(args)](devices, *args)
-
-  return call
+  mapped = jax.pmap(
+    lambda _, first, rest: function(first, *rest),
+    axis_name=AXIS,
+    in_axes=(0, None, None),
+    out_axes=None,
+    donate_argnums=(1,) if donate_first else (),
+  )
+  return lambda first, *rest: mapped(devices, first, rest)
 
 
 def my_share(indices: chex.Array) -> chex.Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from btw_jax.training import data_parallel
+from btw_jax.training import rule as rule_lib
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
 
@@ -97,7 +98,7 @@ class Program:
     self._cells = stack_cells(trainer.rule, choices)
     self._seeds = jnp.asarray(seeds)
     self._advance = data_parallel.parallelise(
-      _over_runs(trainer.epoch), donate=(0,)
+      _over_runs(trainer.epoch), donate_first=True
     )
     self.run = _init(trainer, len(choices), self._seeds, train)
 
@@ -142,7 +143,7 @@ def predict(
 
 
 def stack_cells(
-  rule: step_lib.Rule, choices: Sequence[Choice]
+  rule: rule_lib.Rule, choices: Sequence[Choice]
 ) -> state_lib.Cell:
   """Choices as arrays.
 

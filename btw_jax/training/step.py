@@ -1,6 +1,6 @@
 """The training step, and a compiled epoch made of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import dataclasses
 import functools
 
@@ -14,40 +14,11 @@ from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
 from btw_jax.training import data_parallel
+from btw_jax.training import rule as rule_lib
 from btw_jax.training import state as state_lib
 
 # Streams of random numbers, folded into a run's seed.
 _INIT, _SHUFFLE, _DROPOUT = range(3)
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-  """How weights are computed; static.
-
-  Attributes:
-    variants: names of `weighting.VARIANTS` that the runs of a program use.
-    reverse: measure `KL(q || p)` instead of `KL(p || q)`.
-    agreement: weigh by 1/KL instead of KL.
-    refresh_every: epochs between refreshes.
-    num_refinements: how often the weights of an unseen example are refined.
-  """
-
-  variants: Sequence[str] = ("uniform",)
-  reverse: bool = False
-  agreement: bool = False
-  refresh_every: int = 1
-  num_refinements: int = 1
-
-  @property
-  def weighs(self) -> bool:
-    """Whether any run needs weights at all."""
-    return tuple(self.variants) != ("uniform",)
-
-  @property
-  def measures(self) -> tuple[str, ...]:
-    """Measures of information that the variants need."""
-    needed = {weighting.VARIANTS[v][1] for v in self.variants}
-    return tuple(sorted(needed - {None}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +37,7 @@ class Trainer:
   task: tasks.Task
   optimizer: optax.GradientTransformation
   batch_size: int
-  rule: Rule = Rule()
+  rule: rule_lib.Rule = dataclasses.field(default_factory=rule_lib.Rule)
 
   def init(
     self, seed: chex.Array, train: state_lib.Split
