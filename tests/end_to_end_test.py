@@ -294,12 +294,15 @@ def test_help_is_short_and_tells_defaults():
   assert "experiments.evaluate" in _run("evaluate", "--help").stdout
 
 
-def test_interrupted_runs_leave_a_readable_workdir(tmp_path):
+@pytest.mark.parametrize(
+  ("stage", "num_epochs"), [("unimodal", 100_000), ("multimodal", 500)]
+)
+def test_interrupted_runs_leave_a_readable_workdir(tmp_path, stage, num_epochs):
   workdir = tmp_path / "run"
   process = subprocess.Popen(
     _command(
-      "train", "--dataset=digits", "--num_seeds=2", "--num_epochs=100000",
-      "--num_train=100", f"--workdir={workdir}",
+      "train", "--dataset=diabetes", "--num_seeds=2", "--weighting=mi",
+      f"--num_epochs={num_epochs}", f"--workdir={workdir}",
     ),
     cwd=conftest.ROOT,
     env=conftest.environment(),
@@ -308,7 +311,7 @@ def test_interrupted_runs_leave_a_readable_workdir(tmp_path):
   )  # fmt: skip
   metrics = workdir / "metrics.csv"
   deadline = time.monotonic() + 120
-  while not (metrics.exists() and metrics.stat().st_size > 2000):
+  while not (metrics.exists() and stage in metrics.read_text()):
     assert process.poll() is None, process.stderr.read()
     assert time.monotonic() < deadline
     time.sleep(0.1)
@@ -319,8 +322,13 @@ def test_interrupted_runs_leave_a_readable_workdir(tmp_path):
   assert errors.strip().splitlines()[-1].startswith("interrupted: ")
   rows = _table(metrics)
   assert all(None not in row.values() and None not in row for row in rows)
-  assert (workdir / "checkpoints/unimodal").exists()
   assert not list(workdir.rglob("*partial*"))
+  if stage == "multimodal":
+    # The best epochs so far are there to be used.
+    assert "mi " in _run("evaluate", f"--workdir={workdir}").stdout
+  else:
+    done = _run("evaluate", f"--workdir={workdir}", status=2)
+    assert "checkpoints/mi: no such checkpoint" in done.stderr
 
 
 def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):

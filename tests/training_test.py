@@ -101,6 +101,23 @@ def test_unimodal_models_train_as_if_alone():
     assert np.any(a[0, 0, 1] != b[0, 0, 1])
 
 
+def test_a_unimodal_model_learns_from_the_examples_that_have_it():
+  train, valid = (
+    state_lib.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
+  )
+  made = problems.trainer(networks.Unimodal)
+  absent = ~train.batch.present[:, 2]
+  target = jnp.where(absent, (train.batch.target + 1) % 3, train.batch.target)
+  other = train._replace(batch=train.batch._replace(target=target))
+  first, second = (
+    problems.fit(made, problems.PLAIN, [0], split, valid)[0]
+    for split in (train, other)
+  )
+  for a, b in _leaves(first.params, second.params):
+    np.testing.assert_array_equal(a[0, 0, 2], b[0, 0, 2])
+    assert np.any(a[0, 0, 0] != b[0, 0, 0])
+
+
 def test_the_best_epoch_is_the_one_kept():
   train, valid = problems.splits([0, 1])
   made = problems.trainer(rule=problems.RULE)
