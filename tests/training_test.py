@@ -118,13 +118,18 @@ def test_a_unimodal_model_learns_from_the_examples_that_have_it():
     assert np.any(a[0, 0, 0] != b[0, 0, 0])
 
 
+# So fast that validation gets worse again.
+_HASTY = optax.adamw(0.1)
+
+
 def test_the_best_epoch_is_the_one_kept():
   train, valid = problems.splits([0, 1])
-  made = problems.trainer(rule=problems.RULE)
+  made = problems.trainer(rule=problems.RULE, optimizer=_HASTY)
   best, logs = problems.fit(made, WEIGHTED, [0, 1], train, valid, num_epochs=8)
   losses = np.stack([log["valid_loss"] for log in logs])
   np.testing.assert_array_equal(best.loss, losses.min(0))
   np.testing.assert_array_equal(best.epoch, losses.argmin(0))
+  assert np.any(best.epoch < 7)
   # The kept parameters give the kept loss again.
   cell = stages.slice_cell(stages.stack_cells(made.rule, WEIGHTED), 0)
   outputs, _ = stages.predict(
@@ -137,6 +142,26 @@ def test_the_best_epoch_is_the_one_kept():
   for s in range(2):
     loss, _ = made.measure(outputs[s], valid.batch)
     np.testing.assert_allclose(loss, best.loss[0, s], rtol=1e-5)
+
+
+def test_every_unimodal_model_keeps_its_own_best_epoch():
+  train, valid = (
+    state_lib.Split(problems.batch(n, seed, missing=0.3), None)
+    for seed, n in enumerate((48, 24))
+  )
+  made = problems.trainer(networks.Unimodal, optimizer=_HASTY)
+  best, logs = problems.fit(
+    made, problems.PLAIN, [0], train, valid, num_epochs=8
+  )
+  losses = np.stack([log["valid_loss"] for log in logs])
+  np.testing.assert_array_equal(best.epoch, losses.argmin(0))
+  assert len(set(best.epoch[0, 0])) > 1
+  cell = stages.slice_cell(stages.stack_cells(made.rule, problems.PLAIN), 0)
+  outputs, _ = stages.predict(
+    made, cell, stages.slice_cell(best.params, 0), None, valid
+  )
+  loss, _ = made.measure(outputs[0], valid.batch)
+  np.testing.assert_allclose(loss, losses.min(0)[0, 0], rtol=1e-5)
 
 
 def test_a_refresh_follows_the_rule():
