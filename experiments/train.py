@@ -41,7 +41,6 @@ class Study:
   config: config_lib.Config
   inputs: inputs_lib.Inputs
   shape: trainers_lib.Shape
-  plan: selection.Plan
   trainers: trainers_lib.Trainers
   workdir: workdir_lib.Workdir
   progress: progress_lib.Progress
@@ -88,7 +87,6 @@ def prepare(config: config_lib.Config) -> Study:
     config=config,
     inputs=inputs,
     shape=shape,
-    plan=plan,
     trainers=trainers,
     workdir=workdir_lib.Workdir(written, trainers.task.unit),
     progress=progress_lib.Progress(num_stages * config.num_epochs),

@@ -249,7 +249,7 @@ def test_targets_of_a_predicted_split_are_not_read():
     np.testing.assert_array_equal(a, b)
 
 
-def test_one_program_trains_all_epochs(monkeypatch):
+def test_one_program_trains_all_epochs():
   train, valid = problems.splits()
   made = problems.trainer(rule=problems.RULE)
   traces = []

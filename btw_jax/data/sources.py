@@ -14,8 +14,6 @@ from btw_jax.data import diabetes
 from btw_jax.data import digits
 from btw_jax.data import npz
 
-TASKS = ("regression", "binary", "multiclass", "multilabel")
-
 
 @dataclasses.dataclass(frozen=True)
 class Options:
