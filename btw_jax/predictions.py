@@ -15,6 +15,7 @@ from btw_jax import divergences
 from btw_jax.mutual_information import correlation as correlation_lib
 from btw_jax.mutual_information import discrete
 from btw_jax.mutual_information import knn
+from btw_jax.mutual_information import transforms
 
 
 class Categorical(NamedTuple):
@@ -46,26 +47,38 @@ class Laplace(NamedTuple):
 Prediction = Categorical | Bernoulli | Gaussian | Laplace
 
 
-def divergence(p: Prediction, q: Prediction) -> chex.Array:
-  """`KL(p || q)` per example, in nats.
+def divergence(p: Prediction, q: Prediction, *, kind: str = "kl") -> chex.Array:
+  """Divergence of p from q per example, in nats.
 
-  Labels of a `Bernoulli` are independent, so their divergences add up.
+  Labels of a `Bernoulli` are independent: their divergences are added up,
+  which for `js` is the sum over labels, not that of the joint law.
 
   Args:
     p: predictions `[...]` (before the event axis).
     q: predictions of the same kind, broadcast against `p`.
+    kind: a name of `DIVERGENCES`, static: "kl", `KL(p‖q)`; "reverse_kl",
+      `KL(q‖p)`; "jeffreys", their sum; "js", Jensen–Shannon.
 
   Returns:
     `[...]` nats.
 
   Raises:
-    ValueError: if the two are not predictions of one kind.
+    ValueError: if the two are not predictions of one kind, or `kind` is
+      unknown.
   """
-  return _of_one_kind(p, q, _DIVERGENCE)(p, q)
+  if kind not in DIVERGENCES:
+    raise ValueError(
+      f"divergence {kind!r} is unknown: use one of {', '.join(DIVERGENCES)}."
+    )
+  return _of_one_kind(p, q, DIVERGENCES[kind])(p, q)
 
 
 def information(
-  p: Prediction, q: Prediction, *, where: chex.Array | None = None
+  p: Prediction,
+  q: Prediction,
+  *,
+  where: chex.Array | None = None,
+  transform: str = "none",
 ) -> chex.Array:
   """Mutual information between two models' predictions over a set, in nats.
 
@@ -78,14 +91,22 @@ def information(
     p: predictions of N examples.
     q: predictions of the same kind for the same examples.
     where: `[N]` bool, the examples that count; all by default.
+    transform: a name of `transforms.TRANSFORMS`, static, applied to the point
+      predictions before neighbours are sought; not used by the other kinds.
 
   Returns:
     Scalar in nats.
 
   Raises:
-    ValueError: if the two are not predictions of one kind.
+    ValueError: if the two are not predictions of one kind, or `transform` is
+      unknown.
   """
-  return _of_one_kind(p, q, _INFORMATION)(p, q, where)
+  if transform not in transforms.TRANSFORMS:
+    raise ValueError(
+      f"transform {transform!r} is unknown: use one of"
+      f" {', '.join(transforms.TRANSFORMS)}."
+    )
+  return _of_one_kind(p, q, _INFORMATION)(p, q, where, transform)
 
 
 def correlation(
@@ -120,24 +141,42 @@ def _of_one_kind(p, q, table):
   return table[type(p)]
 
 
-def _categorical_divergence(p, q):
-  return divergences.categorical_kl(
+def _of_classes(measure):
+  """A divergence of log-probabilities as one of predictions."""
+  return lambda p, q: measure(
     jax.nn.log_softmax(p.logits), jax.nn.log_softmax(q.logits)
   )
 
 
-def _bernoulli_divergence(p, q):
-  return jnp.sum(divergences.bernoulli_kl(p.logits, q.logits), axis=-1)
+def _of_labels(measure):
+  """A divergence of one label as one of all, added up."""
+  return lambda p, q: jnp.sum(measure(p.logits, q.logits), axis=-1)
 
 
-def _categorical_information(p, q, where):
+def _of_parameters(measure):
+  return lambda p, q: measure(*p, *q)
+
+
+def _turned(table):
+  """The same divergences with p and q exchanged."""
+
+  def turn(measure):
+    return lambda p, q: measure(q, p)
+
+  return {kind: turn(measure) for kind, measure in table.items()}
+
+
+def _categorical_information(p, q, where, transform):
+  del transform
   joint = discrete.soft_contingency(
     jax.nn.softmax(p.logits), jax.nn.softmax(q.logits), where=where
   )
   return discrete.from_joint(joint)
 
 
-def _bernoulli_information(p, q, where):
+def _bernoulli_information(p, q, where, transform):
+  del transform
+
   def of_label(p_logits, q_logits):
     both = (jnp.stack([-v, v], axis=-1) for v in (p_logits, q_logits))
     p_probs, q_probs = (jax.nn.sigmoid(v) for v in both)
@@ -147,6 +186,12 @@ def _bernoulli_information(p, q, where):
   return jnp.sum(jax.vmap(of_label, (-1, -1))(p.logits, q.logits))
 
 
+def _point_information(p, q, where, transform):
+  """Both kinds of real numbers have their point prediction first."""
+  x, y = (transforms.TRANSFORMS[transform](v[0], where=where) for v in (p, q))
+  return knn.ksg(x, y, where=where)
+
+
 def _columnwise_correlation(p_probs, q_probs, where):
   def of_column(x, y):
     return correlation_lib.pearson(x, y, where=where)
@@ -154,18 +199,36 @@ def _columnwise_correlation(p_probs, q_probs, where):
   return jnp.mean(jax.vmap(of_column, (-1, -1))(p_probs, q_probs))
 
 
-_DIVERGENCE = {
-  Categorical: _categorical_divergence,
-  Bernoulli: _bernoulli_divergence,
-  Gaussian: lambda p, q: divergences.gaussian_kl(*p, *q),
-  Laplace: lambda p, q: divergences.laplace_kl(*p, *q),
+_KL = {
+  Categorical: _of_classes(divergences.categorical_kl),
+  Bernoulli: _of_labels(divergences.bernoulli_kl),
+  Gaussian: _of_parameters(divergences.gaussian_kl),
+  Laplace: _of_parameters(divergences.laplace_kl),
+}
+
+# name -> kind of prediction -> divergence
+DIVERGENCES = {
+  "kl": _KL,
+  "reverse_kl": _turned(_KL),
+  "jeffreys": {
+    Categorical: _of_classes(divergences.categorical_jeffreys),
+    Bernoulli: _of_labels(divergences.bernoulli_jeffreys),
+    Gaussian: _of_parameters(divergences.gaussian_jeffreys),
+    Laplace: _of_parameters(divergences.laplace_jeffreys),
+  },
+  "js": {
+    Categorical: _of_classes(divergences.categorical_js),
+    Bernoulli: _of_labels(divergences.bernoulli_js),
+    Gaussian: _of_parameters(divergences.gaussian_js),
+    Laplace: _of_parameters(divergences.laplace_js),
+  },
 }
 
 _INFORMATION = {
   Categorical: _categorical_information,
   Bernoulli: _bernoulli_information,
-  Gaussian: lambda p, q, where: knn.ksg(p.mean, q.mean, where=where),
-  Laplace: lambda p, q, where: knn.ksg(p.loc, q.loc, where=where),
+  Gaussian: _point_information,
+  Laplace: _point_information,
 }
 
 _CORRELATION = {

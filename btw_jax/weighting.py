@@ -32,8 +32,6 @@ VARIANTS = {
 # The step of α after each refresh, and its start.
 _ALPHA_START, _ALPHA_STEP = 0.5, 0.05
 
-_BETWEEN = {"mi": predictions.information, "cc": predictions.correlation}
-
 
 class WeightState(NamedTuple):
   """Moving average of the weights of a training set.
@@ -56,7 +54,8 @@ def weigh(
   present: chex.Array | None = None,
   variant: str = "kl+mi",
   information: chex.Array | None = None,
-  reverse: bool = False,
+  kind: str = "kl",
+  transform: str = "none",
   agreement: bool = False,
 ) -> chex.Array:
   """Weights of every modality for every example.
@@ -72,7 +71,9 @@ def weigh(
     variant: a name of `VARIANTS`, static.
     information: `[M]` information (or correlation) known from another set, in
       place of estimating it from these examples.
-    reverse: measure `KL(q_i || p_im)` instead, static.
+    kind: a name of `predictions.DIVERGENCES` to measure in place of KL, static.
+    transform: of point predictions before information is estimated, a name of
+      `transforms.TRANSFORMS`, static.
     agreement: weigh by `1 / (KL + FLOOR)` instead of by KL, static.
 
   Returns:
@@ -91,14 +92,18 @@ def weigh(
     present = jnp.ones((num_examples, num_modalities), bool)
   instance = modality = None
   if by_divergence:
-    measured = divergence(unimodal, multimodal, reverse=reverse)
+    measured = divergence(unimodal, multimodal, kind=kind)
     if agreement:
       measured = 1.0 / (measured + FLOOR)
     instance = instance_weights(measured, present)
   if between is not None:
     if information is None:
       information = set_information(
-        unimodal, multimodal, present=present, measure=between
+        unimodal,
+        multimodal,
+        present=present,
+        measure=between,
+        transform=transform,
       )
     modality = modality_weights(information)
   if instance is None:
@@ -112,22 +117,21 @@ def divergence(
   unimodal: predictions.Prediction,
   multimodal: predictions.Prediction,
   *,
-  reverse: bool = False,
+  kind: str = "kl",
 ) -> chex.Array:
   """`d_im = KL(p_im || q_i)` of every modality and example.
 
   Args:
     unimodal: one prediction with leading axes M, N.
     multimodal: prediction with leading axis N.
-    reverse: `KL(q_i || p_im)` instead, static.
+    kind: a name of `predictions.DIVERGENCES` to measure in place of KL, static.
 
   Returns:
     `[N, M]` nats.
   """
 
   def of_modality(p):
-    first, second = (multimodal, p) if reverse else (p, multimodal)
-    return predictions.divergence(first, second)
+    return predictions.divergence(p, multimodal, kind=kind)
 
   return jax.vmap(of_modality, out_axes=1)(unimodal)
 
@@ -138,6 +142,7 @@ def set_information(
   *,
   present: chex.Array,
   measure: str = "mi",
+  transform: str = "none",
 ) -> chex.Array:
   """What each modality's model tells about the multimodal one, over a set.
 
@@ -146,14 +151,21 @@ def set_information(
     multimodal: prediction with leading axis N.
     present: `[N, M]` bool; examples without a modality do not count in it.
     measure: "mi" (nats) or "cc" (Pearson correlation), static.
+    transform: of point predictions before "mi", a name of
+      `transforms.TRANSFORMS`, static.
 
   Returns:
     `[M]`, not clipped.
   """
-  between = _BETWEEN[measure]
-  return jax.vmap(lambda p, where: between(p, multimodal, where=where), (0, 1))(
-    unimodal, present
-  )
+
+  def of_modality(p, where):
+    if measure == "cc":
+      return predictions.correlation(p, multimodal, where=where)
+    return predictions.information(
+      p, multimodal, where=where, transform=transform
+    )
+
+  return jax.vmap(of_modality, (0, 1))(unimodal, present)
 
 
 def uniform(present: chex.Array) -> chex.Array:

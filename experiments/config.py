@@ -5,10 +5,12 @@ from typing import Any
 
 from absl import flags
 
+from btw_jax import predictions
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
 from btw_jax.data import sources
+from btw_jax.mutual_information import transforms
 from btw_jax.training import selection
 
 WEIGHTINGS = (*weighting.VARIANTS, selection.AUTO)
@@ -79,21 +81,34 @@ class Config:
     number_or=selection.AUTO,
     low=0.0,
   )
-  kl_direction: str = _field(
+  divergence: str = _field(
     "Weighting",
-    "unimodal_multimodal",
-    "KL(first || second)",
-    choices=("unimodal_multimodal", "multimodal_unimodal"),
+    "kl",
+    "of each modality's prediction p from the multimodal q; kl is KL(p || q)",
+    choices=tuple(predictions.DIVERGENCES),
+  )
+  knn_transform: str = _field(
+    "Weighting",
+    "none",
+    "of predictions before their information is estimated (regression)",
+    choices=tuple(transforms.TRANSFORMS),
   )
   instance: str = _field(
     "Weighting",
     "divergence",
-    "weigh an example by KL, or by agreement, 1/KL",
+    "weigh an example by divergence, or by agreement, its inverse",
     choices=("divergence", "agreement"),
   )
   refresh_every: int = _field("Weighting", 1, "epochs between refreshes", low=1)
   num_refinements: int = _field(
     "Weighting", 1, "rounds of weighing an unseen example", low=0
+  )
+
+  num_permutations: int = _field(
+    "Weighting",
+    200,
+    "shuffles to test each modality's information against; 0 for no test",
+    low=0,
   )
 
   hidden_dim: int = _field("Model", 64, "hidden units", low=1)

@@ -43,7 +43,7 @@ def _table(name, runs):
     )
   if name == _BENCHMARK:
     measured = _read(f"{name}.json")
-    return f"{measured['machine']}\n\n{report.rows(measured['rows'])}"
+    return f"{measured['note']}\n\n{report.rows(measured['rows'])}"
   return report.tables(_read(f"{name}/results.json"), style="github")
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from btw_jax.training import checkpoints
 from btw_jax.training import inputs as inputs_lib
 from btw_jax.training import metrics_writer
+from btw_jax.training import nulls
 from btw_jax.training import selection
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
@@ -32,6 +33,8 @@ from experiments import workdir as workdir_lib
 
 # A modality whose outputs vary less than this over examples says nothing.
 _CONSTANT = 1e-6
+# A modality whose median p-value is not below this is reported.
+_LEVEL = 0.05
 
 
 @dataclasses.dataclass
@@ -54,8 +57,9 @@ def main() -> None:
   unimodal = train_unimodal(study)
   splits = add_unimodal(study, unimodal)
   plan = plan_runs(study, splits)
-  multimodal, rows = train_multimodal(study, plan, splits)
-  finish(study, unimodal, multimodal, rows, start)
+  multimodal, chosen = train_multimodal(study, plan, splits)
+  tested = test_information(study, multimodal, splits["valid"])
+  finish(study, unimodal, multimodal, chosen, tested, start)
 
 
 def prepare(config: config_lib.Config) -> Study:
@@ -214,11 +218,68 @@ def train_multimodal(
   return models, chosen
 
 
+def test_information(
+  study: Study,
+  multimodal: Mapping[str, checkpoints.Multimodal],
+  valid: state_lib.Split,
+) -> dict[str, Any]:
+  """Tests whether each modality tells more of the prediction than chance.
+
+  On validation: of examples that both models were fitted to, even a modality
+  of noise tells something, the labels that it has learned by heart.
+
+  Args:
+    study: the run.
+    multimodal: weighting -> models; the first is tested, the plain one if it
+      was trained.
+    valid: the validation split.
+
+  Returns:
+    Modality -> name of a figure -> value per seed; empty if not asked for.
+  """
+  config = study.config
+  if not config.num_permutations:
+    return {}
+  name, model = next(iter(multimodal.items()))
+  outputs, _ = stages.predict(
+    study.trainers.multimodal, model.cell, model.params, model.guide, valid
+  )
+  tests = nulls.information_tests(
+    study.trainers.task,
+    valid.unimodal,
+    jnp.asarray(outputs[:, 0]),
+    valid.batch.present,
+    config.seeds,
+    num_permutations=config.num_permutations,
+    transform=config.knn_transform,
+  )
+  tested = {}
+  for m, modality in enumerate(study.shape.modalities):
+    of_seeds = [np.asarray(figure)[:, m] for figure in tests]
+    value, null_mean, null_std, p_value = (v.mean() for v in of_seeds)
+    p_value = np.median(of_seeds[-1])
+    logging.info(
+      "modality %r: %.3f nats about the %s prediction on validation,"
+      " %.3f ± %.3f by chance, median p = %.3f: %s",
+      modality,
+      value,
+      name,
+      null_mean,
+      null_std,
+      p_value,
+      "above its null" if p_value < _LEVEL else "NOT above its null",
+    )
+    figures = zip(tests._fields, of_seeds, strict=True)
+    tested[modality] = {field: v.tolist() for field, v in figures}
+  return tested
+
+
 def finish(
   study: Study,
   unimodal: checkpoints.Unimodal,
   multimodal: Mapping[str, checkpoints.Multimodal],
   chosen: Mapping[str, Any],
+  tested: Mapping[str, Any],
   start: float,
 ) -> None:
   """Evaluates on the test split, for the first time, and reports.
@@ -228,6 +289,7 @@ def finish(
     unimodal: stage 1.
     multimodal: weighting -> stage 2.
     chosen: weighting -> what to say of it.
+    tested: modality -> test of its information.
     start: when the program started, seconds.
   """
   study.progress.close()
@@ -250,6 +312,7 @@ def finish(
     "seeds": config.seeds,
     "embedding_scale": next(iter(chosen.values()))["choice"]["scale"],
     "rows": [{**row, **chosen.get(row["name"], {})} for row in scores.rows],
+    "information": tested,
     "seconds": round(time.monotonic() - start, 1),
   }
   write_predictions(path / "predictions.csv", scores, study.shape.modalities)

@@ -98,7 +98,8 @@ def build(
   )
   rule = rule_lib.Rule(
     variants=tuple(variants),
-    reverse=config.kl_direction == "multimodal_unimodal",
+    divergence=config.divergence,
+    transform=config.knn_transform,
     agreement=config.instance == "agreement",
     refresh_every=config.refresh_every,
     num_refinements=config.num_refinements,

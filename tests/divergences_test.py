@@ -176,3 +176,215 @@ def test_near_distributions_keep_their_digits():
   near = divergences.categorical_kl(*(v.astype("f") for v in pairs))
   assert np.max(exact) < 2e-6
   np.testing.assert_allclose(near, exact, rtol=5e-3)
+
+
+def _log_laplace(x, loc, scale):
+  return -abs(x - loc) / scale - np.log(2 * scale)
+
+
+REAL = [
+  (divergences.gaussian_js, divergences.gaussian_jeffreys, stats.norm.logpdf),
+  (divergences.laplace_js, divergences.laplace_jeffreys, _log_laplace),
+]
+PAIRS = [
+  (0.0, 1.0, 0.0, 1.0),
+  (0.0, 1.0, 0.5, 2.0),
+  (0.0, 1.0, 3.0, 0.05),
+  (2.0, 1e-3, 0.0, 1.0),
+  (0.0, 1.0, 6.0, 1.0),
+  (-5.0, 1.0, 5.0, 30.0),
+  (0.0, 1.0, 1e-3, 1.001),
+]
+
+
+def _integral(integrand, parameters):
+  """Over the real line, split wherever either density is peaked or kinked."""
+  centres = parameters[::2], parameters[1::2]
+  edges = sorted(
+    {m + s * z for m, s in zip(*centres, strict=True) for z in _SPREAD}
+  )
+  return sum(
+    integrate.quad(integrand, a, b, epsabs=1e-10, limit=100)[0]
+    for a, b in itertools.pairwise(edges)
+  )
+
+
+_SPREAD = (-36, -12, -6, -3, -1, -0.3, 0, 0.3, 1, 3, 6, 12, 36)
+
+
+@pytest.mark.parametrize(("js", "jeffreys", "log_density"), REAL)
+@pytest.mark.parametrize("parameters", PAIRS)
+def test_symmetric_divergences_match_the_integral(
+  js, jeffreys, log_density, parameters
+):
+  def between(x):
+    log_p, log_q = (log_density(x, *v) for v in laws)
+    log_m = np.logaddexp(log_p, log_q) - np.log(2)
+    apart = np.exp(log_p) * (log_p - log_m) + np.exp(log_q) * (log_q - log_m)
+    return 0.5 * apart
+
+  def both_ways(x):
+    log_p, log_q = (log_density(x, *v) for v in laws)
+    return (np.exp(log_p) - np.exp(log_q)) * (log_p - log_q)
+
+  laws = parameters[:2], parameters[2:]
+  parameters32 = np.float32(parameters)
+  turned = np.roll(parameters32, 2)
+  for measure, integrand, tolerance in (
+    (js, between, {"rtol": 0, "atol": 1e-6}),
+    (jeffreys, both_ways, {"rtol": 1e-3, "atol": 1e-6}),
+  ):
+    expected = _integral(integrand, parameters)
+    np.testing.assert_allclose(measure(*parameters32), expected, **tolerance)
+    np.testing.assert_allclose(
+      measure(*turned), measure(*parameters32), rtol=1e-5, atol=1e-7
+    )
+
+
+@hypothesis.given(hnp.arrays(np.float32, (2, 5), elements=LOGITS))
+def test_symmetric_divergences_of_classes_match_the_sums(logits):
+  log_p, log_q = _distribution(logits)
+  p, q = np.exp(log_p), np.exp(log_q)
+  m = (p + q) / 2
+  js = (oracles.categorical_kl(p, m) + oracles.categorical_kl(q, m)) / 2
+  jeffreys = oracles.categorical_kl(p, q) + oracles.categorical_kl(q, p)
+  arguments = log_p.astype("f"), log_q.astype("f")
+  np.testing.assert_allclose(
+    divergences.categorical_js(*arguments), js, rtol=2e-5, atol=1e-6
+  )
+  np.testing.assert_allclose(
+    divergences.categorical_jeffreys(*arguments), jeffreys, rtol=2e-5, atol=1e-5
+  )
+  # Labels are classes of two.
+  pairs = (jax.nn.log_softmax(np.stack([0 * v, v], -1)) for v in logits)
+  np.testing.assert_allclose(
+    divergences.bernoulli_js(*logits),
+    divergences.categorical_js(*pairs),
+    rtol=1e-4,
+    atol=1e-6,
+  )
+  np.testing.assert_allclose(
+    divergences.bernoulli_jeffreys(*logits),
+    divergences.bernoulli_kl(*logits) + divergences.bernoulli_kl(*logits[::-1]),
+    rtol=1e-5,
+  )
+
+
+def test_near_distributions_keep_their_digits_under_js():
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=(50, 6))
+  other = logits + 1e-3 * rng.normal(size=(50, 6))
+  pairs = [special.log_softmax(v, -1) for v in (logits, other)]
+  exact = []
+  for p, q in zip(*np.exp(pairs), strict=True):
+    m = (p + q) / 2
+    exact.append(oracles.categorical_kl(p, m) + oracles.categorical_kl(q, m))
+  near = divergences.categorical_js(*(v.astype("f") for v in pairs))
+  assert np.max(exact) < 2e-6
+  np.testing.assert_allclose(near, np.array(exact) / 2, rtol=5e-3)
+
+
+def test_js_of_the_certain_and_opposite_is_log_two():
+  certain = np.where(np.eye(2), 0.0, -np.inf).astype("f")
+  np.testing.assert_allclose(
+    divergences.categorical_js(*certain), np.log(2), rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    divergences.bernoulli_js(-np.inf, np.inf), np.log(2), rtol=1e-6
+  )
+  for js in (divergences.gaussian_js, divergences.laplace_js):
+    np.testing.assert_allclose(js(0.0, 1e-6, 1.0, 1e-6), np.log(2), rtol=1e-6)
+
+
+DISCRETE = [
+  divergences.bernoulli_kl,
+  divergences.bernoulli_jeffreys,
+  divergences.bernoulli_js,
+]
+CLASSES = [
+  divergences.categorical_kl,
+  divergences.categorical_jeffreys,
+  divergences.categorical_js,
+]
+CONTINUOUS = [
+  divergences.gaussian_kl,
+  divergences.gaussian_jeffreys,
+  divergences.gaussian_js,
+  divergences.laplace_kl,
+  divergences.laplace_jeffreys,
+  divergences.laplace_js,
+]
+DTYPES = [jnp.bfloat16, jnp.float32, jnp.float64]
+
+
+def _assert_finite(function, arguments):
+  total = jax.value_and_grad(
+    lambda *v: jnp.sum(function(*v)), tuple(range(len(arguments)))
+  )
+  value, gradients = total(*arguments)
+  for found in (value, *gradients):
+    assert np.all(np.isfinite(np.asarray(found, np.float64)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("divergence", DISCRETE + CLASSES)
+def test_no_extreme_of_a_discrete_law_breaks_a_divergence(divergence, dtype):
+  with jax.enable_x64(dtype == jnp.float64):
+    grid = np.stack([v.ravel() for v in np.meshgrid(EXTREMES, EXTREMES)])
+    if divergence in CLASSES:
+      logits = np.clip(grid, -1e4, 1e4)
+      grid = special.log_softmax(np.stack([0 * logits, logits], -1), axis=-1)
+      certain = np.array([[0.0, -np.inf], [-np.inf, 0.0]])
+      grid = np.concatenate([grid, np.stack([certain, certain[::-1]])], axis=1)
+    _assert_finite(divergence, [jnp.asarray(v, dtype) for v in grid])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("divergence", CONTINUOUS)
+def test_no_extreme_of_a_real_law_breaks_a_divergence(divergence, dtype):
+  with jax.enable_x64(dtype == jnp.float64):
+    means, stds = (0.0, 1e-8, -3.0), (1e-6, 1e-3, 1.0, 1e6)
+    grid = itertools.product(means, stds, means, stds)
+    columns = np.array(list(grid)).T
+    _assert_finite(divergence, [jnp.asarray(v, dtype) for v in columns])
+
+
+@pytest.mark.parametrize("divergence", DISCRETE + CLASSES + CONTINUOUS)
+def test_every_divergence_jits_maps_and_keeps_float64(divergence):
+  rng = np.random.default_rng(0)
+  count = 4 if divergence in CONTINUOUS else 2
+  arguments = rng.normal(size=(count, 6, 3))
+  if divergence in CONTINUOUS:
+    arguments[1::2] = np.exp(arguments[1::2])
+  if divergence in CLASSES:
+    arguments = special.log_softmax(arguments, axis=-1)
+  single = [v.astype("f") for v in arguments]
+  plain = divergence(*single)
+  assert plain.dtype == jnp.float32
+  np.testing.assert_allclose(jax.jit(divergence)(*single), plain, rtol=1e-5)
+  np.testing.assert_allclose(jax.vmap(divergence)(*single), plain, rtol=1e-5)
+  looped = [divergence(*row) for row in zip(*single, strict=True)]
+  np.testing.assert_allclose(looped, plain, rtol=1e-5, atol=1e-7)
+  with jax.enable_x64(True):
+    exact = divergence(*map(jnp.asarray, arguments))
+  assert exact.dtype == jnp.float64
+  np.testing.assert_allclose(plain, exact, rtol=1e-4, atol=1e-6)
+  half = divergence(*(jnp.asarray(v, jnp.bfloat16) for v in arguments))
+  assert half.dtype == jnp.float32
+  np.testing.assert_allclose(half, exact, rtol=0.2, atol=0.05)
+
+
+@pytest.mark.parametrize("divergence", DISCRETE + CLASSES + CONTINUOUS)
+def test_every_divergence_is_zero_only_where_nothing_differs(divergence):
+  rng = np.random.default_rng(1)
+  law = rng.normal(size=(2, 5)).astype("f")
+  law[1] = np.exp(law[1])
+  if divergence in CONTINUOUS:
+    same = divergence(*law, *law)
+    other = divergence(*law, law[0] + 0.5, law[1])
+  else:
+    p = jax.nn.log_softmax(law[0]) if divergence in CLASSES else law[0]
+    q = jax.nn.log_softmax(law[1]) if divergence in CLASSES else law[1]
+    same, other = divergence(p, p), divergence(p, q)
+  np.testing.assert_allclose(same, 0.0, atol=1e-7)
+  assert np.all(np.asarray(other) > 1e-3)

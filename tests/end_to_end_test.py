@@ -116,6 +116,17 @@ def test_the_main_job_leaves_what_it_should(digits):
       mean = np.mean([float(r["weight_noise0"]) for r in own])
       expected = rows[name]["weights"]["noise0"][s]
       assert mean == pytest.approx(expected, abs=1e-5)
+  tested = results["information"]
+  assert list(tested) == modalities
+  assert all(len(tested[m]["p_value"]) == 2 for m in modalities)
+  for modality in modalities:
+    above = np.median(tested[modality]["p_value"]) < 0.05
+    (line,) = re.findall(rf"modality '{modality}': .*", done.stderr)
+    assert f"{np.mean(tested[modality]['value']):.3f} nats" in line
+    assert line.endswith(": above its null") == above
+    assert line.endswith(": NOT above its null") != above
+  assert "NOT above" in done.stderr
+
   # The printed table is that of results.md, and no bar is drawn off a terminal.
   assert "pixels alone" in done.stdout
   assert "\r" not in done.stderr
@@ -229,7 +240,9 @@ def test_regression_reports_in_the_targets_unit(tmp_path, predictive):
   _run(
     "train", *TINY, "--dataset=diabetes", "--weighting=uniform,kl+mi",
     f"--predictive={predictive}", f"--workdir={workdir}",
+    "--divergence=js", "--knn_transform=rank", "--num_permutations=0",
   )  # fmt: skip
+  assert _json(workdir / "results.json")["information"] == {}
   rows = {r["name"]: r for r in _json(workdir / "results.json")["rows"]}
   for s, seed in enumerate((0, 1)):
     own = [

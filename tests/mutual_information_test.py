@@ -6,14 +6,14 @@ import numpy as np
 import oracles
 import pytest
 from scipy import stats
-from sklearn import feature_selection
 from sklearn import metrics
 
+from btw_jax.mutual_information import binned
+from btw_jax.mutual_information import copula
 from btw_jax.mutual_information import correlation
 from btw_jax.mutual_information import discrete
-from btw_jax.mutual_information import knn
+from btw_jax.mutual_information import transforms
 
-KSG = jax.jit(knn.ksg, static_argnames="k")
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -21,96 +21,6 @@ def _correlated(seed, n, rho=0.8):
   rng = np.random.default_rng(seed)
   x = rng.normal(size=n)
   return x, rho * x + np.sqrt(1 - rho**2) * rng.normal(size=n)
-
-
-@pytest.mark.parametrize("k", [1, 3, 5])
-@pytest.mark.parametrize("shape", [(120,), (120, 1), (120, 3)])
-def test_ksg_matches_the_loop(k, shape):
-  rng = np.random.default_rng(k)
-  x = rng.normal(size=shape).astype("f")
-  y = (x + rng.normal(size=shape)).astype("f")
-  np.testing.assert_allclose(
-    knn.ksg(x, y, k=k), oracles.ksg(x, y, k), atol=1e-5
-  )
-
-
-@pytest.mark.parametrize("n", [50, 700])
-def test_ksg_matches_scikit_learn(n):
-  x, y = _correlated(n, n)
-  # scikit-learn divides by the standard deviation first.
-  x, y = x / x.std(), y / y.std()
-  expected = feature_selection.mutual_info_regression(
-    x[:, None], y, n_neighbors=3, random_state=0
-  )[0]
-  np.testing.assert_allclose(knn.ksg(x, y), expected, atol=1e-3)
-
-
-def test_ksg_finds_the_information_of_a_gaussian():
-  truth = -0.5 * np.log(1 - 0.8**2)
-  estimates = [KSG(*_correlated(seed, 1000)) for seed in range(8)]
-  error = np.std(estimates) / np.sqrt(len(estimates))
-  assert abs(np.mean(estimates) - truth) < 4 * error + 0.01
-
-
-@hypothesis.settings(max_examples=20)
-@hypothesis.given(SEEDS)
-def test_ksg_ignores_order_and_swaps(seed):
-  x, y = _correlated(seed, 40)
-  order = np.random.default_rng(seed).permutation(40)
-  estimate = KSG(x, y)
-  np.testing.assert_allclose(KSG(x[order], y[order]), estimate, atol=1e-5)
-  np.testing.assert_allclose(KSG(y, x), estimate, atol=1e-5)
-  np.testing.assert_allclose(KSG(4 * x, 4 * y), estimate, atol=1e-5)
-
-
-@hypothesis.settings(max_examples=20)
-@hypothesis.given(SEEDS)
-def test_ksg_masked_is_ksg_compacted(seed):
-  x, y = _correlated(seed, 60)
-  where = np.random.default_rng(seed).random(60) < 0.6
-  # What does not count may be anything.
-  noise = np.where(where, x, 1e6)
-  compacted = oracles.ksg(x[where].astype("f"), y[where].astype("f"))
-  np.testing.assert_allclose(KSG(noise, y, where=where), compacted, atol=1e-5)
-
-
-def test_ksg_of_a_constant_is_zero():
-  x, y = _correlated(0, 50)
-  constant = np.full(50, 0.3)
-  assert KSG(constant, y) == 0
-  assert KSG(x, constant) == 0
-  assert KSG(constant, constant) == 0
-
-
-def test_ksg_is_not_clipped():
-  estimates = [
-    KSG(*np.random.default_rng(seed).normal(size=(2, 200)))
-    for seed in range(10)
-  ]
-  assert min(estimates) < 0 < max(estimates)
-
-
-def test_ksg_wants_enough_rows_and_as_many():
-  with pytest.raises(ValueError, match="4 samples are too few for k = 3"):
-    knn.ksg(np.zeros(4), np.zeros(4))
-  with pytest.raises(ValueError, match="x has 9 rows and y 8"):
-    knn.ksg(np.zeros(9), np.zeros(8))
-
-
-def test_ksg_maps_and_compiles_once():
-  traces = []
-
-  def counted(x, y):
-    traces.append(None)
-    return knn.ksg(x, y)
-
-  compiled = jax.jit(jax.vmap(counted))
-  pairs = [np.stack(_correlated(seed, 64)) for seed in range(3)]
-  x, y = np.swapaxes(pairs, 0, 1)
-  together = compiled(x, y)
-  compiled(x + 1, y)
-  assert len(traces) == 1
-  np.testing.assert_allclose(together, [knn.ksg(*p) for p in pairs], atol=1e-5)
 
 
 @hypothesis.given(SEEDS, st.sampled_from([(2, 2), (3, 5)]))
@@ -190,3 +100,181 @@ def test_a_nearly_independent_table_keeps_its_digits():
   assert 1e-8 < exact < 1e-6
   found = discrete.from_joint(jnp.asarray(table, jnp.float32))
   np.testing.assert_allclose(found, exact, rtol=5e-3)
+
+
+RHOS = np.array([0.0, 1e-4, -0.5, 0.75, 0.999])
+
+
+def test_gaussian_information_in_closed_form():
+  expected = -0.5 * np.log1p(-(RHOS**2))
+  np.testing.assert_allclose(
+    correlation.gaussian_information(RHOS), expected, rtol=1e-5, atol=1e-9
+  )
+  # ρ = ½ tells ½ log(4/3).
+  np.testing.assert_allclose(
+    correlation.gaussian_information(0.5), 0.5 * np.log(4 / 3), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_gaussian_information_of_a_copy_is_large_and_finite(sign):
+  value, gradient = jax.value_and_grad(correlation.gaussian_information)(sign)
+  resolution = np.finfo(np.float32).eps
+  np.testing.assert_allclose(value, -0.5 * np.log(resolution), rtol=1e-6)
+  assert gradient == 0
+
+
+def test_copula_matches_the_definition():
+  x, y = _correlated(0, 200)
+  scores = stats.norm.ppf((stats.rankdata([x, y], axis=1) - 0.5) / 200)
+  rho = np.corrcoef(scores)[0, 1]
+  np.testing.assert_allclose(
+    copula.gaussian_copula(x, y), -0.5 * np.log(1 - rho**2), rtol=1e-5
+  )
+
+
+def test_copula_finds_the_information_of_gaussian_vectors():
+  rng = np.random.default_rng(0)
+  mixing = rng.normal(size=(5, 5)) + 2 * np.eye(5)
+  covariance = mixing @ mixing.T
+  samples = rng.normal(size=(20_000, 5)) @ mixing.T
+  truth = 0.5 * (
+    np.linalg.slogdet(covariance[:2, :2])[1]
+    + np.linalg.slogdet(covariance[2:, 2:])[1]
+    - np.linalg.slogdet(covariance)[1]
+  )
+  found = copula.gaussian_copula(samples[:, :2], samples[:, 2:])
+  # Ranks undo what is done to the margins.
+  warped = copula.gaussian_copula(np.exp(samples[:, :2]), samples[:, 2:] ** 3)
+  np.testing.assert_allclose(found, truth, atol=0.02)
+  np.testing.assert_allclose(warped, found, rtol=1e-4)
+
+
+def test_copula_counts_only_what_counts():
+  x, y = _correlated(1, 80)
+  where = np.random.default_rng(1).random(80) < 0.6
+  np.testing.assert_allclose(
+    copula.gaussian_copula(np.where(where, x, np.nan), y, where=where),
+    copula.gaussian_copula(x[where], y[where]),
+    rtol=1e-4,
+  )
+
+
+def test_copula_of_constants_and_copies():
+  x, y = _correlated(0, 100)
+  np.testing.assert_allclose(
+    copula.gaussian_copula(np.ones(100), y), 0.0, atol=1e-6
+  )
+  copied = copula.gaussian_copula(x, x)
+  assert 5 < copied < 10
+  # A column that says nothing new adds nothing.
+  np.testing.assert_allclose(
+    copula.gaussian_copula(np.stack([x, np.ones(100)], 1), y),
+    copula.gaussian_copula(x, y),
+    atol=1e-5,
+  )
+  with pytest.raises(ValueError, match="x has 100 rows and y 99"):
+    copula.gaussian_copula(x, y[:-1])
+
+
+@pytest.mark.parametrize("num_bins", [2, 7, 30])
+def test_binned_matches_a_histogram(num_bins):
+  x, y = _correlated(num_bins, 400)
+  counts, _, _ = np.histogram2d(x, y, bins=num_bins)
+  expected = metrics.mutual_info_score(None, None, contingency=counts)
+  np.testing.assert_allclose(
+    binned.binned(x, y, num_bins=num_bins), expected, rtol=1e-4
+  )
+
+
+def test_binned_ranks_are_bins_of_equal_count():
+  x, y = _correlated(3, 400)
+  cells = [np.argsort(np.argsort(v)) * 8 // 400 for v in (x, y)]
+  np.testing.assert_allclose(
+    binned.binned(*(transforms.uniform_scores(v) for v in (x, y)), num_bins=8),
+    metrics.mutual_info_score(*cells),
+    rtol=1e-5,
+  )
+
+
+def test_binned_masks_constants_and_errors():
+  x, y = _correlated(1, 80)
+  where = np.random.default_rng(1).random(80) < 0.6
+  np.testing.assert_allclose(
+    binned.binned(np.where(where, x, 1e6), y, num_bins=5, where=where),
+    binned.binned(x[where], y[where], num_bins=5),
+    rtol=1e-5,
+  )
+  assert abs(binned.binned(np.full(80, 0.3), y, num_bins=5)) < 1e-6
+  np.testing.assert_allclose(
+    binned.binned(np.arange(80), np.arange(80), num_bins=5),
+    np.log(5),
+    rtol=1e-5,
+  )
+  with pytest.raises(ValueError, match="num_bins=1 tells nothing"):
+    binned.binned(x, y, num_bins=1)
+  with pytest.raises(ValueError, match="two \\[N\\] arrays"):
+    binned.binned(x, y[:-1], num_bins=3)
+
+
+@pytest.mark.parametrize("shape", [(50,), (50, 3)])
+def test_standardise_matches_numpy(shape):
+  x = np.random.default_rng(0).normal(5.0, 1e-3, shape)
+  expected = (x - x.mean(0)) / x.std(0)
+  # Of numbers near 5, float32 keeps steps of 5e-7, 5e-4 of their spread.
+  np.testing.assert_allclose(transforms.standardise(x), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_standardise_neither_under_nor_overflows(size):
+  x = np.random.default_rng(0).normal(size=40).astype("f")
+  np.testing.assert_allclose(
+    transforms.standardise(x * np.float32(size)),
+    (x - x.mean()) / x.std(),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+
+
+def test_rank_matches_scipy_with_ties():
+  x = np.random.default_rng(0).integers(0, 12, (40, 2)).astype("f")
+  expected = (stats.rankdata(x, axis=0) - 0.5) / 40
+  np.testing.assert_allclose(transforms.uniform_scores(x), expected, rtol=1e-6)
+  np.testing.assert_allclose(
+    transforms.rank(x), stats.norm.ppf(expected), rtol=1e-4, atol=1e-6
+  )
+
+
+@hypothesis.given(SEEDS)
+def test_rank_undoes_increasing_maps(seed):
+  x = np.random.default_rng(seed).normal(size=60).astype("f")
+  np.testing.assert_array_equal(
+    transforms.rank(x), transforms.rank(np.exp(2 * x) + 3)
+  )
+
+
+@pytest.mark.parametrize("name", ["standardise", "rank"])
+def test_transforms_count_only_what_counts(name):
+  transform = transforms.TRANSFORMS[name]
+  x = np.random.default_rng(0).normal(size=(50, 2)).astype("f")
+  where = np.random.default_rng(1).random(50) < 0.5
+  masked = transform(np.where(where[:, None], x, np.nan), where=where)
+  np.testing.assert_allclose(
+    masked[where], transform(x[where]), rtol=1e-4, atol=1e-6
+  )
+  assert len(np.unique(masked[~where])) == 1
+  constant = transform(np.full(50, 0.1))
+  assert len(np.unique(constant)) == 1
+
+
+def test_jitter_is_small_seeded_and_centred():
+  x = np.random.default_rng(0).integers(0, 5, 2000) + 1000.0
+  key = jax.random.key(0)
+  once, again = (transforms.jitter(key, x) for _ in range(2))
+  other = transforms.jitter(jax.random.key(1), x)
+  np.testing.assert_array_equal(once, again)
+  assert np.any(once != other)
+  moved = np.asarray(once) - (x - x.mean())
+  assert 0 < np.max(np.abs(moved)) < 1.1 * transforms.JITTER * x.std()
+  assert len(np.unique(once)) > 1500
+  np.testing.assert_array_equal(transforms.jitter(key, np.ones(9)), 0.0)

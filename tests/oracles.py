@@ -23,6 +23,23 @@ def ksg(x, y, k=3):
   return special.digamma(k) + special.digamma(len(x)) - total / len(x)
 
 
+def mixed(x, labels, k=3):
+  """Ross's estimator, one example at a time, by sorting all distances."""
+  x = np.reshape(x, (len(x), -1)).astype(np.float64)
+  sizes = np.array([np.sum(labels == label) for label in labels])
+  x, labels, sizes = x[sizes > 1], labels[sizes > 1], sizes[sizes > 1]
+  total = 0.0
+  for i in range(len(x)):
+    distance = np.abs(x - x[i]).max(axis=1)
+    own = (labels == labels[i]) & (np.arange(len(x)) != i)
+    nearest = min(k, sizes[i] - 1)
+    radius = np.sort(distance[own])[nearest - 1]
+    inside = distance < radius if radius > 0 else distance == 0
+    total += special.digamma(nearest) - special.digamma(sizes[i])
+    total -= special.digamma(np.sum(inside))
+  return special.digamma(len(x)) + total / len(x)
+
+
 def table_information(joint):
   """`Σ P log(P / (P_a P_b))`, cell by cell."""
   total = 0.0

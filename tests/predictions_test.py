@@ -4,6 +4,7 @@ import numpy as np
 import oracles
 import pytest
 from scipy import special
+from scipy import stats
 
 from btw_jax import divergences
 from btw_jax import predictions
@@ -39,6 +40,81 @@ def test_divergence_of_each_kind():
   ):
     value = predictions.divergence(kind(*p), kind(*q))
     np.testing.assert_array_equal(value, kl(*p, *q))
+
+
+OF_KIND = {
+  predictions.Categorical: (
+    divergences.categorical_kl,
+    divergences.categorical_jeffreys,
+    divergences.categorical_js,
+  ),
+  predictions.Bernoulli: (
+    divergences.bernoulli_kl,
+    divergences.bernoulli_jeffreys,
+    divergences.bernoulli_js,
+  ),
+  predictions.Gaussian: (
+    divergences.gaussian_kl,
+    divergences.gaussian_jeffreys,
+    divergences.gaussian_js,
+  ),
+  predictions.Laplace: (
+    divergences.laplace_kl,
+    divergences.laplace_jeffreys,
+    divergences.laplace_js,
+  ),
+}
+
+
+@pytest.mark.parametrize("of", OF_KIND)
+def test_each_divergence_of_each_kind(of):
+  a, b = _logits(0, 6, 4), _logits(1, 6, 4)
+  arguments, sums = [a, b], lambda x: x
+  if of is predictions.Categorical:
+    arguments = [jax.nn.log_softmax(v) for v in arguments]
+  elif of is predictions.Bernoulli:
+    sums = lambda x: x.sum(-1)  # noqa: E731
+  else:
+    arguments = [a[:, 0], np.exp(a[:, 1]), b[:, 0], np.exp(b[:, 1])]
+  half = len(arguments) // 2
+  p, q = (
+    (of(*v) for v in ([a], [b]))
+    if half == 1
+    else (of(*arguments[:half]), of(*arguments[half:]))
+  )
+  kl, jeffreys, js = OF_KIND[of]
+  turned = arguments[half:] + arguments[:half]
+  for kind, expected in (
+    ("kl", kl(*arguments)),
+    ("reverse_kl", kl(*turned)),
+    ("jeffreys", jeffreys(*arguments)),
+    ("js", js(*arguments)),
+  ):
+    np.testing.assert_allclose(
+      predictions.divergence(p, q, kind=kind), sums(expected), rtol=1e-6
+    )
+
+
+def test_transforms_come_before_the_neighbours():
+  a = np.exp(3 * _logits(0, 60))
+  b = a * np.exp(_logits(1, 60))
+  spread = np.ones(60)
+  p, q = (predictions.Gaussian(v, spread) for v in (a, b))
+  found = {
+    name: predictions.information(p, q, transform=name)
+    for name in ("none", "standardise", "rank")
+  }
+  assert len({float(v) for v in found.values()}) == 3
+  scores = [stats.norm.ppf((stats.rankdata(v) - 0.5) / 60) for v in (a, b)]
+  np.testing.assert_allclose(found["rank"], oracles.ksg(*scores), atol=1e-5)
+
+
+def test_names_must_be_known():
+  p = predictions.Gaussian(jnp.zeros(9), jnp.ones(9))
+  with pytest.raises(ValueError, match="divergence 'lk' is unknown: use.* kl"):
+    predictions.divergence(p, p, kind="lk")
+  with pytest.raises(ValueError, match="transform 'log' is unknown: use.*rank"):
+    predictions.information(p, p, transform="log")
 
 
 def test_categorical_ignores_a_constant_added_to_the_logits():

@@ -164,10 +164,17 @@ def test_every_unimodal_model_keeps_its_own_best_epoch():
   np.testing.assert_allclose(loss, losses.min(0)[0, 0], rtol=1e-5)
 
 
-def test_a_refresh_follows_the_rule():
+@pytest.mark.parametrize(
+  ("task", "divergence", "transform"),
+  [("multiclass", "kl", "none"), ("regression", "js", "rank")],
+)
+def test_a_refresh_follows_the_rule(task, divergence, transform):
   """One epoch by hand: predict, weigh, average; absent modalities weigh 0."""
-  train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE, dropout=0.0)
+  train, valid = problems.splits(task=task)
+  rule = dataclasses.replace(
+    problems.RULE, divergence=divergence, transform=transform
+  )
+  made = problems.trainer(rule=rule, dropout=0.0, task=task)
   choice = stages.Choice("kl+mi", 1.0, 1.0)
   best, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=1)
   params = stages.slice_cell(stages.slice_cell(best.params, 0), 0)
@@ -182,6 +189,8 @@ def test_a_refresh_follows_the_rule():
     made.task.predict(train.unimodal[0]),
     made.task.predict(outputs[0]),
     present=present,
+    kind=divergence,
+    transform=transform,
   )
   state = weighting.init(*present.shape, present)
   state = weighting.update(state, weights, logs[0]["valid_loss"][0, 0, 0])

@@ -91,8 +91,8 @@ def test_options_of_the_divergence():
   p, q, _ = _case(2, 2, 5)
   unimodal, multimodal = predictions.Categorical(p), predictions.Categorical(q)
   forward, backward = (
-    weighting.divergence(unimodal, multimodal, reverse=reverse)
-    for reverse in (False, True)
+    weighting.divergence(unimodal, multimodal, kind=kind)
+    for kind in ("kl", "reverse_kl")
   )
   probs = [special.softmax(v, -1) for v in (p, q)]
   np.testing.assert_allclose(
@@ -106,9 +106,29 @@ def test_options_of_the_divergence():
   np.testing.assert_allclose(
     agreeing, closeness / closeness.sum(1, keepdims=True), rtol=1e-4
   )
-  turned = weighting.weigh(unimodal, multimodal, variant="kl", reverse=True)
+  turned = weighting.weigh(
+    unimodal, multimodal, variant="kl", kind="reverse_kl"
+  )
   expected = np.asarray(backward) / np.sum(backward, 1, keepdims=True)
   np.testing.assert_allclose(turned, expected, rtol=1e-4)
+
+
+def test_a_transform_reaches_the_information():
+  rng = np.random.default_rng(0)
+  means = np.exp(rng.normal(size=(3, 50)))
+  q = predictions.Gaussian(means[2], np.ones(50))
+  p = predictions.Gaussian(means[:2] + means[2], np.ones((2, 50)))
+  weights = weighting.weigh(p, q, variant="mi", transform="rank")
+  information = [
+    predictions.information(
+      predictions.Gaussian(p.mean[m], p.std[m]), q, transform="rank"
+    )
+    for m in range(2)
+  ]
+  expected = np.array(information) / np.sum(information)
+  np.testing.assert_allclose(weights[0], expected, rtol=1e-4)
+  plain = weighting.weigh(p, q, variant="mi")
+  assert np.max(np.abs(plain - weights)) > 1e-3
 
 
 def test_negative_information_counts_as_none():

@@ -1,4 +1,4 @@
-"""Linear dependence: Pearson's correlation."""
+"""Linear dependence: Pearson's correlation, and what it implies."""
 
 import chex
 import jax.numpy as jnp
@@ -39,3 +39,25 @@ def pearson(
     jnp.where(informative, syy, 1.0)
   )
   return jnp.clip(jnp.sum(x * y) / norm, -1.0, 1.0)
+
+
+def gaussian_information(correlation: chex.Array) -> chex.Array:
+  """Mutual information of two jointly Gaussian variables, `−½ log(1 − ρ²)`.
+
+  Cover & Thomas (2006), example 8.5.1.
+
+  Args:
+    correlation: `[...]` ρ in [−1, 1].
+
+  Returns:
+    `[...]` nats; at |ρ| = 1 not infinite but `−½ log ε`, ε the resolution of
+    the dtype (8 nats in float32), gradient 0 there.
+  """
+  dtype = jnp.promote_types(jnp.result_type(correlation), jnp.float32)
+  rho = jnp.asarray(correlation, dtype)
+  weak = jnp.abs(rho) < 0.5
+  near_zero = jnp.log1p(-(jnp.where(weak, rho, 0.0) ** 2))
+  # (1 − ρ)(1 + ρ) keeps the digits that 1 − ρ² loses near 1.
+  rest = (1 - rho) * (1 + rho)
+  near_one = jnp.log(jnp.maximum(rest, jnp.finfo(dtype).eps))
+  return -0.5 * jnp.where(weak, near_zero, near_one)

@@ -36,6 +36,8 @@ def soft_contingency(
     )
   if where is None:
     where = jnp.ones(p_shape[0], bool)
+  dtype = jnp.promote_types(jnp.result_type(p_probs, q_probs), jnp.float32)
+  p_probs, q_probs = (jnp.asarray(v, dtype) for v in (p_probs, q_probs))
   p_probs = jnp.where(where[:, None], p_probs, 0.0)
   q_probs = jnp.where(where[:, None], q_probs, 0.0)
   total = jnp.einsum("nc,nk->ck", p_probs, q_probs)
@@ -53,6 +55,9 @@ def from_joint(joint: chex.Array) -> chex.Array:
   Returns:
     `[...]` nats.
   """
+  joint = jnp.asarray(
+    joint, jnp.promote_types(jnp.result_type(joint), jnp.float32)
+  )
   rows = jnp.sum(joint, axis=-1, keepdims=True)
   columns = jnp.sum(joint, axis=-2, keepdims=True)
   product = rows * columns

@@ -1,11 +1,17 @@
 """Mutual information from nearest neighbours."""
 
+import functools
+
 import chex
 import jax
+from jax import custom_batching
 import jax.numpy as jnp
+import numpy as np
+from scipy import special
 
-# Rows of the distance matrix held at once.
-_BLOCK = 256
+from btw_jax.mutual_information import scalars
+from btw_jax.mutual_information import transforms
+from btw_jax.mutual_information import vectors
 
 
 def ksg(
@@ -14,6 +20,7 @@ def ksg(
   *,
   k: int = 3,
   where: chex.Array | None = None,
+  key: chex.PRNGKey | None = None,
 ) -> chex.Array:
   """Kraskov–Stögbauer–Grassberger estimate of `I(X; Y)` in nats, exact.
 
@@ -23,58 +30,204 @@ def ksg(
   (estimator 1), arXiv cond-mat/0305641.
 
   The estimate may be negative and is not clipped. `I(X; X)` grows with
-  `log N`: compare values at equal N only.
+  `log N`: compare values at equal N only. It depends on the scales of x and y,
+  and heavy tails hurt it: see `transforms`. Its gradient is 0: it is constant
+  between the points where two distances are equal.
+
+  Both variables must be continuous. Ties, as in rounded predictions, bring
+  k-th distances of 0, hence counts of 0 and a large estimate; `key` breaks
+  them by `transforms.jitter`.
+
+  Scalars take O(kN) memory and O(N log N) time where densities are smooth;
+  vectors O(N) memory and O(N²) time.
 
   Args:
-    x: `[N]` or `[N, D]` samples.
-    y: `[N]` or `[N, D]` samples, row by row with `x`.
+    x: `[N]` or `[N, D]` samples, computed in float32 at least.
+    y: `[N]` or `[N, D]` samples, row by row with `x`; its D may differ.
     k: neighbours, static.
     where: `[N]` bool, the samples that count; all by default. The estimate is
       that of the compacted samples.
+    key: seeds the jitter; none by default.
 
   Returns:
-    Scalar in nats; 0 where `x` or `y` is constant. NaN under `jit` where fewer
-    than k + 1 samples count.
+    Scalar in nats; 0 where `x` or `y` is constant; NaN where fewer than k + 2
+    samples count, or one of them is not finite.
 
   Raises:
-    ValueError: if N < k + 2 or the numbers of rows differ.
+    ValueError: if N < k + 2, or the shapes do not fit.
   """
-  x, y = (jnp.reshape(v, (jnp.shape(v)[0], -1)) for v in (x, y))
-  n = x.shape[0]
-  if y.shape[0] != n:
-    raise ValueError(f"x has {n} rows and y {y.shape[0]}: give as many.")
-  if n < k + 2:
-    raise ValueError(f"{n} samples are too few for k = {k}: give k + 2 or more")
+  x, y = (_columns(v, name) for v, name in ((x, "x"), (y, "y")))
+  n = _check_rows(x, y, k)
   where = jnp.ones(n, bool) if where is None else where
-  count = jnp.sum(where)
-  x, y = (jnp.where(where[:, None], v, 0.0) for v in (x, y))
-
-  def of_row(i):
-    others = where & (jnp.arange(n) != i)
-    dx = jnp.max(jnp.abs(x - x[i]), axis=-1)
-    dy = jnp.max(jnp.abs(y - y[i]), axis=-1)
-    radius = _kth_smallest(jnp.where(others, jnp.maximum(dx, dy), jnp.inf), k)
-    nx = jnp.sum(others & (dx < radius))
-    ny = jnp.sum(others & (dy < radius))
-    psi = jax.scipy.special.digamma
-    return psi(nx + 1.0) + psi(ny + 1.0)
-
-  psi = jax.lax.map(of_row, jnp.arange(n), batch_size=min(_BLOCK, n))
-  mean = jnp.sum(jnp.where(where, psi, 0.0)) / count
-  digamma = jax.scipy.special.digamma
-  estimate = digamma(float(k)) + digamma(count.astype(mean.dtype)) - mean
-  estimate = jnp.where(count > k, estimate, jnp.nan)
-  return jnp.where(_varies(x, where) & _varies(y, where), estimate, 0.0)
-
-
-def _kth_smallest(values: chex.Array, k: int) -> chex.Array:
-  """The k-th smallest entry, by k passes: no sort, and no slow CPU `top_k`."""
-  for _ in range(k - 1):
-    values = values.at[jnp.argmin(values)].set(jnp.inf)
-  return jnp.min(values)
+  dtype = jnp.result_type(x, y)
+  pair = [_finite(v.astype(dtype)) for v in (x, y)]
+  if key is not None:
+    keys = jax.random.split(key)
+    pair = [
+      transforms.jitter(each, v, where=where)
+      for each, v in zip(keys, pair, strict=True)
+    ]
+  if x.shape[1] == y.shape[1] == 1:
+    rows = [v[None] for v in (pair[0][:, 0], pair[1][:, 0], where)]
+    estimate = _scalar_ksg(k)(*rows)[0]
+  else:
+    nearer = vectors.count_in_pair(*pair, where, k)
+    estimate = _from_counts(*nearer, where, k, dtype)
+  enough = jnp.sum(where) >= k + 2
+  valid = enough & _all_finite(x, where) & _all_finite(y, where)
+  varies = _varies(x, where) & _varies(y, where)
+  return jnp.where(valid, jnp.where(varies, estimate, 0), jnp.nan)
 
 
-def _varies(x: chex.Array, where: chex.Array) -> chex.Array:
+def mixed(
+  x: chex.Array,
+  labels: chex.Array,
+  *,
+  num_classes: int,
+  k: int = 3,
+  where: chex.Array | None = None,
+  key: chex.PRNGKey | None = None,
+) -> chex.Array:
+  """Estimate of `I(X; C)` between a continuous and a discrete variable.
+
+  `ψ(N) + ⟨ψ(k_i)⟩ − ⟨ψ(N_i)⟩ − ⟨ψ(m_i)⟩`, where `N_i` samples are of the same
+  class as sample i, `k_i = min(k, N_i − 1)`, and `m_i` samples, i among them,
+  are strictly nearer than the `k_i`-th neighbour of that class. Ross (2014),
+  "Mutual information between discrete and continuous data sets", eq. 2,
+  averaged over samples.
+
+  A sample that is alone in its class does not count. The estimate may be
+  negative and is not clipped. Its gradient is 0, as that of `ksg`. A scalar x
+  takes O(N log N) time, a vector O(N²); both O(kN) memory.
+
+  Args:
+    x: `[N]` or `[N, D]` samples; distances are maximum norms.
+    labels: `[N]` int in [0, num_classes); a sample of another label does not
+      count.
+    num_classes: C, static.
+    k: neighbours, static.
+    where: `[N]` bool, the samples that count; all by default.
+    key: seeds the jitter of ties in x; none by default.
+
+  Returns:
+    Scalar in nats; 0 where `x` or the label is constant; NaN where fewer than
+    k + 2 samples count, or one of them is not finite.
+
+  Raises:
+    ValueError: if N < k + 2, or the shapes do not fit.
+  """
+  x = _columns(x, "x")
+  if jnp.ndim(labels) != 1:
+    raise ValueError(f"labels have shape {jnp.shape(labels)}: give [N].")
+  n = _check_rows(x, labels, k)
+  where = jnp.ones(n, bool) if where is None else where
+  where &= (labels >= 0) & (labels < num_classes)
+  labels = jnp.where(where, labels, num_classes)
+  sizes = jnp.zeros(num_classes + 1, jnp.int32).at[labels].add(1)[labels]
+  valid = (jnp.sum(where) >= k + 2) & _all_finite(x, where)
+  varies = _varies(x, where) & _varies(labels[:, None], where)
+
+  where &= sizes > 1
+  ks = jnp.clip(sizes - 1, 1, k)
+  values = _finite(x)
+  if key is not None:
+    values = transforms.jitter(key, values, where=where)
+  if x.shape[1] == 1:
+    count, values = scalars.count_in_class, values[:, 0]
+  else:
+    count = vectors.count_in_class
+  nearer = jnp.maximum(count(values, labels, where, ks, k), 1)
+
+  psi = _digamma_table(n, x.dtype)
+  total = jnp.sum(where)
+  terms = psi[jnp.maximum(total, 1)] + psi[ks] - psi[sizes] - psi[nearer]
+  estimate = jnp.sum(jnp.where(where, terms, 0)) / jnp.maximum(total, 1)
+  return jnp.where(valid, jnp.where(varies, estimate, 0), jnp.nan)
+
+
+@functools.cache
+def _scalar_ksg(k):
+  """KSG of rows, `[B, N]` or `[1, N]` each, which maps over rows as rows.
+
+  Mapping its loops one by one would let each row wait for the others and
+  compute everything twice; here rows are but a longer array.
+  """
+
+  @custom_batching.custom_vmap
+  def of_rows(x, y, where):
+    nearer_x, nearer_y, counted = scalars.count_in_pair(x, y, where, k)
+    return _from_counts(nearer_x, nearer_y, counted, k, x.dtype)
+
+  @of_rows.def_vmap
+  def _(axis_size, in_batched, *arrays):
+    rows = max(
+      v.shape[1 if mapped else 0]
+      for v, mapped in zip(arrays, in_batched, strict=True)
+    )
+
+    def flatten(v, mapped):
+      if not mapped and len(v) == 1:
+        return v
+      v = v if mapped else v[None]
+      v = jnp.broadcast_to(v, (axis_size, rows, v.shape[-1]))
+      return v.reshape(axis_size * rows, -1)
+
+    flat = of_rows(*map(flatten, arrays, in_batched))
+    return flat.reshape(axis_size, rows), True
+
+  return of_rows
+
+
+def _from_counts(nearer_x, nearer_y, where, k, dtype):
+  """Eq. 8 of Kraskov et al. from `[..., N]` counts."""
+  psi = _digamma_table(where.shape[-1], dtype)
+  total = jnp.maximum(jnp.sum(where, axis=-1, keepdims=True), 1)
+  # The mean of differences: they are small, and so are their roundings.
+  terms = psi[k] + psi[total] - psi[nearer_x + 1] - psi[nearer_y + 1]
+  return jnp.sum(jnp.where(where, terms, 0), axis=-1) / total[..., 0]
+
+
+def _digamma_table(n, dtype):
+  """ψ(0), taken for 0, to ψ(n + 1)."""
+  table = special.digamma(np.maximum(np.arange(n + 2), 1))
+  return jnp.asarray(table, dtype)
+
+
+def _columns(x, name):
+  """`[N, D]` of a floating dtype, float32 at least, without gradient."""
+  if jnp.ndim(x) not in (1, 2):
+    raise ValueError(
+      f"{name} has shape {jnp.shape(x)}: give [N] or [N, D] samples."
+    )
+  dtype = jnp.promote_types(jnp.result_type(x), jnp.float32)
+  x = jax.lax.stop_gradient(jnp.asarray(x, dtype))
+  return x if x.ndim == 2 else x[:, None]
+
+
+def _check_rows(x, y, k):
+  n = x.shape[0]
+  if len(y) != n:
+    raise ValueError(f"x has {n} rows, the other {len(y)}: give as many.")
+  if k < 1 or n < k + 2:
+    raise ValueError(
+      f"{n} samples are too few for k = {k}: give k + 2 or more, k from 1."
+    )
+  return n
+
+
+def _finite(x):
+  """What is not finite replaced by what sorts well, whether it counts or not.
+
+  Free of `where`, lest what modalities share be sorted once for each.
+  """
+  return jnp.where(jnp.isfinite(x), x, 0)
+
+
+def _all_finite(x, where):
+  return jnp.all(jnp.isfinite(x) | ~where[:, None])
+
+
+def _varies(x, where):
   """Whether any counted sample of `[N, D]` differs from the first counted."""
   first = x[jnp.argmax(where)]
   return jnp.any(where[:, None] & (x != first))

@@ -12,14 +12,16 @@ class Rule:
 
   Attributes:
     variants: names of `weighting.VARIANTS` that the runs of a program use.
-    reverse: measure `KL(q || p)` instead of `KL(p || q)`.
+    divergence: name of `predictions.DIVERGENCES`.
+    transform: name of `transforms.TRANSFORMS`, before neighbours are sought.
     agreement: weigh by 1/KL instead of KL.
     refresh_every: epochs between refreshes.
     num_refinements: how often the weights of an unseen example are refined.
   """
 
   variants: Sequence[str] = ("uniform",)
-  reverse: bool = False
+  divergence: str = "kl"
+  transform: str = "none"
   agreement: bool = False
   refresh_every: int = 1
   num_refinements: int = 1

@@ -330,6 +330,7 @@ class Trainer:
         self.task.predict(outputs),
         present=batch.present,
         measure=measure,
+        transform=self.rule.transform,
       )
       for measure in self.rule.measures
     }
@@ -345,7 +346,7 @@ class Trainer:
         present=present,
         variant=variant,
         information=information.get(weighting.VARIANTS[variant][1]),
-        reverse=self.rule.reverse,
+        kind=self.rule.divergence,
         agreement=self.rule.agreement,
       )
       for variant in self.rule.variants

@@ -1,0 +1,179 @@
+"""Speed of training: against eager PyTorch, and what weighting costs."""
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from btw_jax import tasks
+from btw_jax import types
+from btw_jax.models import networks
+from btw_jax.training import data_parallel
+from btw_jax.training import rule as rule_lib
+from btw_jax.training import stages
+from btw_jax.training import state as state_lib
+from btw_jax.training import step as step_lib
+from experiments import stopwatch
+
+# CMU-MOSI: text, audio and video of 1,447 utterances, 244 to validate.
+_WIDTHS, _NUM_TRAIN, _NUM_VALID, _BATCH = (100, 73, 100), 1447, 244, 32
+_HIDDEN, _DROPOUT, _RATE = 64, 0.1, 1e-3
+
+
+def run(rounds: int) -> list[dict[str, str]]:
+  """A fusion step against eager PyTorch, and what weighting costs.
+
+  Args:
+    rounds: turns of each side.
+
+  Returns:
+    Rows of a table.
+  """
+  rows = []
+  eager = _torch_epoch()
+  steps = _NUM_TRAIN // _BATCH
+  for num_seeds, target in ((1, 4.0), (10, 9.0)) if eager else ():
+    a, b, ratio = stopwatch.compare(eager, _steps(num_seeds), rounds)
+    rows.append(
+      stopwatch.row(
+        f"eager PyTorch step / our step, {num_seeds} seed(s)",
+        a / steps,
+        b / steps / num_seeds,
+        ratio * num_seeds,
+        f"at least {target:g}",
+      )
+    )
+  for num_seeds in (1, 10):
+    weighted, plain = (
+      _epochs(variants, num_seeds) for variants in (("kl+mi",), ("uniform",))
+    )
+    a, b, ratio = stopwatch.compare(weighted, plain, rounds)
+    rows.append(
+      stopwatch.row(
+        f"epoch with kl+mi / uniform, {num_seeds} seed(s)",
+        a / num_seeds,
+        b / num_seeds,
+        ratio,
+        "at most 1.15",
+      )
+    )
+  return rows
+
+
+def _splits(num_seeds):
+  rng = np.random.default_rng(0)
+
+  def split(n):
+    features = rng.normal(size=(n, len(_WIDTHS), max(_WIDTHS)))
+    batch = types.Batch(
+      jnp.asarray(features, jnp.float32),
+      jnp.ones((n, len(_WIDTHS)), bool),
+      jnp.asarray(rng.integers(0, 2, n), jnp.int32),
+    )
+    unimodal = rng.normal(size=(num_seeds, len(_WIDTHS), n, 1))
+    return state_lib.Split(batch, jnp.asarray(unimodal, jnp.float32))
+
+  return split(_NUM_TRAIN), split(_NUM_VALID)
+
+
+def _trainer(variants):
+  task = tasks.make("binary", 1)
+  sizes = networks.Sizes(
+    _WIDTHS,
+    task.num_outputs,
+    hidden_dim=_HIDDEN,
+    embedding_dim=_HIDDEN,
+    dropout=_DROPOUT,
+  )
+  return step_lib.Trainer(
+    networks.Concatenation(sizes),
+    task,
+    optax.adamw(_RATE),
+    _BATCH,
+    rule_lib.Rule(variants=variants),
+  )
+
+
+def _steps(num_seeds):
+  """One epoch of training steps alone, as PyTorch does them."""
+  trainer = _trainer(("uniform",))
+  train, _ = _splits(num_seeds)
+  seeds = jnp.arange(num_seeds)
+  cell = _cell(trainer)
+
+  def epoch(run, seeds, train):
+    def of_seed(run, seed):
+      return trainer.train_epoch(run, cell, seed, 0, train)
+
+    return jax.vmap(of_seed)(run, seeds)
+
+  bare = train._replace(unimodal=None)
+  run = jax.vmap(trainer.init, (0, None))(seeds, bare)
+  compiled = data_parallel.parallelise(epoch)
+  return lambda: jax.block_until_ready(compiled(run, seeds, bare))
+
+
+def _epochs(variants, num_seeds):
+  """Whole epochs: steps, refresh if weighted, validation, best epoch kept."""
+  trainer = _trainer(variants)
+  train, valid = _splits(num_seeds)
+  choice = stages.Choice(variants[0], 1.0, 1.0)
+  advance = stages.Program(trainer, [choice], range(num_seeds), train, valid)
+  return lambda: jax.block_until_ready(advance(0))
+
+
+def _cell(trainer):
+  choice = stages.Choice(trainer.rule.variants[0], 1.0, 1.0)
+  return stages.slice_cell(stages.stack_cells(trainer.rule, [choice]), 0)
+
+
+def _torch_epoch():
+  """The same model, optimizer and batches in eager PyTorch, or None."""
+  try:
+    import torch
+  except ImportError:
+    logging.warning(
+      "PyTorch is not installed: its rows are left out; pip install torch"
+    )
+    return None
+  torch.manual_seed(0)
+  encoders = torch.nn.ModuleList(
+    [
+      torch.nn.Sequential(
+        torch.nn.Linear(width, _HIDDEN),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(_DROPOUT),
+        torch.nn.Linear(_HIDDEN, _HIDDEN),
+        torch.nn.ReLU(),
+      )
+      for width in _WIDTHS
+    ]
+  )
+  head = torch.nn.Sequential(
+    torch.nn.Linear(len(_WIDTHS) * _HIDDEN, _HIDDEN),
+    torch.nn.ReLU(),
+    torch.nn.Dropout(_DROPOUT),
+    torch.nn.Linear(_HIDDEN, 1),
+  )
+  parameters = [*encoders.parameters(), *head.parameters()]
+  optimizer = torch.optim.AdamW(parameters, _RATE)
+  features = [torch.randn(_NUM_TRAIN, width) for width in _WIDTHS]
+  target = torch.randint(0, 2, (_NUM_TRAIN,)).float()
+  weights = torch.ones(_NUM_TRAIN, len(_WIDTHS))
+  loss = torch.nn.functional.binary_cross_entropy_with_logits
+
+  def epoch():
+    order = torch.randperm(_NUM_TRAIN)
+    for start in range(0, _NUM_TRAIN - _BATCH + 1, _BATCH):
+      rows = order[start : start + _BATCH]
+      embeddings = [
+        encoder(x[rows]) * weights[rows][:, m : m + 1]
+        for m, (encoder, x) in enumerate(zip(encoders, features, strict=True))
+      ]
+      outputs = head(torch.cat(embeddings, dim=-1))[:, 0]
+      optimizer.zero_grad()
+      loss(outputs, target[rows]).backward()
+      optimizer.step()
+
+  return epoch
