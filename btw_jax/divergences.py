@@ -7,6 +7,7 @@ probability is exactly 0 or 1: such a probability stands for the smallest
 normal number of its dtype. A finite log-probability is used as it is.
 """
 
+from collections.abc import Callable, Sequence
 import math
 
 import chex
@@ -144,80 +145,25 @@ def laplace_kl(
   return jnp.expm1(log_ratio) - log_ratio + excess / q_scale
 
 
-def categorical_jeffreys(
-  p_log_probs: chex.Array, q_log_probs: chex.Array
+def jeffreys(
+  kl: Callable[..., chex.Array],
+  p: Sequence[chex.Array],
+  q: Sequence[chex.Array],
 ) -> chex.Array:
-  """Jeffreys divergence of categorical distributions, `KL(p‖q) + KL(q‖p)`.
+  """Jeffreys divergence, `KL(p‖q) + KL(q‖p)`.
 
-  Jeffreys (1946), "An invariant form for the prior probability in estimation
-  problems".
+  As in `jeffreys(gaussian_kl, (p_mean, p_std), (q_mean, q_std))`. Jeffreys
+  (1946), "An invariant form for the prior probability in estimation problems".
 
   Args:
-    p_log_probs: `[..., C]` normalised log-probabilities of p; −inf means 0.
-    q_log_probs: `[..., C]` normalised log-probabilities of q; −inf means 0.
-
-  Returns:
-    `[...]` nats, symmetric in p and q.
-
-  Raises:
-    ValueError: if the class axes differ in size.
-  """
-  forward = categorical_kl(p_log_probs, q_log_probs)
-  return forward + categorical_kl(q_log_probs, p_log_probs)
-
-
-def bernoulli_jeffreys(
-  p_logits: chex.Array, q_logits: chex.Array
-) -> chex.Array:
-  """Jeffreys divergence of Bernoulli distributions, `KL(p‖q) + KL(q‖p)`.
-
-  Args:
-    p_logits: `[...]` log-odds of p, ±inf for probabilities 1 and 0.
-    q_logits: `[...]` log-odds of q, broadcast against `p_logits`.
+    kl: one of the functions above.
+    p: what it takes of p.
+    q: what it takes of q.
 
   Returns:
     `[...]` nats, symmetric in p and q.
   """
-  return bernoulli_kl(p_logits, q_logits) + bernoulli_kl(q_logits, p_logits)
-
-
-def gaussian_jeffreys(
-  p_mean: chex.Array, p_std: chex.Array, q_mean: chex.Array, q_std: chex.Array
-) -> chex.Array:
-  """Jeffreys divergence of univariate Gaussians, `KL(p‖q) + KL(q‖p)`.
-
-  Args:
-    p_mean: `[...]` mean of p.
-    p_std: `[...]` standard deviation of p, positive.
-    q_mean: `[...]` mean of q.
-    q_std: `[...]` standard deviation of q, positive.
-
-  Returns:
-    `[...]` nats, symmetric in p and q.
-  """
-  forward = gaussian_kl(p_mean, p_std, q_mean, q_std)
-  return forward + gaussian_kl(q_mean, q_std, p_mean, p_std)
-
-
-def laplace_jeffreys(
-  p_loc: chex.Array,
-  p_scale: chex.Array,
-  q_loc: chex.Array,
-  q_scale: chex.Array,
-) -> chex.Array:
-  """Jeffreys divergence of Laplace distributions, `KL(p‖q) + KL(q‖p)`.
-
-  Args:
-    p_loc: `[...]` location of p.
-    p_scale: `[...]` scale b of p, positive.
-    q_loc: `[...]` location of q.
-    q_scale: `[...]` scale b of q, positive.
-
-  Returns:
-    `[...]` nats, symmetric in p and q.
-  """
-  forward = laplace_kl(p_loc, p_scale, q_loc, q_scale)
-  return forward + laplace_kl(q_loc, q_scale, p_loc, p_scale)
+  return kl(*p, *q) + kl(*q, *p)
 
 
 def categorical_js(

@@ -157,13 +157,12 @@ def _of_parameters(measure):
   return lambda p, q: measure(*p, *q)
 
 
-def _turned(table):
-  """The same divergences with p and q exchanged."""
+def _turned(kl):
+  return lambda p, q: kl(q, p)
 
-  def turn(measure):
-    return lambda p, q: measure(q, p)
 
-  return {kind: turn(measure) for kind, measure in table.items()}
+def _both_ways(kl):
+  return lambda p, q: divergences.jeffreys(kl, (p,), (q,))
 
 
 def _categorical_information(p, q, where, transform):
@@ -209,13 +208,8 @@ _KL = {
 # name -> kind of prediction -> divergence
 DIVERGENCES = {
   "kl": _KL,
-  "reverse_kl": _turned(_KL),
-  "jeffreys": {
-    Categorical: _of_classes(divergences.categorical_jeffreys),
-    Bernoulli: _of_labels(divergences.bernoulli_jeffreys),
-    Gaussian: _of_parameters(divergences.gaussian_jeffreys),
-    Laplace: _of_parameters(divergences.laplace_jeffreys),
-  },
+  "reverse_kl": {kind: _turned(kl) for kind, kl in _KL.items()},
+  "jeffreys": {kind: _both_ways(kl) for kind, kl in _KL.items()},
   "js": {
     Categorical: _of_classes(divergences.categorical_js),
     Bernoulli: _of_labels(divergences.bernoulli_js),

@@ -25,7 +25,7 @@ from btw_jax.training import metrics_writer
 from experiments import cli
 from experiments import report
 
-_SAMPLES = flags.DEFINE_integer("samples", 1284, "samples of each task", 5)
+_SAMPLES = flags.DEFINE_integer("num_samples", 1284, "samples of each task", 5)
 _SEEDS = flags.DEFINE_integer("num_seeds", 10, "sets of samples", 1)
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 
@@ -212,4 +212,4 @@ TASKS = {
 
 
 if __name__ == "__main__":
-  cli.run(main, {"Estimators": ["samples", "num_seeds", "output"]})
+  cli.run(main, {"Estimators": ["num_samples", "num_seeds", "output"]})

@@ -1,6 +1,7 @@
 """Writes the tables of finished runs into the README, between its markers.
 
 python -m experiments.readme_tables
+python -m experiments.readme_tables --tables=beyond_normal
 """
 
 import json
@@ -17,19 +18,28 @@ from experiments import report
 _RUNS = flags.DEFINE_string("runs", "runs/tables", "folder of the runs")
 _README = flags.DEFINE_string("readme", "README.md", "file to write into")
 
-# Tables that are not of one run.
-_SUMMARY, _BENCHMARK = _OF_ALL = ("summary", "benchmark")
+_TABLES = flags.DEFINE_list("tables", [], "those to write; all if empty")
+
+# Tables of all runs, and of programs that leave a note and rows.
+_SUMMARY = "summary"
+_MEASURED = ("beyond_normal", "benchmark_train", "benchmark_estimators")
 
 
 def main() -> None:
-  """Replaces what stands between the markers of every run."""
+  """Replaces what stands between the markers of every table."""
   path = pathlib.Path(_README.value)
   text = path.read_text(encoding="utf-8")
   found = re.findall(r"<!-- table: (.+) -->", text)
   if not found:
-    raise types.InputError(f"{path}: has no line '<!-- table: RUN -->'.")
-  for name in found:
-    table = _table(name, [run for run in found if run not in _OF_ALL])
+    raise types.InputError(f"{path}: has no line '<!-- table: NAME -->'.")
+  runs = [name for name in found if name not in (_SUMMARY, *_MEASURED)]
+  for name in _TABLES.value or found:
+    if name not in found:
+      raise types.InputError(
+        f"--tables={name}: {path} has no such marker: use some of"
+        f" {', '.join(found)}."
+      )
+    table = _table(name, runs)
     start, end = f"<!-- table: {name} -->", f"<!-- end: {name} -->"
     head, _, rest = text.partition(start)
     text = f"{head}{start}\n{table}\n{end}{rest.partition(end)[2]}"
@@ -41,7 +51,7 @@ def _table(name, runs):
     return report.summary(
       [(run.rpartition("-")[0], _read(f"{run}/results.json")) for run in runs]
     )
-  if name == _BENCHMARK:
+  if name in _MEASURED:
     measured = _read(f"{name}.json")
     return f"{measured['note']}\n\n{report.rows(measured['rows'])}"
   return report.tables(_read(f"{name}/results.json"), style="github")
@@ -55,4 +65,4 @@ def _read(name):
 
 
 if __name__ == "__main__":
-  cli.run(main, {"Tables": ["runs", "readme"]})
+  cli.run(main, {"Tables": ["runs", "readme", "tables"]})

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The README's tables: every recipe at embedding scale 1 and auto, and speed.
+# The README's tables: every recipe at embedding scale 1 and auto, the
+# estimators, and speed (with PyTorch and pandas, if they are installed).
 #   bash launch/tables.sh [FOLDER OF CMU-MOSI]
 # Without that folder the two recipes on CMU-MOSI are left out.
 set -euo pipefail
@@ -24,5 +25,9 @@ if [ $# -gt 0 ]; then
   train mosi_npz --data_dir="$1/npz"
   train mosi_csv --data_dir="$1"
 fi
-python -m experiments.benchmark --suite=train --output=runs/tables/benchmark.json
+python -m experiments.beyond_normal --output=runs/tables/beyond_normal.json
+for suite in train estimators; do
+  python -m experiments.benchmark --suite=$suite \
+    --output=runs/tables/benchmark_$suite.json
+done
 python -m experiments.readme_tables

@@ -1,3 +1,4 @@
+import importlib
 import re
 import subprocess
 import sys
@@ -33,7 +34,9 @@ def test_every_recipe_starts_with_its_command():
 def test_every_flag_that_the_readme_names_exists():
   text = README.read_text("utf-8")
   known = ""
-  for program in ("train", "evaluate", "benchmark", "readme_tables"):
+  for program in (
+    "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
+  ):  # fmt: skip
     known += subprocess.run(
       [sys.executable, "-m", f"experiments.{program}", "--help"],
       cwd=conftest.ROOT,
@@ -44,3 +47,26 @@ def test_every_flag_that_the_readme_names_exists():
     ).stdout
   for flag in set(re.findall(r"--([a-z_]+)", text)):
     assert re.search(rf"--(\[no\])?{flag}\b", known), flag
+
+
+def test_every_function_that_the_readme_names_exists():
+  text = README.read_text("utf-8")
+  table = text[text.index("| module | functions |") :].split("\n\n")[0]
+  for line in table.splitlines()[2:]:
+    module, functions = re.findall(r"\| `([a-z_.]+)` \| (.*) \|", line)[0]
+    module = importlib.import_module(f"btw_jax.{module}")
+    for name in re.findall(r"`([^`]+)`", functions):
+      for each in _expand(name):
+        assert callable(getattr(module, each)), each
+
+
+def _expand(name):
+  """Every choice of `{a,b}`."""
+  choices = re.search(r"{(.*?)}", name)
+  if not choices:
+    return [name]
+  return [
+    full
+    for choice in choices[1].split(",")
+    for full in _expand(name.replace(choices[0], choice, 1))
+  ]

@@ -191,7 +191,7 @@ def _sweep_strips(x, y, x_order, x_sorted, k):
   edge = jnp.minimum(neighbours.bits(x - below), neighbours.bits(above - x))
   left |= bound > edge
 
-  ends = [strips[0][0].shape[1]]
+  ends = [places_of_cut.shape[1] for places_of_cut, _, _ in strips[:-1]]
 
   def collect(values, combine):
     """What the cuts found of every sample, combined, in the order of y."""
@@ -201,7 +201,7 @@ def _sweep_strips(x, y, x_order, x_sorted, k):
       _put(v.reshape(rows, -1), place.reshape(rows, -1), n)
       for v, place in zip(*pieces, strict=True)
     ]
-    return functools.reduce(combine, each[: len(cuts)])
+    return functools.reduce(combine, each)
 
   return collect(bound, jnp.minimum), collect(left, jnp.logical_and)
 
