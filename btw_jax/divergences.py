@@ -277,13 +277,7 @@ def _check_classes(p, q):
 
 def _js_terms(log_p, log_q):
   """What an outcome adds to the Jensen–Shannon divergence, at least 0."""
-  x = log_q - log_p
-  near = jnp.abs(x) < 1.0
-  # log m from the nearer end: without cancellation where p and q are alike,
-  # from the greater of them elsewhere.
-  alike = log_p + jnp.log1p(0.5 * jnp.expm1(jnp.where(near, x, 0.0)))
-  apart = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.exp(-jnp.abs(x)))
-  log_m = jnp.where(near, alike, apart - math.log(2.0))
+  log_m = jnp.logaddexp(log_p, log_q) - math.log(2.0)
   return 0.5 * (_terms(log_p, log_m) + _terms(log_q, log_m))
 
 

@@ -39,7 +39,7 @@ def gaussian_copula(
     raise ValueError(f"x has {n} rows and y {m}: give as many.")
   scores = [_normal_scores(v, where) for v in (x, y)]
   joint = jnp.concatenate(scores, axis=1)
-  correlation = _correlation(joint, where)
+  correlation = _correlation(joint)
   split = scores[0].shape[1]
   return 0.5 * (
     _log_det(correlation[:split, :split])
@@ -54,12 +54,12 @@ def _normal_scores(x, where):
   return transforms.standardise(transforms.rank(x, where=where), where=where)
 
 
-def _correlation(scores, where):
-  n = scores.shape[0] if where is None else jnp.maximum(jnp.sum(where), 1)
-  correlation = scores.T @ scores / n
-  # A constant column is independent of all others.
-  constant = jnp.diag(correlation) == 0
-  return correlation + jnp.diag(constant.astype(correlation.dtype))
+def _correlation(scores):
+  """Of standardised columns, those that are constant independent of all."""
+  products = scores.T @ scores
+  squares = jnp.diag(products)
+  constant = jnp.diag((squares == 0).astype(products.dtype))
+  return products / jnp.maximum(jnp.max(squares), 1) + constant
 
 
 def _log_det(matrix):
