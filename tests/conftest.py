@@ -26,10 +26,20 @@ _CACHE = os.environ["BTW_JAX_TEST_CACHE"]
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+# Read from the environment above.
+import jax  # noqa: E402
+
 ROOT = pathlib.Path(__file__).parent.parent
 MOSI = pathlib.Path(
   os.environ.get("MOSI_DIR", ROOT.parent / "shared/data/mosi_utterance")
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _free_compiled_programs():
+  """Each maps memory, and a process may map only so many pieces of it."""
+  yield
+  jax.clear_caches()
 
 
 @pytest.fixture

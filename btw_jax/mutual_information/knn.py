@@ -122,7 +122,7 @@ def mixed(
   n = _check_rows(x, labels, k)
   where = jnp.ones(n, bool) if where is None else where
   where &= (labels >= 0) & (labels < num_classes)
-  labels = jnp.where(where, labels, num_classes)
+  labels = jnp.where(where, labels, num_classes).astype(jnp.int32)
   sizes = jnp.zeros(num_classes + 1, jnp.int32).at[labels].add(1)[labels]
   valid = (jnp.sum(where) >= k + 2) & _all_finite(x, where)
   varies = _varies(x, where) & _varies(labels[:, None], where)

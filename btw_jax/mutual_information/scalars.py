@@ -93,7 +93,7 @@ def count_in_class(
 
   Args:
     x: `[N]` finite.
-    labels: `[N]` non-negative int.
+    labels: `[N]` non-negative int32.
     where: `[N]` bool, the samples that count.
     k: `[N]` int, neighbours of each sample, at most `most`.
     most: static.
@@ -103,8 +103,10 @@ def count_in_class(
   """
   n = x.shape[0]
   x = jnp.where(where, x, jnp.inf)
-  # In this order the nearest of a class are at most `most` places away.
-  classes, values, order = lax.sort((labels, x, jnp.arange(n)), num_keys=2)
+  # By class, and by x within it: the nearest are at most `most` places away.
+  by_x = argsort(x[None])[0]
+  order = by_x[argsort(labels[by_x][None])[0]]
+  classes, values = labels[order], x[order]
   padded_classes = jnp.pad(classes, most, constant_values=-1)
   padded_values = jnp.pad(values, most)
   best = neighbours.none_yet((n,), x.dtype, most)
@@ -117,7 +119,7 @@ def count_in_class(
   bound = jnp.zeros_like(best[0]).at[order].set(neighbours.kth(best, k[order]))
   radius = neighbours.to_float(bound, x.dtype)
   radius = jnp.maximum(radius, jnp.finfo(x.dtype).tiny)
-  return count_nearer(jnp.sort(x)[None], x[None], radius[None])[0]
+  return count_nearer(x[by_x][None], x[None], radius[None])[0]
 
 
 def count_nearer(
@@ -150,19 +152,28 @@ def count_nearer(
 
 
 def argsort(x: chex.Array) -> chex.Array:
-  """The order of each row, by integer keys, which sort several times faster.
+  """The stable order of each row, several times faster than `jnp.argsort`.
 
   Args:
-    x: `[B, N]` float32 or float64.
+    x: `[B, N]` float32 or float64, or int32.
 
   Returns:
-    `[B, N]` int.
+    `[B, N]` int32.
   """
-  magnitude = neighbours.bits(x)
-  # Ones' complement: negative numbers below positive ones, −0 below 0.
-  keys = jnp.where(jnp.signbit(x), ~magnitude, magnitude)
+  keys = x
+  if jnp.issubdtype(x.dtype, jnp.floating):
+    magnitude = neighbours.bits(x)
+    # Ones' complement: negative numbers below positive ones, −0 below 0.
+    keys = jnp.where(jnp.signbit(x), ~magnitude, magnitude)
   index = lax.broadcasted_iota(jnp.int32, x.shape, 1)
-  return lax.sort((keys, index), num_keys=1, is_stable=False)[1]
+  if keys.dtype.itemsize > index.dtype.itemsize:
+    return lax.sort((keys, index), num_keys=1, is_stable=True)[1]
+  # Key and place as one integer, its low half first: sorting one array takes a
+  # quarter of the time of sorting two. These two lines alone need 64 bits.
+  with jax.enable_x64(True):
+    both = lax.bitcast_convert_type(jnp.stack([index, keys], -1), jnp.int64)
+    ordered = lax.bitcast_convert_type(lax.sort(both, dimension=1), jnp.int32)
+  return ordered[..., 0]
 
 
 def _sweep_strips(x, y, x_order, x_sorted, k):
