@@ -15,18 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btw_jax import types
+
 # Scales beyond which an exponential tail is below the resolution of float64.
 _FAR = 40.0
 
 
 def _log_tiny(dtype) -> float:
   return math.log(float(jnp.finfo(dtype).tiny))
-
-
-def _pair(p: chex.Array, q: chex.Array) -> tuple[chex.Array, chex.Array]:
-  """Both arguments in one floating dtype, at least float32."""
-  dtype = jnp.promote_types(jnp.result_type(p, q), jnp.float32)
-  return jnp.asarray(p, dtype), jnp.asarray(q, dtype)
 
 
 def _finite(x: chex.Array) -> chex.Array:
@@ -66,9 +62,7 @@ def categorical_kl(
   Raises:
     ValueError: if the class axes differ in size.
   """
-  p, q = _pair(p_log_probs, q_log_probs)
-  _check_classes(p, q)
-  return jnp.sum(_terms(_finite(p), _finite(q)), axis=-1)
+  return _over_classes(_terms, p_log_probs, q_log_probs)
 
 
 def bernoulli_kl(p_logits: chex.Array, q_logits: chex.Array) -> chex.Array:
@@ -84,10 +78,7 @@ def bernoulli_kl(p_logits: chex.Array, q_logits: chex.Array) -> chex.Array:
   Returns:
     `[...]` divergence in nats, at least 0 up to rounding.
   """
-  p, q = map(_finite, _pair(p_logits, q_logits))
-  yes = _terms(jax.nn.log_sigmoid(p), jax.nn.log_sigmoid(q))
-  no = _terms(jax.nn.log_sigmoid(-p), jax.nn.log_sigmoid(-q))
-  return yes + no
+  return _over_outcomes(_terms, p_logits, q_logits)
 
 
 def gaussian_kl(
@@ -107,8 +98,8 @@ def gaussian_kl(
   Returns:
     `[...]` divergence in nats, at least 0 up to rounding.
   """
-  p_mean, q_mean = _pair(p_mean, q_mean)
-  p_std, q_std = _pair(p_std, q_std)
+  p_mean, q_mean = types.as_float(p_mean, q_mean)
+  p_std, q_std = types.as_float(p_std, q_std)
   log_ratio = jnp.log(p_std) - jnp.log(q_std)
   distance = (p_mean - q_mean) / q_std
   spread = jnp.expm1(2.0 * log_ratio) - 2.0 * log_ratio
@@ -136,8 +127,8 @@ def laplace_kl(
   Returns:
     `[...]` divergence in nats, at least 0 up to rounding.
   """
-  p_loc, q_loc = _pair(p_loc, q_loc)
-  p_scale, q_scale = _pair(p_scale, q_scale)
+  p_loc, q_loc = types.as_float(p_loc, q_loc)
+  p_scale, q_scale = types.as_float(p_scale, q_scale)
   log_ratio = jnp.log(p_scale) - jnp.log(q_scale)
   distance = jnp.abs(p_loc - q_loc)
   # b_p exp(−|Δ|/b_p) + |Δ| = b_p + |Δ| + b_p expm1(−|Δ|/b_p).
@@ -184,9 +175,7 @@ def categorical_js(
   Raises:
     ValueError: if the class axes differ in size.
   """
-  p, q = _pair(p_log_probs, q_log_probs)
-  _check_classes(p, q)
-  return jnp.sum(_js_terms(_finite(p), _finite(q)), axis=-1)
+  return _over_classes(_js_terms, p_log_probs, q_log_probs)
 
 
 def bernoulli_js(p_logits: chex.Array, q_logits: chex.Array) -> chex.Array:
@@ -199,10 +188,7 @@ def bernoulli_js(p_logits: chex.Array, q_logits: chex.Array) -> chex.Array:
   Returns:
     `[...]` nats in [0, log 2] up to rounding, symmetric in p and q.
   """
-  p, q = map(_finite, _pair(p_logits, q_logits))
-  yes = _js_terms(jax.nn.log_sigmoid(p), jax.nn.log_sigmoid(q))
-  no = _js_terms(jax.nn.log_sigmoid(-p), jax.nn.log_sigmoid(-q))
-  return yes + no
+  return _over_outcomes(_js_terms, p_logits, q_logits)
 
 
 def gaussian_js(
@@ -267,12 +253,22 @@ def laplace_js(
   return over(-far, far) + over(0.0, between) + over(apart, far)
 
 
-def _check_classes(p, q):
+def _over_classes(terms, p_log_probs, q_log_probs):
+  """Adds up the terms of all classes."""
+  p, q = types.as_float(p_log_probs, q_log_probs)
   if p.shape[-1:] != q.shape[-1:]:
     raise ValueError(
       f"p has {p.shape[-1:]} classes on the last axis and q {q.shape[-1:]}:"
       " give both the same classes."
     )
+  return jnp.sum(terms(_finite(p), _finite(q)), axis=-1)
+
+
+def _over_outcomes(terms, p_logits, q_logits):
+  """Adds up the terms of yes and no."""
+  p, q = map(_finite, types.as_float(p_logits, q_logits))
+  yes = terms(jax.nn.log_sigmoid(p), jax.nn.log_sigmoid(q))
+  return yes + terms(jax.nn.log_sigmoid(-p), jax.nn.log_sigmoid(-q))
 
 
 def _js_terms(log_p, log_q):
@@ -301,8 +297,8 @@ def _js_integrand(log_ratio):
 
 def _narrow_and_wide(p_centre, p_scale, q_centre, q_scale):
   """Shift from the wide to the narrow one, and both scales, `[..., 1]`."""
-  p_centre, q_centre = _pair(p_centre, q_centre)
-  p_scale, q_scale = _pair(p_scale, q_scale)
+  p_centre, q_centre = types.as_float(p_centre, q_centre)
+  p_scale, q_scale = types.as_float(p_scale, q_scale)
   first = p_scale <= q_scale
   shift = jnp.where(first, p_centre - q_centre, q_centre - p_centre)
   narrow = jnp.where(first, p_scale, q_scale)

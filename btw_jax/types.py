@@ -11,6 +11,7 @@ Axis letters, used in docstrings and einsums everywhere:
 from typing import NamedTuple
 
 import chex
+import jax.numpy as jnp
 
 
 class InputError(ValueError):
@@ -19,6 +20,19 @@ class InputError(ValueError):
   Command lines print the message and exit with status 2; anything else that
   is raised is a defect and keeps its traceback.
   """
+
+
+def as_float(*arrays: chex.Array) -> list[chex.Array]:
+  """Arrays in one floating dtype, at least float32.
+
+  Args:
+    *arrays: of any dtypes and shapes.
+
+  Returns:
+    As many arrays.
+  """
+  dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+  return [jnp.asarray(array, dtype) for array in arrays]
 
 
 class Batch(NamedTuple):

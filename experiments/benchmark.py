@@ -32,14 +32,13 @@ _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 
 def main() -> None:
   """Runs a suite and prints its table."""
-  rows = _SUITES[_SUITE.value](_ROUNDS.value)
   note = (
     f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores,"
     f" JAX {jax.__version__}"
   )
-  print(f"{note}\n\n{report.rows(rows)}")
+  found = {"note": note, "rows": _SUITES[_SUITE.value](_ROUNDS.value)}
+  print(report.measured(found))
   if _OUTPUT.value:
-    found = {"note": note, "rows": rows}
     metrics_writer.write_json(pathlib.Path(_OUTPUT.value), found)
 
 

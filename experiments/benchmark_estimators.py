@@ -56,13 +56,8 @@ def run(rounds: int) -> list[dict[str, str]]:
 def _growth(ours: dict[int, float]) -> dict[str, str]:
   small, large = _GROWTH
   exponent = math.log(ours[large] / ours[small]) / math.log(large / small)
-  return {
-    "ratio of": f"growth exponent of ksg, N = {small:,} to {large:,}",
-    "first, ms": f"{1e3 * ours[small]:.3f}",
-    "second, ms": f"{1e3 * ours[large]:.3f}",
-    "ratio": f"{exponent:.2f}",
-    "target": "below 1.6",
-  }
+  name = f"growth exponent of ksg, N = {small:,} to {large:,}"
+  return stopwatch.row(name, ours[small], ours[large], exponent, "below 1.6")
 
 
 def _samples(size):

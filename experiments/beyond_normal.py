@@ -37,14 +37,13 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 def main() -> None:
   """Prints the mean estimate of every task, and the mean absolute error."""
-  table = rows(_SAMPLES.value, _SEEDS.value)
   note = (
     f"N = {_SAMPLES.value}, mean of {_SEEDS.value} seeds, nats; MAE: mean"
     " absolute error over tasks and seeds"
   )
-  print(f"{note}\n\n{report.rows(table)}")
+  found = {"note": note, "rows": rows(_SAMPLES.value, _SEEDS.value)}
+  print(report.measured(found))
   if _OUTPUT.value:
-    found = {"note": note, "rows": table}
     metrics_writer.write_json(pathlib.Path(_OUTPUT.value), found)
 
 

@@ -52,8 +52,7 @@ def _table(name, runs):
       [(run.rpartition("-")[0], _read(f"{run}/results.json")) for run in runs]
     )
   if name in _MEASURED:
-    measured = _read(f"{name}.json")
-    return f"{measured['note']}\n\n{report.rows(measured['rows'])}"
+    return report.measured(_read(f"{name}.json"))
   return report.tables(_read(f"{name}/results.json"), style="github")
 
 

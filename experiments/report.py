@@ -102,6 +102,18 @@ def rows(lines: Sequence[Mapping[str, Any]]) -> str:
   )
 
 
+def measured(found: Mapping[str, Any]) -> str:
+  """A table in Markdown under the note that says how it was made.
+
+  Args:
+    found: `note`, and `rows` as `rows` takes them.
+
+  Returns:
+    Both.
+  """
+  return f"{found['note']}\n\n{rows(found['rows'])}"
+
+
 def _metrics_table(results, style):
   unit = results["unit"]
   shown = [unit, "nll", "ece"]

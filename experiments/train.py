@@ -256,8 +256,8 @@ def test_information(
   tested = {}
   for m, modality in enumerate(study.shape.modalities):
     of_seeds = [np.asarray(figure)[:, m] for figure in tests]
-    value, null_mean, null_std, p_value = (v.mean() for v in of_seeds)
-    p_value = np.median(of_seeds[-1])
+    value, null_mean, null_std = (v.mean() for v in of_seeds[:3])
+    p_value = np.median(of_seeds[3])
     logging.info(
       "modality %r: %.3f nats about the %s prediction on validation,"
       " %.3f ± %.3f by chance, median p = %.3f: %s",

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import types
 from btw_jax.mutual_information import discrete
 
 
@@ -48,7 +49,7 @@ def binned(
 
 
 def _bin(x, num_bins, where):
-  x = jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+  (x,) = types.as_float(x)
   low = jnp.min(jnp.where(where, x, jnp.inf))
   high = jnp.max(jnp.where(where, x, -jnp.inf))
   width = jnp.where(high > low, high - low, 1)

@@ -3,6 +3,8 @@
 import chex
 import jax.numpy as jnp
 
+from btw_jax import types
+
 
 def pearson(
   x: chex.Array, y: chex.Array, *, where: chex.Array | None = None
@@ -53,11 +55,10 @@ def gaussian_information(correlation: chex.Array) -> chex.Array:
     `[...]` nats; at |ρ| = 1 not infinite but `−½ log ε`, ε the resolution of
     the dtype (8 nats in float32), gradient 0 there.
   """
-  dtype = jnp.promote_types(jnp.result_type(correlation), jnp.float32)
-  rho = jnp.asarray(correlation, dtype)
+  (rho,) = types.as_float(correlation)
   weak = jnp.abs(rho) < 0.5
   near_zero = jnp.log1p(-(jnp.where(weak, rho, 0.0) ** 2))
   # (1 − ρ)(1 + ρ) keeps the digits that 1 − ρ² loses near 1.
   rest = (1 - rho) * (1 + rho)
-  near_one = jnp.log(jnp.maximum(rest, jnp.finfo(dtype).eps))
+  near_one = jnp.log(jnp.maximum(rest, jnp.finfo(rho.dtype).eps))
   return -0.5 * jnp.where(weak, near_zero, near_one)

@@ -3,6 +3,8 @@
 import chex
 import jax.numpy as jnp
 
+from btw_jax import types
+
 
 def soft_contingency(
   p_probs: chex.Array,
@@ -36,8 +38,7 @@ def soft_contingency(
     )
   if where is None:
     where = jnp.ones(p_shape[0], bool)
-  dtype = jnp.promote_types(jnp.result_type(p_probs, q_probs), jnp.float32)
-  p_probs, q_probs = (jnp.asarray(v, dtype) for v in (p_probs, q_probs))
+  p_probs, q_probs = types.as_float(p_probs, q_probs)
   p_probs = jnp.where(where[:, None], p_probs, 0.0)
   q_probs = jnp.where(where[:, None], q_probs, 0.0)
   total = jnp.einsum("nc,nk->ck", p_probs, q_probs)
@@ -55,9 +56,7 @@ def from_joint(joint: chex.Array) -> chex.Array:
   Returns:
     `[...]` nats.
   """
-  joint = jnp.asarray(
-    joint, jnp.promote_types(jnp.result_type(joint), jnp.float32)
-  )
+  (joint,) = types.as_float(joint)
   rows = jnp.sum(joint, axis=-1, keepdims=True)
   columns = jnp.sum(joint, axis=-2, keepdims=True)
   product = rows * columns

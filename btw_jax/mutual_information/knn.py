@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from btw_jax import types
 from btw_jax.mutual_information import scalars
 from btw_jax.mutual_information import transforms
 from btw_jax.mutual_information import vectors
@@ -199,8 +200,7 @@ def _columns(x, name):
     raise ValueError(
       f"{name} has shape {jnp.shape(x)}: give [N] or [N, D] samples."
     )
-  dtype = jnp.promote_types(jnp.result_type(x), jnp.float32)
-  x = jax.lax.stop_gradient(jnp.asarray(x, dtype))
+  (x,) = jax.lax.stop_gradient(types.as_float(x))
   return x if x.ndim == 2 else x[:, None]
 
 

@@ -8,6 +8,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import types
+
 # The share of a standard deviation that jitter adds: many times the resolution
 # of float32, and little beside the distances to neighbours at N = 10⁵.
 JITTER = 1e-4
@@ -39,7 +41,7 @@ def standardise(
   Returns:
     The shape of `x`; 0 where a column is constant or a sample does not count.
   """
-  centred, std = _centre(x, where)
+  centred, std = _centre(*_masked(x, where))
   return centred / jnp.where(std > 0, std, 1)
 
 
@@ -107,9 +109,9 @@ def jitter(
   Returns:
     The shape of `x`; 0 where a column is constant or a sample does not count.
   """
-  centred, std = _centre(x, where)
-  noise = jax.random.uniform(key, centred.shape, centred.dtype, -1.0, 1.0)
-  _, mask = _masked(x, where)
+  x, mask = _masked(x, where)
+  centred, std = _centre(x, mask)
+  noise = jax.random.uniform(key, x.shape, x.dtype, -1.0, 1.0)
   return jnp.where(mask, centred + JITTER * std * noise, 0)
 
 
@@ -117,9 +119,8 @@ def jitter(
 TRANSFORMS = {"none": none, "standardise": standardise, "rank": rank}
 
 
-def _centre(x, where):
+def _centre(x, mask):
   """Samples less their mean, 0 where they do not count, and their std."""
-  x, mask = _masked(x, where)
   count = jnp.maximum(jnp.sum(mask, axis=0), 1)
   # From the first counted sample on, a constant is exactly 0.
   first = jnp.take_along_axis(x, jnp.argmax(mask, axis=0)[None], axis=0)
@@ -135,7 +136,7 @@ def _centre(x, where):
 
 def _masked(x, where):
   """Floats, and `where` in their shape."""
-  x = jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+  (x,) = types.as_float(x)
   if where is None:
     return x, jnp.ones(x.shape, bool)
   where = where if x.ndim == 1 else where[:, None]
