@@ -4,8 +4,9 @@ Axis letters, used in docstrings and einsums everywhere:
 
   B  batch            N  examples of a set     M  modalities
   T  time             D  feature               C  class (or label)
-  H  hidden unit      K  output of a head      U  models trained together
-  E  expert           S  seeds                 R  cells (weighting x strength)
+  H  hidden unit      E  experts               K  selected experts, or outputs
+  L  layer, or grid   G  modalities of a shape U  models trained together
+  S  seeds            R  cells (weighting x strength)
 """
 
 from typing import NamedTuple
@@ -35,16 +36,38 @@ def as_float(*arrays: chex.Array) -> list[chex.Array]:
   return [jnp.asarray(array, dtype) for array in arrays]
 
 
+class Steps(NamedTuple):
+  """Sequences of G modalities that have the same shape.
+
+  Attributes:
+    values: `[B, G, T, D]`, zeros past the end.
+    length: `[B, G]` int, steps that are there, at most T.
+    times: `[B, G, T]` when each step was taken, ascending, 0 to 1; None where
+      steps are evenly spaced.
+    observed: `[B, G, T, D]` bool, values that were measured; None where all of
+      a step are.
+  """
+
+  values: chex.Array
+  length: chex.Array
+  times: chex.Array | None = None
+  observed: chex.Array | None = None
+
+
 class Batch(NamedTuple):
   """Examples as a model sees them.
 
   Attributes:
     features: `[B, M, D]`, each modality zero-padded to the widest one; zeros
-      where the modality is absent.
+      where the modality is absent, or given by `sequences`.
     present: `[B, M]` bool, whether the example has the modality.
-    target: `[B]` (regression, binary, multiclass) or `[B, C]` (multilabel).
+    target: `[B]` (regression, binary, multiclass) or `[B, C]` (multilabel);
+      None where it is not to be read.
+    sequences: of the modalities that come in steps, by shape; a network's
+      `Sizes.groups` says which.
   """
 
   features: chex.Array
   present: chex.Array
-  target: chex.Array
+  target: chex.Array | None
+  sequences: tuple[Steps, ...] = ()

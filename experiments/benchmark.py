@@ -2,6 +2,7 @@
 
   python -m experiments.benchmark --suite=train
   python -m experiments.benchmark --suite=estimators
+  python -m experiments.benchmark --suite=moe
 
 Each figure is the median of several rounds after a warm-up; the two sides take
 turns, with a pause before each.
@@ -15,6 +16,7 @@ import jax
 
 from btw_jax.training import metrics_writer
 from experiments import benchmark_estimators
+from experiments import benchmark_moe
 from experiments import benchmark_train
 from experiments import cli
 from experiments import report
@@ -23,6 +25,7 @@ from experiments import report
 _SUITES = {
   "train": benchmark_train.run,
   "estimators": benchmark_estimators.run,
+  "moe": benchmark_moe.run,
 }
 
 _SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")

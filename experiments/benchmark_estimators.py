@@ -4,7 +4,6 @@ from collections.abc import Callable
 import math
 from typing import Any
 
-from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,12 +109,8 @@ def _bandwidth():
 
 def _refresh(size):
   """A whole refresh in pandas and scikit-learn, and ours; None without it."""
-  try:
-    import pandas as pd
-  except ImportError:
-    logging.warning(
-      "pandas is not installed: its row is left out; pip install pandas"
-    )
+  pd = stopwatch.library("pandas")
+  if pd is None:
     return None
   p_mean, q_mean = _samples(size)
   rng = np.random.default_rng(1)

@@ -1,6 +1,5 @@
 """Speed of training: against eager PyTorch, and what weighting costs."""
 
-from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,12 +129,8 @@ def _cell(trainer):
 
 def _torch_epoch():
   """The same model, optimizer and batches in eager PyTorch, or None."""
-  try:
-    import torch
-  except ImportError:
-    logging.warning(
-      "PyTorch is not installed: its rows are left out; pip install torch"
-    )
+  torch = stopwatch.library("torch")
+  if torch is None:
     return None
   torch.manual_seed(0)
   encoders = torch.nn.ModuleList(

@@ -10,6 +10,10 @@ from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
 from btw_jax.data import sources
+from btw_jax.models import experts
+from btw_jax.models import gating as gating_lib
+from btw_jax.models import networks
+from btw_jax.models import routers
 from btw_jax.mutual_information import transforms
 from btw_jax.training import selection
 
@@ -33,6 +37,13 @@ class Config:
   batch_size: int = _field("Run", 32, "examples per step, all devices", low=1)
   learning_rate: float = _field("Run", 1e-3, "AdamW step, per step", low=0.0)
   weight_decay: float = _field("Run", 1e-4, "AdamW decay, relative", low=0.0)
+  max_norm: float = _field(
+    "Run", 0.0, "clip gradients to this norm; 0 leaves them", low=0.0
+  )
+  patience: int = _field(
+    "Run", 0, "epochs without a better one before a run ends; 0 for no end",
+    low=0,
+  )  # fmt: skip
 
   dataset: str = _field(
     "Data", "digits", "data set", choices=tuple(sources.SOURCES)
@@ -111,13 +122,71 @@ class Config:
     low=0,
   )
 
+  model: str = _field(
+    "Model",
+    "mlp",
+    "multimodal model: an MLP, or a sparse mixture of experts",
+    choices=("mlp", "moe"),
+  )
+  encoder: str = _field(
+    "Model",
+    "mean",
+    "of modalities that come in steps; mean averages them, then an MLP",
+    choices=("mean", *networks.SEQUENCE_ENCODERS),
+  )
   hidden_dim: int = _field("Model", 64, "hidden units", low=1)
   embedding_dim: int = _field("Model", 64, "units of an embedding", low=1)
   dropout: float = _field(
     "Model", 0.1, "share of hidden units dropped", low=0.0, high=0.95
   )
+  num_heads: int = _field("Model", 4, "heads of attention", low=1)
+  num_layers: int = _field("Model", 2, "layers of attention", low=1)
+  num_points: int = _field(
+    "Model", 16, "points in time that mtand reads", low=1
+  )
   predictive: str = _field(
     "Model", "gaussian", "law of a regression", choices=tasks.PREDICTIVE
+  )
+
+  num_experts: int = _field("Mixture of experts", 16, "experts", low=1)
+  num_selected: int = _field(
+    "Mixture of experts", 2, "experts that answer a token", low=1
+  )
+  gating: str = _field(
+    "Mixture of experts",
+    "laplace",
+    "score of an expert",
+    choices=tuple(gating_lib.GATINGS),
+  )
+  noisy_gating: bool = _field(
+    "Mixture of experts", False, "add learned noise to scores in training"
+  )
+  router: str = _field(
+    "Mixture of experts",
+    "per_modality",
+    "one for all, one per modality, or also experts of its own for each",
+    choices=routers.ROUTERS,
+  )
+  importance_loss: float = _field(
+    "Mixture of experts", 0.01, "price of uneven gates", low=0.0
+  )
+  load_loss: float = _field(
+    "Mixture of experts", 0.01, "price of uneven load, with noise", low=0.0
+  )
+  router_z_loss: float = _field(
+    "Mixture of experts", 0.001, "price of large scores", low=0.0
+  )
+  placeholder: bool = _field(
+    "Mixture of experts", False, "learn a token for an absent modality"
+  )
+  fuse_steps: bool = _field(
+    "Mixture of experts", False, "fuse every step, not each modality's mean"
+  )
+  dispatch: str = _field(
+    "Mixture of experts",
+    "auto",
+    "how tokens reach experts",
+    choices=("auto", *experts.DISPATCHES),
   )
 
   @property
@@ -134,6 +203,7 @@ class Config:
       num_train=self.num_train,
       noise_modalities=self.noise_modalities,
       valid_share=self.valid_share,
+      average_steps=self.encoder == "mean",
       seed=self.seed,
     )
 

@@ -14,6 +14,7 @@ import pathlib
 from absl import flags
 
 from btw_jax import types
+from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import sources
 from btw_jax.training import checkpoints
@@ -122,12 +123,15 @@ def read_examples(
   examples = sources.load_split(
     config.dataset, options, split, shape.num_classes
   )
-  for modality, width in zip(shape.modalities, shape.widths, strict=True):
-    found = examples.features[modality].shape[1]
-    if found != width:
+  for m, modality in enumerate(shape.modalities):
+    found = examples.features[modality].shape[1:]
+    # A vector has no steps to tell.
+    trained = (shape.num_steps[m], shape.widths[m])[-len(found) :]
+    if found != trained:
       raise types.InputError(
-        f"{examples.files[modality]}: modality {modality!r} has {found}"
-        f" features, but the model was trained on {width}: give the same."
+        f"{examples.files[modality]}: modality {modality!r} has"
+        f" {checks.in_words(found)}, but the model was trained on"
+        f" {checks.in_words(trained)}: give the same."
       )
   return [examples]
 

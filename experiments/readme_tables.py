@@ -22,7 +22,13 @@ _TABLES = flags.DEFINE_list("tables", [], "those to write; all if empty")
 
 # Tables of all runs, and of programs that leave a note and rows.
 _SUMMARY = "summary"
-_MEASURED = ("beyond_normal", "benchmark_train", "benchmark_estimators")
+_MEASURED = (
+  "beyond_normal",
+  "benchmark_train",
+  "benchmark_estimators",
+  "benchmark_moe",
+  "routing",
+)
 
 
 def main() -> None:

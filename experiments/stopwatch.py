@@ -1,8 +1,12 @@
 """Times two things in turns, in one process."""
 
 from collections.abc import Callable
+import importlib
 import statistics
 import time
+import types
+
+from absl import logging
 
 # Seconds for the threads of one side to go to sleep before the other's turn,
 # and of a turn at least.
@@ -36,6 +40,24 @@ def _seconds(function):
     function()
     calls += 1
   return elapsed / calls
+
+
+def library(name: str) -> types.ModuleType | None:
+  """A library that only benchmarks need.
+
+  Args:
+    name: of the module, as of its package.
+
+  Returns:
+    The module; None, and a line in the log, where it is not installed.
+  """
+  try:
+    return importlib.import_module(name)
+  except ImportError:
+    logging.warning(
+      "%s is not installed: its rows are left out; pip install %s", name, name
+    )
+    return None
 
 
 def row(

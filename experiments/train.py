@@ -78,13 +78,13 @@ def prepare(config: config_lib.Config) -> Study:
     config.seeds,
     split_per_seed=config.split_per_seed,
   )
-  for note in inputs.dataset.notes:
-    logging.info("%s: %s", config.dataset, note)
   shape = trainers_lib.Shape.of(inputs.dataset, len(inputs.scalers))
   strength = config_lib.number_or_auto(config.strength)
   plan = selection.plan(config.weighting, strength, 1.0)
   sizes = {s: len(e) for s, e in inputs.dataset.splits.items()}
   trainers = trainers_lib.build(config, shape, plan.variants, sizes["train"])
+  for note in inputs.dataset.notes:
+    logging.info("%s: %s", config.dataset, note)
   num_stages = 3 if config.embedding_scale == selection.AUTO else 2
   written = workdir_lib.Written(config, shape, sizes)
   return Study(

@@ -9,8 +9,10 @@ import optax
 
 from btw_jax import tasks
 from btw_jax import types
+from btw_jax.data import batching
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import scaling
+from btw_jax.models import fusion
 from btw_jax.models import networks
 from btw_jax.training import checkpoints
 from btw_jax.training import rule as rule_lib
@@ -28,6 +30,7 @@ class Shape:
     widths: features of each.
     task: name of the task.
     num_classes: classes or labels.
+    num_steps: steps of each; 0 for a vector.
     num_scalers: 1 if seeds share the examples, else the number of seeds.
   """
 
@@ -35,6 +38,7 @@ class Shape:
   widths: tuple[int, ...]
   task: str
   num_classes: int
+  num_steps: tuple[int, ...]
   num_scalers: int
 
   @classmethod
@@ -45,6 +49,7 @@ class Shape:
       dataset.widths,
       dataset.task,
       dataset.num_classes,
+      dataset.num_steps,
       num_scalers,
     )
 
@@ -86,16 +91,7 @@ def build(
       f" give at least {devices}."
     )
   task = tasks.make(shape.task, shape.num_classes, config.predictive)
-  sizes = networks.Sizes(
-    shape.widths,
-    task.num_outputs,
-    hidden_dim=config.hidden_dim,
-    embedding_dim=config.embedding_dim,
-    dropout=config.dropout,
-  )
-  optimizer = optax.adamw(
-    config.learning_rate, weight_decay=config.weight_decay
-  )
+  sizes = _sizes(config, shape, task.num_outputs)
   rule = rule_lib.Rule(
     variants=tuple(variants),
     divergence=config.divergence,
@@ -104,12 +100,72 @@ def build(
     refresh_every=config.refresh_every,
     num_refinements=config.num_refinements,
   )
+  network, penalties = networks.Concatenation(sizes), {}
+  if config.model == "moe":
+    network = fusion.MixtureOfExperts(sizes, _mixture(config, shape))
+    penalties = {
+      "importance": config.importance_loss,
+      "load": config.load_loss,
+      "router_z": config.router_z_loss,
+    }
+  common = {
+    "task": task,
+    "optimizer": optax.adamw(
+      config.learning_rate, weight_decay=config.weight_decay
+    ),
+    "batch_size": batch_size,
+    "max_norm": config.max_norm or None,
+    "patience": config.patience or None,
+  }
   return Trainers(
     task,
-    step_lib.Trainer(networks.Unimodal(sizes), task, optimizer, batch_size),
-    step_lib.Trainer(
-      networks.Concatenation(sizes), task, optimizer, batch_size, rule
-    ),
+    step_lib.Trainer(networks.Unimodal(sizes), **common),
+    step_lib.Trainer(network, rule=rule, penalties=penalties, **common),
+  )
+
+
+def _sizes(config, shape, num_outputs):
+  groups = batching.groups(shape.num_steps, shape.widths)
+  attends = config.model == "moe" or (groups and config.encoder != "gru")
+  if attends and config.embedding_dim % config.num_heads:
+    raise types.InputError(
+      f"--num_heads={config.num_heads}: does not divide"
+      f" --embedding_dim={config.embedding_dim}: give a divisor."
+    )
+  return networks.Sizes(
+    shape.widths,
+    num_outputs,
+    hidden_dim=config.hidden_dim,
+    embedding_dim=config.embedding_dim,
+    dropout=config.dropout,
+    groups=groups,
+    num_steps=tuple(shape.num_steps[group[0]] for group in groups),
+    encoder=config.encoder,
+    num_heads=config.num_heads,
+    num_layers=config.num_layers,
+    num_points=config.num_points,
+  )
+
+
+def _mixture(config, shape):
+  needed, why = config.num_selected, f"--num_selected={config.num_selected}"
+  if config.router == "disjoint":
+    needed *= len(shape.modalities)
+    why += f" of its own for each of {len(shape.modalities)} modalities"
+  if config.num_experts < needed:
+    raise types.InputError(
+      f"--num_experts={config.num_experts}: too few for {why}: give at least"
+      f" {needed}."
+    )
+  return fusion.Mixture(
+    num_experts=config.num_experts,
+    num_selected=config.num_selected,
+    gating=config.gating,
+    noisy=config.noisy_gating,
+    router=config.router,
+    dispatch=config.dispatch,
+    placeholder=config.placeholder,
+    steps=config.fuse_steps,
   )
 
 
@@ -133,6 +189,13 @@ def like(
       jnp.zeros((1, num_modalities, width)),
       jnp.ones((1, num_modalities), bool),
       jnp.zeros(1),
+      tuple(
+        types.Steps(
+          jnp.zeros((1, len(g), shape.num_steps[g[0]], shape.widths[g[0]])),
+          jnp.ones((1, len(g)), jnp.int32),
+        )
+        for g in batching.groups(shape.num_steps, shape.widths)
+      ),
     )
     seeds = jnp.zeros(num_seeds, jnp.int32)
     split = state_lib.Split(batch, None)
@@ -141,7 +204,9 @@ def like(
     )
 
   table = jnp.zeros((num_modalities, width))
-  scaler = scaling.Scaler(table, table, jnp.zeros(()), jnp.zeros(()))
+  scaler = scaling.Scaler(
+    table, table, jnp.zeros(num_modalities), jnp.zeros(()), jnp.zeros(())
+  )
   best = of_seeds(trainers.multimodal)
   return (
     checkpoints.Unimodal(

@@ -10,6 +10,7 @@ import platform
 import numpy as np
 
 from btw_jax import types
+from btw_jax.models import routers
 from btw_jax.training import metrics_writer
 from btw_jax.training import stages
 from experiments import config as config_lib
@@ -58,14 +59,23 @@ class Workdir:
         f"--workdir={self.path}: cannot be made ({error.strerror}): choose"
         " another."
       ) from error
-    for stale in ("results.json", "results.md", "predictions.csv"):
+    for stale in (
+      "results.json", "results.md", "predictions.csv", "routing.csv",
+    ):  # fmt: skip
       (self.path / stale).unlink(missing_ok=True)
     metrics_writer.write_json(self.path / _CONFIG, _to_json(written))
+    moe = written.config.model == "moe"
     self._metrics = metrics_writer.TableWriter(
       self.path / "metrics.csv",
       ("stage", "run", "strength", "scale", "seed", "epoch", "split", "loss",
-       unit),
+       unit, *(routers.PENALTIES if moe else ())),
     )  # fmt: skip
+    if moe:
+      self._routing = metrics_writer.TableWriter(
+        self.path / "routing.csv",
+        ("stage", "run", "strength", "scale", "seed", "epoch", "layer",
+         "modality", *_experts(written.config.num_experts)),
+      )  # fmt: skip
     self._weights = metrics_writer.TableWriter(
       self.path / "weights.csv",
       ("run", "strength", "scale", "seed", "epoch", "alpha",
@@ -80,7 +90,7 @@ class Workdir:
     log: Mapping[str, np.ndarray],
     score_factor: np.ndarray,
   ) -> None:
-    """Appends an epoch of every run to `metrics.csv` and `weights.csv`.
+    """Appends an epoch of every run to the tables.
 
     Args:
       stage: "unimodal", "scale" or "multimodal".
@@ -89,7 +99,7 @@ class Workdir:
       log: what `stages.fit` observes, `[R, S, ...]`.
       score_factor: `[S]`, from the score's unit in training to the target's.
     """
-    metrics, weights = [], []
+    metrics, weights, routing = [], [], []
     for r, choice in enumerate(choices):
       for s, seed in enumerate(self._config.seeds):
         where = {
@@ -115,6 +125,13 @@ class Workdir:
           for u, name in enumerate(names)
           for split in ("train", "valid")
         ]
+        if "penalties" in log:
+          metrics[-2] |= {
+            name: f"{value[r, s]:.6g}"
+            for name, value in log["penalties"].items()
+          }
+          where_routed = {"stage": stage, "run": choice.variant, **where}
+          routing += self._routing_rows(where_routed, log["routing"][r, s])
         if "weights" in log:
           mean = (f"{w:.6g}" for w in log["weights"][r, s])
           weights.append(
@@ -127,6 +144,22 @@ class Workdir:
           )
     self._metrics.write(metrics)
     self._weights.write(weights)
+    if routing:
+      self._routing.write(routing)
+
+  def _routing_rows(self, where, shares):
+    """Of each layer and modality, the share that each expert got."""
+    for layer, of_modalities in enumerate(shares):
+      for modality, of_experts in zip(
+        self._shape.modalities, of_modalities, strict=True
+      ):
+        named = zip(_experts(len(of_experts)), of_experts, strict=True)
+        yield {
+          **where,
+          "layer": layer,
+          "modality": modality,
+          **{expert: f"{share:.4g}" for expert, share in named},
+        }
 
 
 def refuse_another(config: config_lib.Config) -> None:
@@ -182,6 +215,10 @@ def read(path: str | pathlib.Path) -> Written:
     raise types.InputError(
       f"{file}: is no configuration of this version ({error!r}): train again."
     ) from error
+
+
+def _experts(num_experts):
+  return [f"expert{e}" for e in range(num_experts)]
 
 
 def _to_json(written):

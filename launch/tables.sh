@@ -1,32 +1,45 @@
 #!/usr/bin/env bash
-# The README's tables: every recipe at embedding scale 1 and auto, the
-# estimators, and speed (with PyTorch and pandas, if they are installed).
+# The README's tables: every recipe at embedding scale 1 and auto, which experts
+# modalities use, the estimators, and speed (with PyTorch and pandas, if they are
+# installed).
 #   bash launch/tables.sh [FOLDER OF CMU-MOSI]
-# Without that folder the two recipes on CMU-MOSI are left out.
+# Without that folder the recipes on CMU-MOSI are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
 source launch/environment.sh
 
+SUFFIX=""
 train() {
   local recipe=$1
   shift
   for scale in 1 auto; do
     python -m experiments.train --embedding_scale=$scale \
       --flagfile="experiments/recipes/$recipe.flags" \
-      --workdir="runs/tables/$recipe-$scale" "$@"
+      --workdir="runs/tables/$recipe$SUFFIX-$scale" "$@"
   done
+}
+
+# The same with a sparse mixture of experts, whose runs are named apart.
+train_moe() {
+  SUFFIX=_moe train "$@" --model=moe --num_seeds=5
 }
 
 train digits
 train digits_clean
 train diabetes
+train_moe digits
+train_moe digits_clean
 if [ $# -gt 0 ]; then
   train mosi_npz --data_dir="$1/npz"
   train mosi_csv --data_dir="$1"
+  train_moe mosi_npz --data_dir="$1/npz"
 fi
+python -m experiments.plot_routing --workdir=runs/tables/digits_moe-1 \
+  --apart=noise0,noise1,noise2 --picture=experiments/figures/routing.png \
+  --output=runs/tables/routing.json
 python -m experiments.beyond_normal --output=runs/tables/beyond_normal.json
-for suite in train estimators; do
+for suite in train estimators moe; do
   python -m experiments.benchmark --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done

@@ -1,9 +1,13 @@
 """One thread per test process, and where the real data lies."""
 
+import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import tempfile
+from typing import Any
 
 import hypothesis
 import pytest
@@ -16,7 +20,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Loops as they are written: programs that compute the same then agree to the
 # last bit, and compile in half the time. Programs started by tests run as users
 # run them.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+AS_WRITTEN = "--xla_backend_optimization_level=0"
+os.environ.setdefault("XLA_FLAGS", AS_WRITTEN)
 
 # Tests and the programs that they start compile each program once. The first
 # process makes the folder, those it starts inherit its name.
@@ -54,6 +59,23 @@ def environment() -> dict[str, str]:
   """What a child process needs to find the project."""
   kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   return {**kept, "PYTHONPATH": str(ROOT)}
+
+
+def on_devices(code: str, count: int) -> Any:
+  """What a program prints as JSON where it sees so many devices."""
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    env={
+      **environment(),
+      "XLA_FLAGS": f"{AS_WRITTEN}"
+      f" --xla_force_host_platform_device_count={count}",
+    },
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return json.loads(done.stdout)
 
 
 def pytest_sessionfinish(session):

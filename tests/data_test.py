@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import os
 import pathlib
@@ -345,3 +346,137 @@ def test_real_mosi_reads_in_both_forms(mosi):
   assert len(csv.splits["train"]) + len(csv.splits["valid"]) == 1447
   constant = scaling.fit(csv).inverse_std[csv.modalities.index("video"), :100]
   assert np.sum(constant == 0) >= 32
+
+
+def _sequence(n=20, seed=0, *, irregular=True):
+  """A modality of 4 steps and 3 features, with all that can be said of it."""
+  rng = np.random.default_rng(seed)
+  length = np.arange(n) % 4 + 1
+  fields = {"x_text": rng.normal(size=(n, 4, 3)) + 5, "length_text": length}
+  if irregular:
+    fields["time_text"] = np.cumsum(rng.random((n, 4)), axis=1)
+    fields["observed_text"] = rng.random((n, 4, 3)) < 0.8
+  return fields
+
+
+def _steps_batches(write, tmp_path, *, irregular):
+  options = write(**_sequence(irregular=irregular))
+  for seed, split in enumerate(("valid", "test"), 1):
+    np.savez(
+      tmp_path / f"{split}.npz",
+      **{**_arrays(seed=seed), **_sequence(seed=seed, irregular=irregular)},
+    )
+  options = dataclasses.replace(options, average_steps=False)
+  dataset = sources.load("npz", options)
+  scaler = scaling.fit(dataset)
+  return dataset, [
+    batching.stack(dataset.splits[s], scaler) for s in ("train", "test")
+  ]
+
+
+@pytest.mark.parametrize("irregular", [True, False])
+def test_sequences_keep_their_steps_when_asked_to(write, tmp_path, irregular):
+  dataset, (train, test) = _steps_batches(write, tmp_path, irregular=irregular)
+  assert dataset.num_steps == (4, 0)
+  assert batching.groups(dataset.num_steps, dataset.widths) == ((0,),)
+  (steps,) = train.sequences
+  fields = _sequence(irregular=irregular)
+  np.testing.assert_array_equal(steps.length[:, 0], fields["length_text"])
+  there = np.arange(4) < fields["length_text"][:, None]
+  there = np.broadcast_to(there[..., None], (20, 4, 3))
+  if irregular:
+    there = there & fields["observed_text"]
+    np.testing.assert_array_equal(steps.observed[:, 0], there)
+    inside = np.arange(4) < fields["length_text"][:, None]
+    last = fields["time_text"][inside].max()
+    np.testing.assert_allclose(
+      steps.times[:, 0], fields["time_text"] / last, rtol=1e-5
+    )
+  else:
+    assert steps.times is None
+    assert steps.observed is None
+  # Standardised by the training steps that are there; zero elsewhere.
+  for d in range(3):
+    own = fields["x_text"][..., d][there[..., d]]
+    expected = (fields["x_text"][..., d] - own.mean()) / own.std()
+    np.testing.assert_allclose(
+      steps.values[:, 0, :, d], np.where(there[..., d], expected, 0), atol=1e-5
+    )
+    other = _sequence(seed=2, irregular=irregular)["x_text"][0, 0, d]
+    if there[0, 0, d] and not irregular:
+      np.testing.assert_allclose(
+        test.sequences[0].values[0, 0, 0, d],
+        (other - own.mean()) / own.std(),
+        atol=1e-5,
+      )
+  # The vectors beside them are as without.
+  np.testing.assert_array_equal(train.features[:, 0], 0)
+  np.testing.assert_allclose(train.features[:, 1, :2].mean(0), 0, atol=1e-6)
+
+
+def test_averages_are_of_what_was_observed(write):
+  fields = _sequence()
+  found = sources.load("npz", write(**fields)).splits["train"].features["text"]
+  for i in range(20):
+    for d in range(3):
+      seen = [
+        fields["x_text"][i, t, d]
+        for t in range(fields["length_text"][i])
+        if fields["observed_text"][i, t, d]
+      ]
+      np.testing.assert_allclose(
+        found[i, d], np.mean(seen) if seen else 0, rtol=1e-5
+      )
+
+
+def test_modalities_of_one_shape_share_a_group():
+  found = batching.groups((4, 0, 4, 6, 4), (3, 3, 3, 3, 2))
+  assert found == ((0, 2), (3,), (4,))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"length_text": np.arange(19)},
+      r"train.npz: 'length_text' has shape \(19,\): give \(20,\), as in",
+    ),
+    (
+      {"observed_text": np.ones((20, 4), bool)},
+      r"'observed_text' has shape \(20, 4\): give \(20, 4, 3\)",
+    ),
+    (
+      {"time_text": np.tile([0.0, 1.0, 0.5, 2.0], (20, 1))},
+      r"train.npz: 'time_text' of row 2, step 2 is 0.5: give finite times",
+    ),
+    (
+      {"time_text": np.tile([-1.0, 1.0, 2.0, 3.0], (20, 1))},
+      r"'time_text' of row 0, step 0 is -1.0: give finite times from 0 on",
+    ),
+  ],
+)
+def test_wrong_steps_are_named(write, changes, message):
+  with pytest.raises(types.InputError, match=message) as error:
+    sources.load("npz", write(**{**_sequence(), **changes}))
+  assert "\n" not in str(error.value)
+
+
+def test_a_step_that_is_not_finite_is_named(write):
+  fields = _sequence(irregular=False)
+  fields["x_text"][6, 1, 2] = np.nan
+  message = r"modality 'text', row 6, step 1, column 2 is nan: replace it"
+  with pytest.raises(types.InputError, match=message):
+    sources.load("npz", write(**fields))
+  # Past the end, or not observed, anything may stand.
+  fields["x_text"][6, 1, 2] = 0.0
+  fields["x_text"][0, 3, 2] = np.nan
+  sources.load("npz", write(**fields))
+
+
+def test_splits_must_agree_in_steps(write):
+  options = dataclasses.replace(
+    write(**_sequence(irregular=False)), average_steps=False
+  )
+  message = r"valid.npz: modality 'text' has 3 features, but 4 steps of 3 feat"
+  with pytest.raises(types.InputError, match=message):
+    sources.load("npz", options)

@@ -4,6 +4,7 @@ import csv
 import json
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,15 +19,19 @@ TINY = (
 )  # fmt: skip
 
 
+# A network of attention and experts takes long to compile as users do.
+_QUICK = {"XLA_FLAGS": conftest.AS_WRITTEN}
+
+
 def _command(program, *arguments):
   return [sys.executable, "-m", f"experiments.{program}", *arguments]
 
 
-def _run(program, *arguments, status=0):
+def _run(program, *arguments, status=0, **environment):
   done = subprocess.run(
     _command(program, *arguments),
     cwd=conftest.ROOT,
-    env=conftest.environment(),
+    env={**conftest.environment(), **environment},
     capture_output=True,
     text=True,
     check=False,
@@ -265,6 +270,88 @@ def test_regression_reports_in_the_targets_unit(tmp_path, predictive):
   assert 20 < np.mean(epochs) < 200
 
 
+def test_a_mixture_trains_on_data_that_needs_no_files(tmp_path):
+  """Its recipe at small sizes, overridden by later flags."""
+  path = tmp_path / "run"
+  _run(
+    "train",
+    "--flagfile=experiments/recipes/mosi_moe.flags",
+    "--dataset=digits", "--noise_modalities=1", *TINY, "--num_heads=2",
+    "--num_layers=1", "--num_experts=5", f"--workdir={path}", **_QUICK,
+  )  # fmt: skip
+  config = _json(path / "config.json")["config"]
+  assert config["model"] == "moe"
+  assert (config["max_norm"], config["patience"]) == (0.8, 7)
+  modalities = _json(path / "results.json")["modalities"]
+  routing = _table(path / "routing.csv")
+  # Two weightings, two seeds, three epochs, one layer.
+  assert len(routing) == 2 * 2 * 3 * len(modalities)
+  assert {row["modality"] for row in routing} == set(modalities)
+  for row in routing:
+    shares = [float(row[f"expert{e}"]) for e in range(5)]
+    assert sum(shares) == pytest.approx(1.0, abs=1e-3)
+  for row in _table(path / "metrics.csv"):
+    charged = row["stage"] == "multimodal" and row["split"] == "train"
+    assert all(
+      (row[name] != "") == charged
+      for name in ("importance", "load", "router_z")
+    )
+  # What was saved predicts the same again.
+  _run("evaluate", f"--workdir={path}", **_QUICK)
+  again = _json(path / "evaluation_test.json")
+  for a, b in zip(
+    _json(path / "results.json")["rows"], again["rows"], strict=True
+  ):
+    assert a["metrics"] == b["metrics"]
+
+
+def test_sequences_go_the_whole_way(tmp_path):
+  """From files to predictions, for a model of their steps."""
+  folder = tmp_path / "data"
+  folder.mkdir()
+  for seed, (split, n) in enumerate(
+    (("train", 60), ("valid", 30), ("test", 40))
+  ):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    slope = np.linspace(-1, 1, 5) * (2 * y[:, None] - 1)
+    np.savez(
+      folder / f"{split}.npz",
+      x_sound=slope[..., None] + 0.3 * rng.normal(size=(n, 5, 2)),
+      length_sound=rng.integers(3, 6, n),
+      x_words=rng.normal(size=(n, 3)),
+      y=y,
+    )
+  path = tmp_path / "run"
+  arguments = (
+    "--flagfile=experiments/recipes/mimic_fusemoe.flags",
+    f"--data_dir={folder}", "--num_experts=5", "--num_heads=2",
+    "--num_layers=1", "--num_points=4", "--num_seeds=2", "--num_epochs=12",
+    "--hidden_dim=16", "--embedding_dim=16", "--learning_rate=1e-2",
+    f"--workdir={path}",
+  )  # fmt: skip
+  _run("train", *arguments, **_QUICK)
+  results = _json(path / "results.json")
+  rows = {row["name"]: row["metrics"]["accuracy"] for row in results["rows"]}
+  assert np.mean(rows["sound"]) > 0.8
+  assert np.mean(rows["uniform"]) > 0.8
+  assert np.mean(rows["words"]) < 0.75
+  _run("evaluate", f"--workdir={path}", f"--data_dir={folder}", **_QUICK)
+  again = _json(path / "evaluation_test.json")
+  for a, b in zip(results["rows"], again["rows"], strict=True):
+    assert a["metrics"] == b["metrics"]
+  # Other steps than those trained on are refused.
+  short = tmp_path / "short"
+  shutil.copytree(folder, short)
+  arrays = dict(np.load(folder / "test.npz"))
+  arrays["x_sound"] = arrays["x_sound"][:, :4]
+  arrays["length_sound"] = np.minimum(arrays["length_sound"], 4)
+  np.savez(short / "test.npz", **arrays)
+  done = _run("evaluate", f"--workdir={path}", f"--data_dir={short}", status=2)
+  message = "has 4 steps of 2 features, but the model was trained on 5 steps of"
+  assert message in done.stderr
+
+
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
@@ -277,6 +364,16 @@ def test_regression_reports_in_the_targets_unit(tmp_path, predictive):
     (["--modalities=smell"], "'smell' is unknown: use some of pixels"),
     (["--dataset=npz", "--data_dir=/nowhere"], "/nowhere: holds none of tra"),
     (["--batch_size=x"], "--batch_size=x: invalid literal"),
+    (["--model=moe", "--num_heads=5"], "--num_heads=5: does not divide --emb"),
+    (
+      ["--model=moe", "--router=disjoint", "--num_experts=7"],
+      "--num_experts=7: too few for --num_selected=2 of its own for each of 4"
+      " modalities: give at least 8",
+    ),
+    (
+      ["--model=moe", "--num_experts=2", "--num_selected=3"],
+      "--num_experts=2: too few for --num_selected=3: give at least 3",
+    ),
   ],
 )
 def test_wrong_input_is_one_line(tmp_path, arguments, message):
@@ -299,7 +396,8 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_help_is_short_and_tells_defaults():
   text = _run("train", "--help").stdout
-  assert len(text.splitlines()) < 70
+  # Less than two lines per flag.
+  assert len(text.splitlines()) < 2 * text.count("\n  --")
   assert max(map(len, text.splitlines())) < 80
   for title in ("Run:", "Data:", "Weighting:", "Model:", "Other:"):
     assert title in text

@@ -16,6 +16,7 @@ ALLOWED = {
   "weighting": _BASE | {"predictions"},
   "models": {"types"},
   "data": {"types"},
+  "reports": set(),
   "tasks": _BASE | {"predictions"},
   "training": _KERNEL | {"models", "tasks", "data"},
 }
@@ -50,11 +51,11 @@ def test_flags_are_defined_in_experiments_only():
     assert "absl.flags" not in set(_imports(path)), path
 
 
-def test_importing_the_kernel_loads_neither_tensorflow_nor_torch():
+def _loaded(imports, modules):
+  """Which of the modules an import brings with it."""
   code = (
-    "import sys; from btw_jax import predictions, weighting;"
-    "print([m for m in ('tensorflow', 'torch', 'sklearn', 'flax')"
-    " if m in sys.modules])"
+    f"import sys; {imports};"
+    f"print([m for m in {tuple(modules)!r} if m in sys.modules])"
   )
   done = subprocess.run(
     [sys.executable, "-c", code],
@@ -63,4 +64,16 @@ def test_importing_the_kernel_loads_neither_tensorflow_nor_torch():
     text=True,
     check=True,
   )
-  assert done.stdout.strip() == "[]"
+  return done.stdout.strip()
+
+
+def test_importing_the_kernel_loads_neither_tensorflow_nor_torch():
+  kernel = "from btw_jax import predictions, weighting"
+  heavy = ("tensorflow", "torch", "sklearn", "flax")
+  assert _loaded(kernel, heavy) == "[]"
+
+
+def test_reports_need_no_jax():
+  reports = "from btw_jax.reports import routing"
+  assert _loaded(reports, ("jax", "flax")) == "[]"
+  assert _loaded("import jax", ("jax", "flax")) == "['jax']"

@@ -13,7 +13,7 @@ from btw_jax.models import networks
 def _network(kind):
   network = problems.trainer(kind, dropout=0.5).network
   batch = problems.batch(12)
-  params = network.init(jax.random.key(0), batch.features, None, train=False)
+  params = network.init(jax.random.key(0), batch, None, train=False)
   return network, params, batch
 
 
@@ -39,10 +39,10 @@ def test_padding_does_not_change_the_scale_of_initial_kernels():
 
 def test_a_unimodal_model_sees_its_own_modality_only():
   network, params, batch = _network(networks.Unimodal)
-  outputs = network.apply(params, batch.features, None, train=False)
+  outputs, _ = network.apply(params, batch, None, train=False)
   assert outputs.shape == (3, 12, 3)
-  changed = batch.features.at[:, 1].add(1.0)
-  moved = network.apply(params, changed, None, train=False) - outputs
+  changed = batch._replace(features=batch.features.at[:, 1].add(1.0))
+  moved = network.apply(params, changed, None, train=False)[0] - outputs
   assert np.all(moved[0] == 0)
   assert np.all(moved[2] == 0)
   assert np.any(moved[1] != 0)
@@ -56,7 +56,9 @@ def test_an_absent_modality_contributes_nothing():
     weighting.uniform(jnp.asarray(present)), present
   )
   outputs, moved = (
-    network.apply(params, features, multipliers, train=False)
+    network.apply(
+      params, batch._replace(features=features), multipliers, train=False
+    )[0]
     for features in (batch.features, batch.features.at[:, 1].add(3.0))
   )
   np.testing.assert_array_equal(outputs[:, :6], moved[:, :6])
@@ -65,13 +67,11 @@ def test_an_absent_modality_contributes_nothing():
 
 def test_multipliers_scale_the_embeddings():
   network, params, batch = _network(networks.Concatenation)
-  embeddings = network.apply(
-    params, batch.features, train=False, method="encode"
-  )
+  embeddings = network.apply(params, batch, train=False, method="encode")
   multipliers = jnp.linspace(0, 2, 36).reshape(12, 3)
-  fused = network.apply(params, batch.features, multipliers, train=False)
-  by_hand = network.apply(
-    params, embeddings * multipliers[..., None], None, train=False,
+  fused, _ = network.apply(params, batch, multipliers, train=False)
+  by_hand, _ = network.apply(
+    params, embeddings * multipliers[..., None], batch, None, train=False,
     method="fuse",
   )  # fmt: skip
   np.testing.assert_array_equal(fused, by_hand)
@@ -82,17 +82,17 @@ def test_dropout_acts_in_training_only(kind):
   network, params, batch = _network(kind)
   still = [
     network.apply(
-      params, batch.features, None, train=False,
+      params, batch, None, train=False,
       rngs={"dropout": jax.random.key(seed)},
-    )
+    )[0]
     for seed in range(2)
   ]  # fmt: skip
   np.testing.assert_array_equal(*still)
   moving = [
     network.apply(
-      params, batch.features, None, train=True,
+      params, batch, None, train=True,
       rngs={"dropout": jax.random.key(seed)},
-    )
+    )[0]
     for seed in range(2)
   ]  # fmt: skip
   assert np.any(moving[0] != moving[1])

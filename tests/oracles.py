@@ -79,3 +79,92 @@ def btw_weights(p, q, present, variant):
     if weights[i].sum() > 0:
       weights[i] /= weights[i].sum()
   return weights
+
+
+def score(kind, x, vector):
+  """An expert's score for one token."""
+  if kind == "softmax":
+    return sum(a * b for a, b in zip(x, vector, strict=True))
+  square = sum((a - b) ** 2 for a, b in zip(x, vector, strict=True))
+  return -square if kind == "gaussian" else -np.sqrt(square)
+
+
+def gates(scores, k):
+  """Experts from the best on, and the softmax of the chosen ones' scores."""
+  order = sorted(range(len(scores)), key=lambda e: -scores[e])[:k]
+  powers = [np.exp(scores[e] - scores[order[0]]) for e in order]
+  return order, [p / sum(powers) for p in powers]
+
+
+def smooth_load(scores, noisy, std, k):
+  """The chance of being chosen again, one expert of one token at a time."""
+  found = []
+  for e in range(len(scores)):
+    others = sorted(noisy[i] for i in range(len(scores)) if i != e)[::-1]
+    threshold = others[k - 1] if k <= len(others) else -np.inf
+    found.append(special.ndtr((scores[e] - threshold) / std[e]))
+  return found
+
+
+def perceptron(x, hidden_kernel, hidden_bias, output_kernel, output_bias):
+  """One expert on one token."""
+  hidden = np.maximum(x @ hidden_kernel + hidden_bias, 0)
+  return hidden @ output_kernel + output_bias
+
+
+def mixture(weights, x, experts, gates):
+  """Token by token, expert by expert; one of number E answers nothing."""
+  out = np.zeros((len(x), weights[3].shape[-1]))
+  for n in range(len(x)):
+    for e, gate in zip(experts[n], gates[n], strict=True):
+      if e < len(weights[0]):
+        out[n] += gate * perceptron(x[n], *(w[e] for w in weights))
+  return out
+
+
+def route(kind, gating, tokens, where, modalities, centres, k):
+  """Experts and gates of `[B, N, D]`, `None` for a token that is absent."""
+  num_modalities, num_experts = max(modalities) + 1, centres.shape[1]
+  found = {}
+  for b in range(len(tokens)):
+    means = []
+    for m in range(num_modalities):
+      own = [
+        tokens[b, n]
+        for n in range(len(modalities))
+        if modalities[n] == m and where[b, n]
+      ]
+      means.append(np.mean(own, axis=0) if own else np.zeros(tokens.shape[2]))
+    for n, m in enumerate(modalities):
+      if not where[b, n]:
+        found[b, n] = None
+        continue
+      x = np.concatenate(means) if kind == "joint" else tokens[b, n]
+      vectors = centres[0] if kind == "joint" else centres[m]
+      scores = [score(gating, x, vector) for vector in vectors]
+      if kind == "disjoint":
+        for e in range(num_experts):
+          if e % num_modalities != m:
+            scores[e] = -np.inf
+      found[b, n] = gates(scores, k)
+  return found
+
+
+def variation(values):
+  """Squared coefficient of variation."""
+  return np.var(values) / np.mean(values) ** 2
+
+
+def multi_time_attention(scores, values, where):
+  """`[h, L, T]` scores and `[T, D]` values, of which some are there."""
+  num_heads, num_points, num_steps = scores.shape
+  out = np.zeros((num_points, num_heads, values.shape[1]))
+  for h in range(num_heads):
+    for point in range(num_points):
+      for d in range(values.shape[1]):
+        there = [t for t in range(num_steps) if where[t, d]]
+        total = sum(np.exp(scores[h, point, t]) for t in there)
+        for t in there:
+          share = np.exp(scores[h, point, t]) / total
+          out[point, h, d] += share * values[t, d]
+  return out

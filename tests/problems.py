@@ -1,5 +1,7 @@
 """Small learning problems, and trainers of them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import optax
 
 from btw_jax import tasks
 from btw_jax import types
+from btw_jax.models import fusion
 from btw_jax.models import networks
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import stages
@@ -19,6 +22,7 @@ WIDTHS = (5, 3, 4)
 SMOOTH = optax.sgd(0.1, momentum=0.9)
 PLAIN = [stages.Choice("uniform", 0.0, 1.0)]
 RULE = rule_lib.Rule(variants=("uniform", "kl", "mi", "kl+mi"))
+PLAIN_RULE = rule_lib.Rule()
 
 
 def batch(num_examples=48, seed=0, *, missing=0.0, task="multiclass"):
@@ -41,7 +45,7 @@ def batch(num_examples=48, seed=0, *, missing=0.0, task="multiclass"):
 
 def trainer(
   network=networks.Concatenation,
-  rule=rule_lib.Rule(),  # noqa: B008
+  rule=PLAIN_RULE,
   *,
   task="multiclass",
   dropout=0.1,
@@ -55,6 +59,17 @@ def trainer(
   )
   optimizer = optimizer or optax.adamw(1e-2)
   return step_lib.Trainer(network(sizes), made, optimizer, batch_size, rule)
+
+
+def mixture(**changes):
+  """A small mixture of experts, made of sizes as other networks are."""
+  settings = fusion.Mixture(**{"num_experts": 6, **changes})
+
+  def made(sizes):
+    sizes = dataclasses.replace(sizes, num_heads=2, num_layers=1)
+    return fusion.MixtureOfExperts(sizes, settings)
+
+  return made
 
 
 def splits(seeds=(0,), *, task="multiclass", **options):

@@ -36,6 +36,7 @@ def test_every_flag_that_the_readme_names_exists():
   known = ""
   for program in (
     "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
+    "plot_routing",
   ):  # fmt: skip
     known += subprocess.run(
       [sys.executable, "-m", f"experiments.{program}", "--help"],

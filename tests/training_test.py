@@ -1,7 +1,4 @@
 import dataclasses
-import json
-import subprocess
-import sys
 
 import conftest
 import jax
@@ -34,8 +31,8 @@ def test_uniform_is_the_plain_model_bit_for_bit():
   class Plain(networks.Concatenation):
     """The same network, never multiplied."""
 
-    def fuse(self, embeddings, multipliers, *, train):
-      return super().fuse(embeddings, None, train=train)
+    def fuse(self, embeddings, batch, multipliers, *, train):
+      return super().fuse(embeddings, batch, None, train=train)
 
   train, valid = problems.splits()
   # Complete data: with modalities missing there is no plain model.
@@ -179,9 +176,9 @@ def test_a_refresh_follows_the_rule(task, divergence, transform):
   best, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=1)
   params = stages.slice_cell(stages.slice_cell(best.params, 0), 0)
   present = train.batch.present
-  outputs = made.network.apply(
+  outputs, _ = made.network.apply(
     {"params": params},
-    train.batch.features,
+    train.batch,
     weighting.multipliers(weighting.uniform(present), present),
     train=False,
   )
@@ -319,8 +316,8 @@ def test_the_gradient_is_that_of_the_mean_loss():
   )
 
   def mean_loss(params):
-    outputs = made.network.apply(
-      {"params": params}, batch.features, None, train=False
+    outputs, _ = made.network.apply(
+      {"params": params}, batch, None, train=False
     )
     return jnp.mean(made.task.loss(outputs[0], batch.target))
 
@@ -351,21 +348,7 @@ print(json.dumps({
 
 
 def test_four_devices_train_like_one():
-  found = []
-  for count in (1, 4):
-    done = subprocess.run(
-      [sys.executable, "-c", _ON_DEVICES],
-      cwd=conftest.ROOT,
-      env={
-        **conftest.environment(),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
-      },
-      capture_output=True,
-      text=True,
-      check=True,
-    )
-    found.append(json.loads(done.stdout))
-  one, four = found
+  one, four = (conftest.on_devices(_ON_DEVICES, n) for n in (1, 4))
   for name in one:
     np.testing.assert_allclose(four[name], one[name], atol=1e-5, rtol=1e-4)
 
@@ -384,3 +367,22 @@ def test_checkpoints_give_back_what_was_saved(tmp_path):
   other = jax.tree.map(lambda x: np.zeros((2, *x.shape), x.dtype), best)
   with pytest.raises(types.InputError, match="does not fit this configuration"):
     checkpoints.load(tmp_path, "kl+mi", other)
+
+
+@pytest.mark.parametrize("num_devices", [1, 3])
+@pytest.mark.parametrize("at_once", [1, 4, 5, 100])
+def test_examples_are_mapped_in_turns_of_a_size(num_devices, at_once):
+  x = jnp.arange(11.0)
+  sizes = []
+
+  def function(examples):
+    sizes.append(examples["x"].shape[0])
+    return {"y": 2 * examples["x"]}
+
+  found = jax.vmap(
+    lambda _: data_parallel.map_examples(function, {"x": x}, at_once=at_once),
+    axis_name=data_parallel.AXIS,
+  )(jnp.arange(num_devices))
+  for of_device in found["y"]:
+    np.testing.assert_array_equal(of_device, 2 * x)
+  assert max(sizes) <= at_once

@@ -1,5 +1,7 @@
 """From examples on the host to the arrays that a model sees."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from btw_jax import types
@@ -7,10 +9,29 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import scaling
 
 
+def groups(
+  num_steps: Sequence[int], widths: Sequence[int]
+) -> tuple[tuple[int, ...], ...]:
+  """Modalities that come in steps, those of one shape together.
+
+  Args:
+    num_steps: T of each modality; 0 for a vector.
+    widths: D of each.
+
+  Returns:
+    Positions of modalities, in the order of `Batch.sequences`.
+  """
+  found = {}
+  for m, shape in enumerate(zip(num_steps, widths, strict=True)):
+    if shape[0]:
+      found.setdefault(shape, []).append(m)
+  return tuple(map(tuple, found.values()))
+
+
 def stack(
   examples: dataset_lib.Examples, scaler: scaling.Scaler
 ) -> types.Batch:
-  """Scales a split and pads its modalities to one width.
+  """Scales a split, pads its vectors to one width and groups its sequences.
 
   Args:
     examples: the split.
@@ -23,10 +44,54 @@ def stack(
   features = np.zeros((len(examples), num_modalities, width), np.float32)
   present = np.stack(list(examples.present.values()), axis=1)
   for m, x in enumerate(examples.features.values()):
-    features[:, m, : x.shape[1]] = np.where(present[:, m, None], x, 0)
+    if x.ndim == 2:
+      features[:, m, : x.shape[1]] = np.where(present[:, m, None], x, 0)
   features = (features - scaler.mean) * scaler.inverse_std
-  features = np.where(present[..., None], features, 0).astype(np.float32)
+  in_steps = np.asarray(examples.num_steps) > 0
+  there = present & ~in_steps
+  features = np.where(there[..., None], features, 0).astype(np.float32)
   target = examples.target
   if np.issubdtype(target.dtype, np.floating):
     target = (target - scaler.target_mean) / scaler.target_std
-  return types.Batch(features, present, target)
+  sequences = tuple(
+    _group(examples, scaler, group)
+    for group in groups(examples.num_steps, examples.widths)
+  )
+  return types.Batch(features, present, target, sequences)
+
+
+def _group(examples, scaler, group):
+  names = [list(examples.features)[m] for m in group]
+  parts = [
+    _scaled(examples, scaler, m, name)
+    for m, name in zip(group, names, strict=True)
+  ]
+  length = np.stack([examples.steps[name].length for name in names], axis=1)
+  times = observed = None
+  if any(examples.steps[name].times is not None for name in names):
+    times = np.stack([_times(examples, scaler, m) for m in group], axis=1)
+  if any(examples.steps[name].observed is not None for name in names):
+    observed = np.stack([examples.observed(name) for name in names], axis=1)
+  values = np.stack(parts, axis=1)
+  return types.Steps(values, length.astype(np.int32), times, observed)
+
+
+def _scaled(examples, scaler, m, name):
+  x = examples.features[name]
+  width = x.shape[2]
+  x = (x - scaler.mean[m, :width]) * scaler.inverse_std[m, :width]
+  there = examples.observed(name) & examples.present[name][:, None, None]
+  return np.where(there, x, 0).astype(np.float32)
+
+
+def _times(examples, scaler, m):
+  """0 to 1 over the training split; evenly spaced if none are given."""
+  name = list(examples.features)[m]
+  num_steps = examples.num_steps[m]
+  times = examples.steps[name].times
+  if times is None:
+    times = np.broadcast_to(
+      np.linspace(0, 1, num_steps), (len(examples), num_steps)
+    )
+    return times.astype(np.float32)
+  return (times / scaler.last_time[m]).astype(np.float32)

@@ -4,6 +4,8 @@ Each failure is one `InputError` that names the file, the field and the first
 offending row (0-based), and says what to do.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from btw_jax import types
@@ -43,17 +45,30 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
         f"{place} is absent from every example of split {split!r}: leave it"
         " out with --modalities."
       )
-    finite = np.isfinite(x)
-    bad = np.flatnonzero(present & ~finite.all(axis=1))
-    if len(bad):
-      row = bad[0]
-      column = np.flatnonzero(~finite[row])[0]
+    wrong = ~np.isfinite(x) & present.reshape(-1, *[1] * (x.ndim - 1))
+    if wrong.any():
+      row, *rest = np.argwhere(wrong)[0]
+      names = ("column",) if x.ndim == 2 else ("step", "column")
+      where = ", ".join(f"{n} {i}" for n, i in zip(names, rest, strict=True))
       raise types.InputError(
-        f"{place}, row {row}, column {column} is {x[row, column]}: replace it,"
-        " or mark the modality absent from that row."
+        f"{place}, row {row}, {where} is {x[row, *rest]}: replace it, or mark"
+        " the modality absent from that row."
       )
   _check_target(examples)
   _check_ids(split, examples)
+
+
+def in_words(shape: Sequence[int]) -> str:
+  """What an example has of a modality, for messages.
+
+  Args:
+    shape: `(D,)` or `(T, D)`.
+
+  Returns:
+    Such as "3 features" or "5 steps of 3 features".
+  """
+  steps = f"{shape[0]} steps of " if len(shape) == 2 else ""
+  return f"{steps}{shape[-1]} features"
 
 
 def infer_task(target: np.ndarray) -> str:
@@ -87,12 +102,12 @@ def check_dataset(dataset: dataset_lib.Dataset) -> None:
   train = dataset.splits["train"]
   for examples in dataset.splits.values():
     for modality, x in train.features.items():
-      width = examples.features[modality].shape[1]
-      if width != x.shape[1]:
+      found = examples.features[modality].shape[1:]
+      if found != x.shape[1:]:
         raise types.InputError(
-          f"{examples.files[modality]}: modality {modality!r} has {width}"
-          f" features, but {x.shape[1]} in {train.files[modality]}: give the"
-          " same features in every split."
+          f"{examples.files[modality]}: modality {modality!r} has"
+          f" {in_words(found)}, but {in_words(x.shape[1:])} in"
+          f" {train.files[modality]}: give the same in every split."
         )
     check_labels(dataset.task, dataset.num_classes, examples)
   if np.all(train.target == train.target[:1]):

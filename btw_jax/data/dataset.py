@@ -9,16 +9,38 @@ SPLITS = ("train", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
+class Steps:
+  """What a modality that comes in steps, `[N, T, D]`, has besides its values.
+
+  Attributes:
+    length: `[N]` int, steps that are there, 1 to T where it is present.
+    times: `[N, T]` when each was taken, from 0 on, ascending; None if evenly.
+    observed: `[N, T, D]` bool, values that were measured; None if all were.
+  """
+
+  length: np.ndarray
+  times: np.ndarray | None = None
+  observed: np.ndarray | None = None
+
+  def take(self, rows: np.ndarray) -> "Steps":
+    """Those of some examples."""
+    fields = (self.length, self.times, self.observed)
+    return Steps(*(None if x is None else x[rows] for x in fields))
+
+
+@dataclasses.dataclass(frozen=True)
 class Examples:
   """The examples of one split.
 
   Attributes:
-    features: modality -> `[N, D]` float32, finite where present.
+    features: modality -> `[N, D]` or `[N, T, D]` float32, finite where
+      present; 0 past the end and where not observed.
     present: modality -> `[N]` bool.
     target: `[N]` (float, or int class numbers) or `[N, C]` (0/1 labels).
     ids: `[N]` strings, unique within the split.
     files: field -> file it was read from, for messages; fields are the
       modalities, "target" and "id".
+    steps: modality -> its steps, for those that come in some.
   """
 
   features: Mapping[str, np.ndarray]
@@ -26,10 +48,30 @@ class Examples:
   target: np.ndarray
   ids: np.ndarray
   files: Mapping[str, str]
+  steps: Mapping[str, Steps] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     """Number of examples."""
     return len(self.target)
+
+  @property
+  def widths(self) -> tuple[int, ...]:
+    """Features of each modality."""
+    return tuple(x.shape[-1] for x in self.features.values())
+
+  @property
+  def num_steps(self) -> tuple[int, ...]:
+    """Steps of each modality, 0 for a vector."""
+    return tuple(
+      x.shape[1] if x.ndim == 3 else 0 for x in self.features.values()
+    )
+
+  def observed(self, modality: str) -> np.ndarray:
+    """`[N, T, D]` bool: the values of a sequence that are there."""
+    x, steps = self.features[modality], self.steps[modality]
+    inside = np.arange(x.shape[1]) < steps.length[:, None]
+    inside = np.broadcast_to(inside[..., None], x.shape)
+    return inside if steps.observed is None else inside & steps.observed
 
   def take(self, rows: np.ndarray) -> "Examples":
     """The examples of those rows, in that order."""
@@ -39,7 +81,17 @@ class Examples:
       present={m: p[rows] for m, p in self.present.items()},
       target=self.target[rows],
       ids=self.ids[rows],
+      steps={m: s.take(rows) for m, s in self.steps.items()},
     )
+
+  def averaged(self) -> "Examples":
+    """The same with sequences averaged over the steps that are there."""
+    features = dict(self.features)
+    for modality in self.steps:
+      there = self.observed(modality)
+      total = np.where(there, features[modality], 0).sum(axis=1)
+      features[modality] = total / np.maximum(there.sum(axis=1), 1)
+    return dataclasses.replace(self, features=features, steps={})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +122,12 @@ class Dataset:
   @property
   def widths(self) -> tuple[int, ...]:
     """Features of each modality."""
-    examples = next(iter(self.splits.values()))
-    return tuple(x.shape[1] for x in examples.features.values())
+    return next(iter(self.splits.values())).widths
+
+  @property
+  def num_steps(self) -> tuple[int, ...]:
+    """Steps of each modality, 0 for a vector."""
+    return next(iter(self.splits.values())).num_steps
 
 
 def complete(
@@ -81,16 +137,18 @@ def complete(
   ids: np.ndarray | None = None,
   present: Mapping[str, np.ndarray] | None = None,
   files: Mapping[str, str] | None = None,
+  steps: Mapping[str, Steps] | None = None,
   name: str = "",
 ) -> Examples:
   """Examples with defaults filled in: row numbers as ids, all present.
 
   Args:
-    features: modality -> `[N, D]`.
+    features: modality -> `[N, D]` or `[N, T, D]`.
     target: `[N]` or `[N, C]`.
     ids: `[N]`; "0", "1", ... by default.
     present: modality -> `[N]` bool, for those that can be absent.
     files: field -> file.
+    steps: modality -> its steps; every step is there by default.
     name: the file that every field came from, where `files` has no entry.
 
   Returns:
@@ -108,4 +166,9 @@ def complete(
     target=np.asarray(target),
     ids=np.asarray(ids).astype(str),
     files={**every, **(files or {})},
+    steps={
+      m: (steps or {}).get(m) or Steps(np.full(len(x), x.shape[1]))
+      for m, x in features.items()
+      if np.ndim(x) == 3
+    },
   )

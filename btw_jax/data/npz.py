@@ -1,8 +1,9 @@
 """Bring your own: one `.npz` file per split.
 
-`{train,valid,test}.npz` hold `x_<modality>` (`[N, D]`, or `[N, T, D]` with an
-optional `length_<modality>` `[N]`, averaged over time), optional
-`present_<modality>` (`[N]` 0/1), `y`, and optional `id`.
+`{train,valid,test}.npz` hold `x_<modality>` (`[N, D]` or `[N, T, D]`) and `y`,
+optionally `present_<modality>` (`[N]` 0/1) and `id`, and of a modality that
+comes in T steps `length_<modality>` (`[N]`), `time_<modality>` (`[N, T]`, from
+0 on, ascending) and `observed_<modality>` (`[N, T, D]` 0/1).
 """
 
 import pathlib
@@ -54,13 +55,19 @@ def _read(path: pathlib.Path) -> dataset_lib.Examples:
     raise types.InputError(
       f"{path}: has no field 'x_<modality>': add one per modality."
     )
+  features = {m: _values(path, m, arrays) for m in modalities}
+  steps = {
+    m: _steps(path, m, arrays, x) for m, x in features.items() if x.ndim == 3
+  }
+  features |= {m: _zeroed(features[m], s) for m, s in steps.items()}
   return dataset_lib.complete(
-    {m: _vectors(path, m, arrays) for m in modalities},
+    features,
     _target(arrays["y"]),
     ids=arrays.get("id"),
     present={
       m: arrays[f"present_{m}"] for m in modalities if f"present_{m}" in arrays
     },
+    steps=steps,
     name=str(path),
   )
 
@@ -70,32 +77,66 @@ def _target(y: np.ndarray) -> np.ndarray:
   return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-def _vectors(path, modality, arrays):
-  """`[N, D]`; sequences become the mean of their steps."""
+def _values(path, modality, arrays):
+  """`[N, D]` or `[N, T, D]` as they are."""
   x = arrays[f"x_{modality}"]
   if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
     raise types.InputError(
       f"{path}: 'x_{modality}' holds {x.dtype} values: give numbers."
     )
-  if x.ndim == 2:
-    return x
-  if x.ndim != 3:
+  if x.ndim not in (2, 3):
     raise types.InputError(
       f"{path}: 'x_{modality}' has shape {x.shape}: give [N, D] or [N, T, D]."
     )
-  steps = x.shape[1]
-  length = arrays.get(f"length_{modality}", np.full(len(x), steps))
-  if length.shape != (len(x),):
-    raise types.InputError(
-      f"{path}: 'length_{modality}' has shape {length.shape}: give one length"
-      f" for each of {len(x)} rows."
-    )
-  bad = np.flatnonzero((length < 1) | (length > steps))
+  return x
+
+
+def _steps(path, modality, arrays, x):
+  """What else is known of the steps of `[N, T, D]`."""
+  length = _field(path, f"length_{modality}", arrays, x.shape[:1])
+  if length is None:
+    length = np.full(len(x), x.shape[1])
+  present = arrays.get(f"present_{modality}", np.ones(len(x), bool))
+  wrong = (length < 1) | (length > x.shape[1])
+  bad = np.flatnonzero(wrong & present.astype(bool)[: len(x)])
   if len(bad):
     raise types.InputError(
       f"{path}: 'length_{modality}' of row {bad[0]} is {length[bad[0]]}: give 1"
-      f" to {steps}, or mark the row absent with 'present_{modality}'."
+      f" to {x.shape[1]}, or mark the row absent with 'present_{modality}'."
     )
-  inside = np.arange(steps) < length[:, None]
-  total = np.where(inside[..., None], x, 0).sum(axis=1)
-  return total / length[:, None]
+  times = _field(path, f"time_{modality}", arrays, x.shape[:2])
+  if times is not None:
+    _check_times(path, modality, times, length)
+  observed = _field(path, f"observed_{modality}", arrays, x.shape)
+  if observed is not None:
+    observed = observed.astype(bool)
+  return dataset_lib.Steps(length, times, observed)
+
+
+def _field(path, name, arrays, shape):
+  found = arrays.get(name)
+  if found is not None and found.shape != shape:
+    raise types.InputError(
+      f"{path}: '{name}' has shape {found.shape}: give {shape}, as in"
+      f" 'x_{name.partition('_')[2]}'."
+    )
+  return found
+
+
+def _check_times(path, modality, times, length):
+  inside = np.arange(times.shape[1]) < length[:, None]
+  back = np.diff(times, axis=1, prepend=0.0) < 0
+  bad = np.argwhere(inside & (back | ~np.isfinite(times)))
+  if len(bad):
+    row, step = bad[0]
+    raise types.InputError(
+      f"{path}: 'time_{modality}' of row {row}, step {step} is"
+      f" {times[row, step]}: give finite times from 0 on, in order."
+    )
+
+
+def _zeroed(x, steps):
+  """Zeros for what is past the end or was not observed."""
+  inside = np.arange(x.shape[1]) < steps.length[:, None]
+  x = np.where(inside[..., None], x, 0)
+  return x if steps.observed is None else np.where(steps.observed, x, 0)

@@ -26,6 +26,7 @@ class Options:
     num_train: training examples, for digits.
     noise_modalities: modalities of pure noise to add, for digits.
     valid_share: share of train held out where no validation split is given.
+    average_steps: replace sequences by their mean step.
     seed: of splits and noise.
   """
 
@@ -35,6 +36,7 @@ class Options:
   num_train: int = 400
   noise_modalities: int = 0
   valid_share: float = 0.2
+  average_steps: bool = True
   seed: int = 0
 
 
@@ -134,6 +136,8 @@ def _read(name, options, only=None):
   }
   for split, examples in splits.items():
     checks.check_examples(split, examples)
+  if options.average_steps:
+    splits = {split: e.averaged() for split, e in splits.items()}
   return splits, task
 
 
@@ -149,6 +153,7 @@ def _select(examples, modalities):
     examples,
     features={m: examples.features[m] for m in chosen},
     present={m: examples.present[m] for m in chosen},
+    steps={m: s for m, s in examples.steps.items() if m in chosen},
   )
 
 

@@ -58,23 +58,44 @@ def my_share(indices: chex.Array) -> chex.Array:
 def map_examples(
   function: Callable[[chex.ArrayTree], chex.ArrayTree],
   examples: chex.ArrayTree,
+  *,
+  at_once: int,
 ) -> chex.ArrayTree:
   """Applies `function` to all examples, each device to its share.
 
   Args:
     function: of a pytree of `[n, ...]`, returning a pytree of `[n, ...]`.
     examples: pytree of `[N, ...]`.
+    at_once: the largest n, static; bounds the memory that `function` takes.
 
   Returns:
     Pytree of `[N, ...]`, the same on every device.
   """
   num_devices = jax.lax.axis_size(AXIS)
   if num_devices == 1:
-    return function(examples)
+    return _in_turns(function, examples, at_once)
   num_examples = jax.tree.leaves(examples)[0].shape[0]
   padded = -(-num_examples // num_devices) * num_devices
   # Rows past the end repeat the last one and are cut off again.
   rows = my_share(jnp.minimum(jnp.arange(padded), num_examples - 1))
-  mine = function(jax.tree.map(lambda x: x[rows], examples))
+  mine = jax.tree.map(lambda x: x[rows], examples)
+  mine = _in_turns(function, mine, at_once)
   gathered = jax.lax.all_gather(mine, AXIS, tiled=True)
   return jax.tree.map(lambda x: x[:num_examples], gathered)
+
+
+def _in_turns(function, examples, at_once):
+  """`function` of parts of equal size, one after the other."""
+  num_examples = jax.tree.leaves(examples)[0].shape[0]
+  num_parts = -(-num_examples // at_once)
+  if num_parts == 1:
+    return function(examples)
+  size = -(-num_examples // num_parts)
+  rows = jnp.minimum(jnp.arange(num_parts * size), num_examples - 1)
+  parts = jax.tree.map(
+    lambda x: x[rows].reshape(num_parts, size, *x.shape[1:]), examples
+  )
+  found = jax.lax.map(function, parts)
+  return jax.tree.map(
+    lambda x: x.reshape(-1, *x.shape[2:])[:num_examples], found
+  )

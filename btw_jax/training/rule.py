@@ -1,8 +1,12 @@
 """How the weights of a run are computed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 
+import chex
+import jax.numpy as jnp
+
+from btw_jax import predictions
 from btw_jax import weighting
 
 
@@ -36,3 +40,64 @@ class Rule:
     """Measures of information that the variants need."""
     needed = {weighting.VARIANTS[v][1] for v in self.variants}
     return tuple(sorted(needed - {None}))
+
+  def information(
+    self,
+    unimodal: predictions.Prediction,
+    multimodal: predictions.Prediction,
+    present: chex.Array,
+  ) -> dict[str, chex.Array]:
+    """What each modality tells about the multimodal prediction.
+
+    Args:
+      unimodal: predictions, each array `[M, N, ...]`.
+      multimodal: predictions, each array `[N, ...]`.
+      present: `[N, M]` bool.
+
+    Returns:
+      Measure -> `[M]`, for those that the variants need.
+    """
+    return {
+      measure: weighting.set_information(
+        unimodal,
+        multimodal,
+        present=present,
+        measure=measure,
+        transform=self.transform,
+      )
+      for measure in self.measures
+    }
+
+  def weigh(
+    self,
+    unimodal: predictions.Prediction,
+    multimodal: predictions.Prediction,
+    present: chex.Array,
+    information: Mapping[str, chex.Array],
+    variant: chex.Array,
+  ) -> chex.Array:
+    """Weights of one of the variants.
+
+    Args:
+      unimodal: predictions, each array `[M, N, ...]`.
+      multimodal: predictions, each array `[N, ...]`.
+      present: `[N, M]` bool.
+      information: measure -> `[M]`.
+      variant: scalar int, a position in `variants`.
+
+    Returns:
+      `[N, M]`, rows summing to 1 over the modalities present.
+    """
+    each = [
+      weighting.weigh(
+        unimodal,
+        multimodal,
+        present=present,
+        variant=name,
+        information=information.get(weighting.VARIANTS[name][1]),
+        kind=self.divergence,
+        agreement=self.agreement,
+      )
+      for name in self.variants
+    ]
+    return jnp.stack(each)[variant]

@@ -65,7 +65,7 @@ def fit(
   program = Program(trainer, choices, seeds, train, valid)
   for epoch in range(num_epochs):
     observe(epoch, jax.device_get(program(epoch)))
-    if stop():
+    if stop() or program.finished(epoch):
       break
   return program.run.best
 
@@ -95,6 +95,7 @@ class Program:
       valid: validation split.
     """
     self._splits = (train, valid)
+    self._patience = trainer.patience
     self._cells = stack_cells(trainer.rule, choices)
     self._seeds = jnp.asarray(seeds)
     self._advance = data_parallel.parallelise(
@@ -115,6 +116,20 @@ class Program:
       self.run, self._cells, self._seeds, epoch, *self._splits
     )
     return log
+
+  def finished(self, epoch: int) -> bool:
+    """Whether every run has waited for a better epoch in vain.
+
+    Args:
+      epoch: the number of the latest one.
+
+    Returns:
+      False where no patience is set.
+    """
+    if self._patience is None:
+      return False
+    latest = int(jnp.max(self.run.best.epoch))
+    return epoch - max(latest, 0) >= self._patience
 
 
 def predict(

@@ -1,6 +1,6 @@
 """The training step, and a compiled epoch made of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 
@@ -15,10 +15,12 @@ from btw_jax import types
 from btw_jax import weighting
 from btw_jax.training import data_parallel
 from btw_jax.training import rule as rule_lib
+from btw_jax.training import side_by_side
 from btw_jax.training import state as state_lib
 
 # Streams of random numbers, folded into a run's seed.
 _INIT, _SHUFFLE, _DROPOUT = range(3)
+_TOKENS_AT_ONCE = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Trainer:
     optimizer: its updates must act on each parameter alone.
     batch_size: examples of a step, over all devices.
     rule: how weights are computed.
+    penalties: what the network's `penalties` cost, name -> factor.
+    max_norm: gradients are shortened to it, each model's own; None leaves them.
+    patience: epochs without a better one after which a run keeps what it has.
   """
 
   network: nn.Module
@@ -38,6 +43,9 @@ class Trainer:
   optimizer: optax.GradientTransformation
   batch_size: int
   rule: rule_lib.Rule = dataclasses.field(default_factory=rule_lib.Rule)
+  penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  max_norm: float | None = None
+  patience: int | None = None
 
   def init(
     self, seed: chex.Array, train: state_lib.Split
@@ -52,9 +60,9 @@ class Trainer:
       Its state, the same for every cell of a seed.
     """
     batch = jax.tree.map(lambda x: x[:1], train.batch)
-    params = self.network.init(
-      _key(seed, _INIT), batch.features, None, train=False
-    )["params"]
+    params = self.network.init(_key(seed, _INIT), batch, None, train=False)[
+      "params"
+    ]
     num_models = self.network.where(batch.present).shape[0]
     weights = guide = None
     num_examples, num_modalities = train.batch.present.shape
@@ -93,7 +101,8 @@ class Trainer:
       key: of dropout, different on every device.
 
     Returns:
-      The next state, and sums over the whole batch: loss, score, count `[U]`.
+      The next state, and sums over the whole batch: loss, score, count `[U]`;
+      with experts also how they were used, and the penalties for it.
     """
     where = self.network.where(batch.present)
     count = jax.lax.psum(
@@ -101,9 +110,9 @@ class Trainer:
     )
 
     def loss(params):
-      outputs = self.network.apply(
+      outputs, usage = self.network.apply(
         {"params": params},
-        batch.features,
+        batch,
         multipliers,
         train=True,
         rngs={"dropout": key},
@@ -112,18 +121,27 @@ class Trainer:
       losses = jnp.sum(losses, axis=-1)
       scores = jnp.where(where, self.task.score(outputs, batch.target), 0.0)
       mean = jnp.sum(losses / jnp.maximum(count, 1.0))
-      return mean, (losses, jnp.sum(scores, axis=-1))
+      sums = {"loss": losses, "score": jnp.sum(scores, axis=-1)}
+      if usage is not None:
+        mean += self._cost(usage)
+        sums["usage"] = usage
+      return mean, sums
 
     gradients, sums = jax.grad(loss, has_aux=True)(state.params)
-    gradients, (losses, scores) = jax.lax.psum(
-      (gradients, sums), data_parallel.AXIS
-    )
+    gradients, sums = jax.lax.psum((gradients, sums), data_parallel.AXIS)
+    if self.max_norm is not None:
+      owners = self.network.models(gradients)
+      gradients = side_by_side.clip(
+        gradients, self.max_norm, owners, len(count)
+      )
     updates, opt_state = self.optimizer.update(
       gradients, state.opt_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
     next_state = state_lib.TrainState(state.step + 1, params, opt_state)
-    return next_state, {"loss": losses, "score": scores, "count": count}
+    if "usage" in sums:
+      sums["penalties"] = self.network.penalties(sums["usage"])
+    return next_state, {**sums, "count": count}
 
   def train_epoch(
     self,
@@ -143,7 +161,9 @@ class Trainer:
       train: training split.
 
     Returns:
-      What the steps changed, and train_loss and train_score `[U]`.
+      What the steps changed, and train_loss and train_score `[U]`; with
+      experts also routing `[L, M, E]`, the share of a modality's gates that
+      each expert got, and the mean of each penalty.
     """
     num_examples = train.batch.present.shape[0]
     num_steps = num_examples // self.batch_size
@@ -172,10 +192,19 @@ class Trainer:
     )
     sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
     count = jnp.maximum(sums["count"], 1.0)
-    return state, {
+    log = {
       "train_loss": sums["loss"] / count,
       "train_score": sums["score"] / count,
     }
+    if "usage" in sums:
+      usage = sums["usage"]
+      log["routing"] = (
+        usage.importance / jnp.maximum(usage.tokens, 1.0)[..., None]
+      )
+      log["penalties"] = jax.tree.map(
+        lambda x: x / num_steps, sums["penalties"]
+      )
+    return state, log
 
   def epoch(
     self,
@@ -235,7 +264,15 @@ class Trainer:
         ),
         "alpha": average.alpha,
       }
-    best = _keep_best(run.best, loss, epoch, state.params, guide)
+    best = side_by_side.keep_best(
+      run.best,
+      loss,
+      epoch,
+      state.params,
+      guide,
+      self.network.models(state.params),
+      self.patience,
+    )
     return state_lib.RunState(state, weights, best), log
 
   def predict(
@@ -258,22 +295,26 @@ class Trainer:
     """
 
     def of_examples(examples):
-      features, present, unimodal = examples
-      embeddings = self._apply(params, features, method="encode")
+      batch, unimodal = examples
+      present = batch.present
+      embeddings = self._apply(params, batch, method="encode")
 
       def outputs_of(weights):
         multipliers = weighting.multipliers(
           weights, present, strength=cell.strength, scale=cell.scale
         )
-        return self._apply(params, embeddings, multipliers, method="fuse")
+        outputs, _ = self._apply(
+          params, embeddings, batch, multipliers, method="fuse"
+        )
+        return outputs
 
       def reweigh(weights):
-        return self._weigh(
-          jnp.swapaxes(unimodal, 0, 1),
-          outputs_of(weights)[0],
+        return self.rule.weigh(
+          self.task.predict(jnp.swapaxes(unimodal, 0, 1)),
+          self.task.predict(outputs_of(weights)[0]),
           present,
           guide.information,
-          cell,
+          cell.variant,
         )
 
       weights = weighting.uniform(present)
@@ -290,7 +331,9 @@ class Trainer:
 
     unimodal = None if guide is None else jnp.swapaxes(split.unimodal, 0, 1)
     outputs, weights = data_parallel.map_examples(
-      of_examples, (split.batch.features, split.batch.present, unimodal)
+      of_examples,
+      (split.batch._replace(target=None), unimodal),
+      at_once=self._at_once,
     )
     return jnp.swapaxes(outputs, 0, 1), weights
 
@@ -314,44 +357,42 @@ class Trainer:
     batch = train.batch
 
     def outputs_of(examples):
-      features, present, table = examples
+      batch, table = examples
       multipliers = weighting.multipliers(
-        table, present, strength=cell.strength, scale=cell.scale
+        table, batch.present, strength=cell.strength, scale=cell.scale
       )
-      return self._apply(params, features, multipliers)[0]
+      outputs, _ = self._apply(params, batch, multipliers)
+      return outputs[0]
 
     outputs = data_parallel.map_examples(
-      outputs_of, (batch.features, batch.present, weights.average.table)
+      outputs_of,
+      (batch._replace(target=None), weights.average.table),
+      at_once=self._at_once,
     )
-    unimodal = self.task.predict(train.unimodal)
-    information = {
-      measure: weighting.set_information(
-        unimodal,
-        self.task.predict(outputs),
-        present=batch.present,
-        measure=measure,
-        transform=self.rule.transform,
-      )
-      for measure in self.rule.measures
-    }
-    new = self._weigh(train.unimodal, outputs, batch.present, information, cell)
+    pair = self.task.predict(train.unimodal), self.task.predict(outputs)
+    information = self.rule.information(*pair, batch.present)
+    new = self.rule.weigh(*pair, batch.present, information, cell.variant)
     return new, information
 
-  def _weigh(self, unimodal, outputs, present, information, cell):
-    """Weights `[N, M]` of the cell's variant from raw outputs."""
-    each = [
-      weighting.weigh(
-        self.task.predict(unimodal),
-        self.task.predict(outputs),
-        present=present,
-        variant=variant,
-        information=information.get(weighting.VARIANTS[variant][1]),
-        kind=self.rule.divergence,
-        agreement=self.rule.agreement,
-      )
-      for variant in self.rule.variants
-    ]
-    return jnp.stack(each)[cell.variant]
+  @property
+  def _at_once(self):
+    """Examples to predict at once: attention keeps a square of their tokens."""
+    return max(1, _TOKENS_AT_ONCE // len(self.network.sizes.tokens))
+
+  def _cost(self, usage):
+    """Added to the loss of this device: its share of what penalties cost.
+
+    They are of the whole batch. To first order, hence in the gradient, each
+    device adds its own sums times the derivative at the sums of all.
+    """
+
+    def cost(usage):
+      found = self.network.penalties(usage)
+      return sum(self.penalties.get(name, 0.0) * v for name, v in found.items())
+
+    everywhere = jax.lax.psum(usage, data_parallel.AXIS)
+    slopes = jax.grad(cost)(jax.lax.stop_gradient(everywhere))
+    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, slopes, usage)))
 
   def _effective(self, weights, cell, present):
     """Weights with the strength applied: rows sum to 1."""
@@ -373,24 +414,4 @@ def _guide(weights, present):
   average = weights.average
   return state_lib.Guide(
     weighting.prior(average.table, present), average.alpha, weights.information
-  )
-
-
-def _keep_best(best, loss, epoch, params, guide):
-  """The better of two epochs, for each model trained together."""
-  improved = loss < best.loss
-
-  def select(new, old):
-    # Models trained together carry a leading U axis in every parameter.
-    shape = improved.shape + (1,) * (new.ndim - 1)
-    mask = improved.reshape(shape) if len(improved) > 1 else improved[0]
-    return jnp.where(mask, new, old)
-
-  return state_lib.Best(
-    loss=jnp.where(improved, loss, best.loss),
-    epoch=jnp.where(improved, epoch, best.epoch),
-    params=jax.tree.map(select, params, best.params),
-    guide=jax.tree.map(
-      lambda new, old: jnp.where(improved[0], new, old), guide, best.guide
-    ),
   )

@@ -1,0 +1,1 @@
+"""Pictures and figures of what a run left on disk; no JAX."""

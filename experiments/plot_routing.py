@@ -1,0 +1,69 @@
+"""Draws which experts the modalities of a run use, and compares two kinds.
+
+python -m experiments.plot_routing --workdir=runs/moe --apart=noise0,noise1
+"""
+
+import pathlib
+
+from absl import flags
+import numpy as np
+
+from btw_jax import types
+from btw_jax.reports import routing
+from btw_jax.training import metrics_writer
+from experiments import cli
+from experiments import report
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
+_RUN = flags.DEFINE_string("run", "uniform", "weighting whose experts to show")
+_STRENGTH = flags.DEFINE_float("strength", 0.0, "its strength; 0 if uniform")
+_APART = flags.DEFINE_list(
+  "apart", [], "modalities to compare with the others, say those of noise"
+)
+_PICTURE = flags.DEFINE_string(
+  "picture", "", "PNG file to write; routing.png in the workdir if empty"
+)
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
+
+
+def main() -> None:
+  """Draws, and prints mean overlaps."""
+  workdir = pathlib.Path(_WORKDIR.value)
+  path = workdir / "routing.csv"
+  if not path.exists():
+    raise types.InputError(
+      f"{path}: no such file: set --workdir to a run of --model=moe."
+    )
+  picture = pathlib.Path(_PICTURE.value or workdir / "routing.png")
+  try:
+    shares = routing.read(path, _RUN.value, _STRENGTH.value)
+    layers = routing.compare(shares, _APART.value) if _APART.value else []
+  except ValueError as error:
+    raise types.InputError(f"--run, --strength, --apart: {error}") from error
+  routing.picture(shares, picture)
+  note = (
+    f"{_RUN.value}: share of experts that two modalities have in common, mean"
+    f" ± standard deviation over {len(shares.values)} seeds"
+  )
+  rows = [
+    {"layer": layer, **{name: _text(v) for name, v in found.items()}}
+    for layer, found in enumerate(layers, 1)
+  ]
+  found = {"note": note, "rows": rows}
+  if rows:
+    print(report.measured(found))
+  if _OUTPUT.value:
+    metrics_writer.write_json(_OUTPUT.value, found)
+  print(picture)
+
+
+def _text(values):
+  text = f"{np.mean(values):.2f}"
+  return f"{text} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else text
+
+
+if __name__ == "__main__":
+  cli.run(
+    main,
+    {"Routing": ["workdir", "run", "strength", "apart", "picture", "output"]},
+  )

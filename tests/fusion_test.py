@@ -1,0 +1,128 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import problems
+import pytest
+
+from btw_jax import weighting
+from btw_jax.models import fusion
+from btw_jax.models import networks
+from btw_jax.models import routers
+
+SIZES = networks.Sizes(
+  problems.WIDTHS, 3, hidden_dim=8, embedding_dim=8, num_heads=2
+)
+MIXTURE = fusion.Mixture(num_experts=6)
+
+
+def _network(**changes):
+  mixture = dataclasses.replace(MIXTURE, **changes)
+  network = fusion.MixtureOfExperts(SIZES, mixture)
+  batch = problems.batch(12, missing=0.3)
+  init = jax.jit(functools.partial(network.init, train=False))
+  params = init(jax.random.key(0), batch, None)
+  uniform = weighting.uniform(batch.present)
+  return network, params, batch, weighting.multipliers(uniform, batch.present)
+
+
+@pytest.mark.parametrize("kind", routers.ROUTERS)
+def test_an_absent_modality_is_never_felt(kind):
+  """Neither by attention, nor by routing, load or pooling."""
+  network, params, batch, multipliers = _network(router=kind)
+  absent = ~batch.present[..., None]
+  poisoned = batch._replace(features=jnp.where(absent, 9.0, batch.features))
+  expected, found = (
+    network.apply(params, b, multipliers, train=False)
+    for b in (batch, poisoned)
+  )
+  for a, b in zip(
+    jax.tree.leaves(expected), jax.tree.leaves(found), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+  np.testing.assert_array_equal(
+    found[1].tokens, np.tile(batch.present.sum(0), (2, 1))
+  )
+  # Every token sends all of its gates somewhere.
+  np.testing.assert_allclose(
+    found[1].importance.sum(-1), found[1].tokens, rtol=1e-5
+  )
+
+
+def test_an_example_is_alone_in_its_batch():
+  network, params, batch, multipliers = _network()
+  whole, _ = network.apply(params, batch, multipliers, train=False)
+  for i in (0, 5):
+    one = jax.tree.map(lambda x, i=i: x[i : i + 1], (batch, multipliers))
+    alone, _ = network.apply(params, *one, train=False)
+    np.testing.assert_allclose(alone[:, 0], whole[:, i], atol=1e-5)
+
+
+def test_weights_multiply_the_embeddings():
+  network, params, batch, _ = _network()
+  multipliers = jnp.linspace(0.1, 2, 36).reshape(12, 3)
+  embeddings = network.apply(params, batch, train=False, method="encode")
+  expected, _ = network.apply(
+    params, embeddings * multipliers[..., None], batch, None, train=False,
+    method="fuse",
+  )  # fmt: skip
+  found, _ = network.apply(params, batch, multipliers, train=False)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  plain, _ = network.apply(params, batch, None, train=False)
+  assert np.all(np.any(found != plain, axis=-1))
+
+
+def test_a_placeholder_stands_where_a_modality_is_absent():
+  network, params, batch, multipliers = _network(placeholder=True)
+  without, _ = _network()[0].apply(params, batch, multipliers, train=False)
+  found, usage = network.apply(params, batch, multipliers, train=False)
+  incomplete = ~np.all(batch.present, axis=1)
+  differ = np.any(found[0] != without[0], axis=-1)
+  np.testing.assert_array_equal(differ, incomplete)
+  np.testing.assert_array_equal(usage.tokens, 12.0)
+
+  def total(params):
+    return jnp.sum(network.apply(params, batch, multipliers, train=False)[0])
+
+  assert np.any(jax.grad(total)(params)["params"]["placeholder"] != 0)
+
+
+def test_steps_are_tokens_of_their_own():
+  """Vectors have one step: both ways are one network."""
+  network, params, batch, multipliers = _network()
+  by_step = fusion.MixtureOfExperts(
+    SIZES, dataclasses.replace(MIXTURE, steps=True)
+  )
+  expected, found = (
+    n.apply(params, batch, multipliers, train=False)[0]
+    for n in (network, by_step)
+  )
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_layers_are_pre_norm_and_residual():
+  """Tokens pass unchanged what adds nothing; branches see them normalised."""
+  layer = fusion.Layer(SIZES, MIXTURE, (0, 1, 2))
+  x = jax.random.normal(jax.random.key(1), (4, 3, 8))
+  where = jnp.ones((4, 3), bool)
+  params = layer.init(jax.random.key(0), x, where, train=False)
+
+  def added(x, silent=()):
+    """What the layer adds with some of its output kernels at 0."""
+    mapped = jax.tree_util.tree_map_with_path(
+      lambda path, leaf: (
+        leaf * 0 if any(s in str(path) for s in silent) else leaf
+      ),
+      params,
+    )
+    return layer.apply(mapped, x, where, train=False)[0] - x
+
+  np.testing.assert_array_equal(added(x, ("'out'", "output_kernel")), 0.0)
+  # A token's scale and offset do not matter to attention, nor, without it, to
+  # the experts.
+  for silent in ("'out'", "output_kernel"):
+    first, second = added(x, (silent,)), added(3 * x + 2, (silent,))
+    assert np.any(np.abs(first) > 1e-2)
+    np.testing.assert_allclose(first, second, atol=1e-4)
