@@ -75,7 +75,6 @@ def _apply(module, *arguments):
 def _networks(encoder):
   sizes = _sizes(encoder)
   yield networks.Unimodal(sizes)
-  yield networks.Concatenation(sizes)
   for steps in (False, True):
     mixture = fusion.Mixture(num_experts=4, steps=steps)
     yield fusion.MixtureOfExperts(sizes, mixture)
