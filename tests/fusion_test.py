@@ -131,3 +131,16 @@ def test_layers_are_pre_norm_and_residual():
     first, second = added(x, (silent,)), added(3 * x + 2, (silent,))
     assert np.any(np.abs(first) > 1e-2)
     np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+def test_the_token_of_an_absent_modality_is_not_attended_to():
+  """What tells modalities apart is felt where they are present, only there."""
+  network, params, batch, multipliers = _network()
+  kind = params["params"]["kind"]
+  moved = {"params": {**params["params"], "kind": kind.at[1].add(3.0)}}
+  before, after = (
+    _apply(network, p, batch, multipliers, train=False)[0][0]
+    for p in (params, moved)
+  )
+  differ = np.any(before != after, axis=-1)
+  np.testing.assert_array_equal(differ, batch.present[:, 1])
