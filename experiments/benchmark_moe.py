@@ -47,23 +47,26 @@ def run(rounds: int) -> list[dict[str, str]]:
     Rows of a table.
   """
   rows, (first, *others) = [], _MANY
+  fewest = {d: _step(first, d) for d in ("sparse", "dense")}
   for case in others:
-    for dispatch, most in (("sparse", "1.5"), ("dense", "")):
-      pair = (_step(c, dispatch) for c in (case, first))
+    for dispatch, smallest in fewest.items():
+      pair = _step(case, dispatch), smallest
       name = f"{dispatch} step, E = {case.experts} / E = {first.experts}"
-      target = f"at most {most}" if case.experts == 64 and most else ""
+      bound = (dispatch, case.experts) == ("sparse", 64)
+      target = "at most 1.5" if bound else ""
       rows.append(_compare(name, case, pair, target, rounds))
   for case in (*_LARGE, *_BATCH):
-    sparse = _step(case, "sparse")
+    sparse, size = _step(case, "sparse"), f"E = {case.experts}"
     if case.experts <= _MOST_DENSE:
       pair = _step(case, "dense"), sparse
-      rows.append(_compare("dense / sparse step", case, pair, "", rounds))
+      name = f"dense / sparse step, {size}"
+      rows.append(_compare(name, case, pair, "", rounds))
     eager = _torch_step(case)
     if eager:
-      name = "PyTorch loop / sparse step"
+      name = f"PyTorch loop / sparse step, {size}"
       pair = eager, sparse
       rows.append(_compare(name, case, pair, "at least 3", rounds))
-    name = "products of the chosen / sparse step"
+    name = f"products of the chosen / sparse step, {size}"
     pair = _products(case), sparse
     rows.append(_compare(name, case, pair, "", rounds))
   return rows
@@ -71,8 +74,6 @@ def run(rounds: int) -> list[dict[str, str]]:
 
 def _compare(name, case, pair, target, rounds):
   a, b, ratio = stopwatch.compare(*pair, rounds)
-  if "E =" not in name:
-    name += f", E = {case.experts}"
   name += f", {case.tokens:,} x {case.width}-{case.hidden}-{case.width}"
   return stopwatch.row(name, a / _STEPS, b / _STEPS, ratio, target)
 

@@ -6,7 +6,6 @@ python -m experiments.plot_routing --workdir=runs/moe --apart=noise0,noise1
 import pathlib
 
 from absl import flags
-import numpy as np
 
 from btw_jax import types
 from btw_jax.reports import routing
@@ -46,7 +45,10 @@ def main() -> None:
     f" ± standard deviation over {len(shares.values)} seeds"
   )
   rows = [
-    {"layer": layer, **{name: _text(v) for name, v in found.items()}}
+    {
+      "layer": layer,
+      **{name: report.mean_std(v, 1.0, 2) for name, v in found.items()},
+    }
     for layer, found in enumerate(layers, 1)
   ]
   found = {"note": note, "rows": rows}
@@ -55,11 +57,6 @@ def main() -> None:
   if _OUTPUT.value:
     metrics_writer.write_json(_OUTPUT.value, found)
   print(picture)
-
-
-def _text(values):
-  text = f"{np.mean(values):.2f}"
-  return f"{text} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else text
 
 
 if __name__ == "__main__":

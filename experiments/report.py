@@ -76,7 +76,7 @@ def summary(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
       "recipe": name,
       "scale": f"{results['embedding_scale']:g}",
       "metric": heading,
-      "uniform": _mean_std(base["metrics"][unit], factor, digits),
+      "uniform": mean_std(base["metrics"][unit], factor, digits),
     }
     for row in results["rows"]:
       if row["kind"] == "weighting" and row is not base:
@@ -114,6 +114,24 @@ def measured(found: Mapping[str, Any]) -> str:
   return f"{found['note']}\n\n{rows(found['rows'])}"
 
 
+def mean_std(values: Sequence[float], factor: float, digits: int) -> str:
+  """A mean over seeds, ± their standard deviation if there are several.
+
+  Args:
+    values: one per seed.
+    factor: to multiply them by.
+    digits: after the point.
+
+  Returns:
+    The text of a cell.
+  """
+  values = np.asarray(values) * factor
+  text = f"{values.mean():.{digits}f}"
+  if len(values) > 1:
+    text += f" ± {values.std(ddof=1):.{digits}f}"
+  return text
+
+
 def _metrics_table(results, style):
   unit = results["unit"]
   shown = [unit, "nll", "ece"]
@@ -122,7 +140,7 @@ def _metrics_table(results, style):
   base = next((r for r in results["rows"] if r["name"] == "uniform"), None)
   lines = []
   for row in results["rows"]:
-    cells = [_mean_std(row["metrics"][m], *_COLUMNS[m][1:]) for m in shown]
+    cells = [mean_std(row["metrics"][m], *_COLUMNS[m][1:]) for m in shown]
     for metric in deltas:
       compare = base is not None and row["kind"] == "weighting"
       compare = compare and row is not base
@@ -136,7 +154,7 @@ def _metrics_table(results, style):
 
 def _sentiment_table(results, style):
   lines = [
-    [_label(row), *(_mean_std(row["metrics"][m], 1.0, 3) for m in _SENTIMENT)]
+    [_label(row), *(mean_std(row["metrics"][m], 1.0, 3) for m in _SENTIMENT)]
     for row in results["rows"]
   ]
   return tabulate.tabulate(lines, ["", *_SENTIMENT], tablefmt=style)
@@ -166,14 +184,6 @@ def _choice(row):
   if choice["variant"] == "uniform":
     return "uniform"
   return f"{choice['variant']}, λ = {choice['strength']:g}"
-
-
-def _mean_std(values: Sequence[float], factor: float, digits: int) -> str:
-  values = np.asarray(values) * factor
-  text = f"{values.mean():.{digits}f}"
-  if len(values) > 1:
-    text += f" ± {values.std(ddof=1):.{digits}f}"
-  return text
 
 
 def _difference(row, base, metric, factor, digits):

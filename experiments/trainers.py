@@ -183,6 +183,7 @@ def like(
     Pytrees of shapes.
   """
   num_modalities, width = len(shape.widths), max(shape.widths)
+  sizes = trainers.unimodal.network.sizes
 
   def of_seeds(trainer):
     batch = types.Batch(
@@ -191,10 +192,10 @@ def like(
       jnp.zeros(1),
       tuple(
         types.Steps(
-          jnp.zeros((1, len(g), shape.num_steps[g[0]], shape.widths[g[0]])),
-          jnp.ones((1, len(g)), jnp.int32),
+          jnp.zeros((1, len(group), num_steps, shape.widths[group[0]])),
+          jnp.ones((1, len(group)), jnp.int32),
         )
-        for g in batching.groups(shape.num_steps, shape.widths)
+        for group, num_steps in zip(sizes.groups, sizes.num_steps, strict=True)
       ),
     )
     seeds = jnp.zeros(num_seeds, jnp.int32)

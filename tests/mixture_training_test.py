@@ -30,10 +30,6 @@ def _trainer(*, penalties=PENALTIES, rule=problems.RULE, **mixture):
   return dataclasses.replace(made, penalties=penalties)
 
 
-def _leaves(*trees):
-  return zip(*(jax.tree.leaves(jax.device_get(t)) for t in trees), strict=True)
-
-
 @pytest.mark.parametrize("kind", routers.ROUTERS)
 def test_a_step_descends_the_loss_with_its_penalties(kind):
   """On one device and on four, the penalties being of the whole batch."""
@@ -66,9 +62,11 @@ def test_a_step_descends_the_loss_with_its_penalties(kind):
     stepped, sums = jax.jit(step)(
       state, jax.tree.map(share, batch), share(multipliers), jax.random.key(0)
     )
-    for before, after, g in _leaves(state.params, stepped.params, gradient):
+    for before, after, g in problems.leaves(
+      state.params, stepped.params, gradient
+    ):
       np.testing.assert_allclose(before - after[0], g, rtol=1e-3, atol=2e-5)
-    for a, b in _leaves(sums["usage"], usage):
+    for a, b in problems.leaves(sums["usage"], usage):
       np.testing.assert_allclose(a[0], b, rtol=1e-4, atol=1e-5)
     for name, value in routers.penalties(usage, kind).items():
       np.testing.assert_allclose(sums["penalties"][name][0], value, rtol=1e-4)
@@ -122,7 +120,7 @@ def test_vmapped_runs_equal_separate_runs():
   )
   own = [x._replace(unimodal=x.unimodal[1:]) for x in (train, valid)]
   alone, _ = problems.fit(made, choices[:1], seeds[1:], *own, num_epochs=2)
-  for a, b in _leaves(together, alone):
+  for a, b in problems.leaves(together, alone):
     np.testing.assert_allclose(a[0, 1], b[0, 0], rtol=2e-4, atol=2e-5)
   # Routing is logged as shares, of every run, seed, layer and modality.
   routing = logs[0]["routing"]
@@ -156,12 +154,6 @@ def test_four_devices_train_like_one():
 
 
 def test_uniform_weights_are_the_plain_model_bit_for_bit():
-  class Plain(fusion.MixtureOfExperts):
-    """The same network, never multiplied."""
-
-    def fuse(self, embeddings, batch, multipliers, *, train):
-      return super().fuse(embeddings, batch, None, train=train)
-
   train, valid = problems.splits()
   train, valid = (
     s._replace(batch=problems.batch(s.batch.target.shape[0], seed))
@@ -170,12 +162,14 @@ def test_uniform_weights_are_the_plain_model_bit_for_bit():
   weighted = _trainer()
   plain = dataclasses.replace(
     weighted,
-    network=Plain(weighted.network.sizes, weighted.network.mixture),
+    network=problems.never_multiplied(fusion.MixtureOfExperts)(
+      weighted.network.sizes, weighted.network.mixture
+    ),
     rule=problems.PLAIN_RULE,
   )
   found, _ = problems.fit(weighted, problems.PLAIN, [0], train, valid)
   expected, _ = problems.fit(plain, problems.PLAIN, [0], train, valid)
-  for a, b in _leaves(found.params, expected.params):
+  for a, b in problems.leaves(found.params, expected.params):
     np.testing.assert_array_equal(a, b)
 
 
@@ -245,7 +239,7 @@ def test_clipping_shortens_the_step():
   stepped, _ = step(
     state, jax.tree.map(lambda x: x[None], batch), None, jax.random.key(0)
   )
-  moved = [a - b[0] for a, b in _leaves(state.params, stepped.params)]
+  moved = [a - b[0] for a, b in problems.leaves(state.params, stepped.params)]
   norm = np.sqrt(sum(np.sum(m**2) for m in moved))
   np.testing.assert_allclose(norm, 0.01, rtol=1e-3)
 

@@ -61,6 +61,21 @@ def trainer(
   return step_lib.Trainer(network(sizes), made, optimizer, batch_size, rule)
 
 
+def leaves(*trees):
+  """Leaves of several trees side by side, on the host."""
+  return zip(*(jax.tree.leaves(jax.device_get(t)) for t in trees), strict=True)
+
+
+def never_multiplied(network):
+  """The same kind of network, its embeddings never multiplied."""
+
+  class Plain(network):
+    def fuse(self, embeddings, batch, multipliers, *, train):
+      return super().fuse(embeddings, batch, None, train=train)
+
+  return Plain
+
+
 def mixture(**changes):
   """A small mixture of experts, made of sizes as other networks are."""
   settings = fusion.Mixture(**{"num_experts": 6, **changes})

@@ -23,17 +23,7 @@ WEIGHTED = [
 ]
 
 
-def _leaves(*trees):
-  return zip(*(jax.tree.leaves(jax.device_get(t)) for t in trees), strict=True)
-
-
 def test_uniform_is_the_plain_model_bit_for_bit():
-  class Plain(networks.Concatenation):
-    """The same network, never multiplied."""
-
-    def fuse(self, embeddings, batch, multipliers, *, train):
-      return super().fuse(embeddings, batch, None, train=train)
-
   train, valid = problems.splits()
   # Complete data: with modalities missing there is no plain model.
   train, valid = (
@@ -43,10 +33,10 @@ def test_uniform_is_the_plain_model_bit_for_bit():
   alone = dataclasses.replace(problems.RULE, variants=("uniform",))
   for rule in (problems.RULE, alone):
     weighted = problems.trainer(rule=rule)
-    plain = problems.trainer(Plain)
+    plain = problems.trainer(problems.never_multiplied(networks.Concatenation))
     found, log = problems.fit(weighted, problems.PLAIN, [0], train, valid)
     expected, plain_log = problems.fit(plain, problems.PLAIN, [0], train, valid)
-    for a, b in _leaves(found.params, expected.params):
+    for a, b in problems.leaves(found.params, expected.params):
       np.testing.assert_array_equal(a, b)
     for a, b in zip(log, plain_log, strict=True):
       np.testing.assert_array_equal(a["train_loss"], b["train_loss"])
@@ -64,7 +54,7 @@ def test_vmapped_runs_equal_separate_runs(task):
     for s, seed in enumerate(seeds):
       own = [x._replace(unimodal=x.unimodal[s : s + 1]) for x in (train, valid)]
       alone, _ = problems.fit(made, [choice], [seed], *own)
-      for a, b in _leaves(together, alone):
+      for a, b in problems.leaves(together, alone):
         np.testing.assert_allclose(a[r, s], b[0, 0], rtol=2e-4, atol=2e-5)
 
 
@@ -74,7 +64,7 @@ def test_a_seed_starts_and_draws_the_same_for_every_weighting():
   cells = [stages.Choice(v, 0.0, 1.0) for v in ("uniform", "kl", "mi")]
   best, _ = problems.fit(made, cells, [0], train, valid)
   # At strength 0 nothing tells them apart.
-  for (leaf,) in _leaves(best.params):
+  for (leaf,) in problems.leaves(best.params):
     np.testing.assert_array_equal(leaf[0], leaf[1])
     np.testing.assert_array_equal(leaf[0], leaf[2])
 
@@ -92,7 +82,7 @@ def test_unimodal_models_train_as_if_alone():
   moved, _ = problems.fit(
     made, problems.PLAIN, [0], state_lib.Split(changed, None), valid
   )
-  for a, b in _leaves(together.params, moved.params):
+  for a, b in problems.leaves(together.params, moved.params):
     np.testing.assert_array_equal(a[0, 0, 0], b[0, 0, 0])
     np.testing.assert_array_equal(a[0, 0, 2], b[0, 0, 2])
     assert np.any(a[0, 0, 1] != b[0, 0, 1])
@@ -110,7 +100,7 @@ def test_a_unimodal_model_learns_from_the_examples_that_have_it():
     problems.fit(made, problems.PLAIN, [0], split, valid)[0]
     for split in (train, other)
   )
-  for a, b in _leaves(first.params, second.params):
+  for a, b in problems.leaves(first.params, second.params):
     np.testing.assert_array_equal(a[0, 0, 2], b[0, 0, 2])
     assert np.any(a[0, 0, 0] != b[0, 0, 0])
 
@@ -231,7 +221,7 @@ def test_features_of_absent_modalities_are_never_felt():
     )
   )
   again, _ = problems.fit(made, WEIGHTED[:1], [0], poisoned, valid)
-  for a, b in _leaves(best.params, again.params):
+  for a, b in problems.leaves(best.params, again.params):
     np.testing.assert_array_equal(a, b)
 
 
@@ -251,7 +241,7 @@ def test_targets_of_a_predicted_split_are_not_read():
     )
     for split in (valid, unlabelled)
   ]
-  for a, b in _leaves(*results):
+  for a, b in problems.leaves(*results):
     np.testing.assert_array_equal(a, b)
 
 
@@ -294,7 +284,7 @@ def test_a_step_on_shares_equals_a_step_on_the_whole():
       jax.random.key(0),
     )
 
-  for a, b in _leaves(run(1), run(4)):
+  for a, b in problems.leaves(run(1), run(4)):
     for device in range(4):
       np.testing.assert_allclose(a[0], b[device], rtol=1e-4, atol=1e-6)
 
@@ -323,7 +313,9 @@ def test_the_gradient_is_that_of_the_mean_loss():
 
   value, gradient = jax.value_and_grad(mean_loss)(state.params)
   np.testing.assert_allclose(sums["loss"][0, 0] / 16, value, rtol=1e-5)
-  for before, after, g in _leaves(state.params, stepped.params, gradient):
+  for before, after, g in problems.leaves(
+    state.params, stepped.params, gradient
+  ):
     np.testing.assert_allclose(before - after[0], g, rtol=1e-3, atol=1e-5)
 
 
@@ -360,7 +352,7 @@ def test_checkpoints_give_back_what_was_saved(tmp_path):
   checkpoints.save(tmp_path, "kl+mi", best)
   back = checkpoints.load(tmp_path, "kl+mi", best)
   assert jax.tree.structure(back) == jax.tree.structure(best)
-  for a, b in _leaves(best, back):
+  for a, b in problems.leaves(best, back):
     np.testing.assert_array_equal(a, b)
   with pytest.raises(types.InputError, match="checkpoints/mi: no such checkp"):
     checkpoints.load(tmp_path, "mi", best)

@@ -22,6 +22,15 @@ class Steps:
   times: np.ndarray | None = None
   observed: np.ndarray | None = None
 
+  def inside(self, num_steps: int) -> np.ndarray:
+    """`[N, T]` bool: the steps that are there, of T."""
+    return np.arange(num_steps) < self.length[:, None]
+
+  def there(self, x: np.ndarray) -> np.ndarray:
+    """`[N, T, D]` bool: the values of `x` that are there."""
+    inside = np.broadcast_to(self.inside(x.shape[1])[..., None], x.shape)
+    return inside if self.observed is None else inside & self.observed
+
   def take(self, rows: np.ndarray) -> "Steps":
     """Those of some examples."""
     fields = (self.length, self.times, self.observed)
@@ -68,10 +77,7 @@ class Examples:
 
   def observed(self, modality: str) -> np.ndarray:
     """`[N, T, D]` bool: the values of a sequence that are there."""
-    x, steps = self.features[modality], self.steps[modality]
-    inside = np.arange(x.shape[1]) < steps.length[:, None]
-    inside = np.broadcast_to(inside[..., None], x.shape)
-    return inside if steps.observed is None else inside & steps.observed
+    return self.steps[modality].there(self.features[modality])
 
   def take(self, rows: np.ndarray) -> "Examples":
     """The examples of those rows, in that order."""
@@ -88,9 +94,8 @@ class Examples:
     """The same with sequences averaged over the steps that are there."""
     features = dict(self.features)
     for modality in self.steps:
-      there = self.observed(modality)
-      total = np.where(there, features[modality], 0).sum(axis=1)
-      features[modality] = total / np.maximum(there.sum(axis=1), 1)
+      count = self.observed(modality).sum(axis=1)
+      features[modality] = features[modality].sum(axis=1) / np.maximum(count, 1)
     return dataclasses.replace(self, features=features, steps={})
 
 
@@ -142,6 +147,8 @@ def complete(
 ) -> Examples:
   """Examples with defaults filled in: row numbers as ids, all present.
 
+  What is past the end of a sequence, or was not observed, becomes 0.
+
   Args:
     features: modality -> `[N, D]` or `[N, T, D]`.
     target: `[N]` or `[N, C]`.
@@ -157,8 +164,16 @@ def complete(
   present = dict(present or {})
   ids = np.arange(len(target)) if ids is None else ids
   every = {field: name for field in (*features, "target", "id")}
+  features = {m: np.asarray(x, np.float32) for m, x in features.items()}
+  steps = {
+    m: (steps or {}).get(m) or Steps(np.full(len(x), x.shape[1]))
+    for m, x in features.items()
+    if x.ndim == 3
+  }
+  for m, own in steps.items():
+    features[m] = np.where(own.there(features[m]), features[m], 0)
   return Examples(
-    features={m: np.asarray(x, np.float32) for m, x in features.items()},
+    features=features,
     present={
       m: np.asarray(present.get(m, np.ones(len(x), bool)), bool)
       for m, x in features.items()
@@ -166,9 +181,5 @@ def complete(
     target=np.asarray(target),
     ids=np.asarray(ids).astype(str),
     files={**every, **(files or {})},
-    steps={
-      m: (steps or {}).get(m) or Steps(np.full(len(x), x.shape[1]))
-      for m, x in features.items()
-      if np.ndim(x) == 3
-    },
+    steps=steps,
   )

@@ -59,7 +59,6 @@ def _read(path: pathlib.Path) -> dataset_lib.Examples:
   steps = {
     m: _steps(path, m, arrays, x) for m, x in features.items() if x.ndim == 3
   }
-  features |= {m: _zeroed(features[m], s) for m, s in steps.items()}
   return dataset_lib.complete(
     features,
     _target(arrays["y"]),
@@ -105,12 +104,13 @@ def _steps(path, modality, arrays, x):
       f" to {x.shape[1]}, or mark the row absent with 'present_{modality}'."
     )
   times = _field(path, f"time_{modality}", arrays, x.shape[:2])
-  if times is not None:
-    _check_times(path, modality, times, length)
   observed = _field(path, f"observed_{modality}", arrays, x.shape)
   if observed is not None:
     observed = observed.astype(bool)
-  return dataset_lib.Steps(length, times, observed)
+  steps = dataset_lib.Steps(length, times, observed)
+  if times is not None:
+    _check_times(path, modality, steps)
+  return steps
 
 
 def _field(path, name, arrays, shape):
@@ -123,8 +123,9 @@ def _field(path, name, arrays, shape):
   return found
 
 
-def _check_times(path, modality, times, length):
-  inside = np.arange(times.shape[1]) < length[:, None]
+def _check_times(path, modality, steps):
+  times = steps.times
+  inside = steps.inside(times.shape[1])
   back = np.diff(times, axis=1, prepend=0.0) < 0
   bad = np.argwhere(inside & (back | ~np.isfinite(times)))
   if len(bad):
@@ -133,10 +134,3 @@ def _check_times(path, modality, times, length):
       f"{path}: 'time_{modality}' of row {row}, step {step} is"
       f" {times[row, step]}: give finite times from 0 on, in order."
     )
-
-
-def _zeroed(x, steps):
-  """Zeros for what is past the end or was not observed."""
-  inside = np.arange(x.shape[1]) < steps.length[:, None]
-  x = np.where(inside[..., None], x, 0)
-  return x if steps.observed is None else np.where(steps.observed, x, 0)

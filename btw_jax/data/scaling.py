@@ -43,7 +43,7 @@ def fit(dataset: dataset_lib.Dataset) -> Scaler:
     mean[m, :width], inverse_std[m, :width] = _moments(train, modality)
     steps = train.steps.get(modality)
     if steps is not None and steps.times is not None:
-      inside = np.arange(x.shape[1]) < steps.length[:, None]
+      inside = steps.inside(x.shape[1])
       inside &= train.present[modality][:, None]
       last_time[m] = np.max(steps.times, initial=0.0, where=inside) or 1.0
   target = train.target.astype(np.float64)

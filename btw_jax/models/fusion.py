@@ -73,9 +73,9 @@ class MixtureOfExperts(networks.Multimodal):
     self.norm = nn.LayerNorm()
     shape = (len(every), sizes.embedding_dim)
     # As large as an embedding: beside it a norm leaves small weights small.
-    self.kind = self.param("kind", nn.initializers.normal(0.5), shape)
+    init = nn.initializers.normal(0.5)
+    self.kind = self.param("kind", init, shape)
     if mixture.placeholder:
-      init = nn.initializers.normal(0.5)
       self.placeholder = self.param("placeholder", init, shape)
 
   def encode(self, batch: types.Batch, *, train: bool) -> chex.Array:
@@ -119,7 +119,7 @@ class MixtureOfExperts(networks.Multimodal):
     for layer in self.layers:
       x, used = layer(x, where, train=train)
       usage.append(used)
-    owners = networks.whose(ids, len(self.sizes.widths))
+    owners = sequences.whose(ids, len(self.sizes.widths))
     pooled = sequences.pool(self.norm(x), where, owners)
     usage = jax.tree.map(lambda *layers: jnp.stack(layers), *usage)
     return self.read(pooled, train=train), usage

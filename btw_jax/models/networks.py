@@ -88,19 +88,6 @@ class Sizes:
     return tuple(owners)
 
 
-def whose(tokens: Sequence[int], num_modalities: int) -> np.ndarray:
-  """Which tokens belong to each modality.
-
-  Args:
-    tokens: modality of each of N tokens.
-    num_modalities: M.
-
-  Returns:
-    `[M, N]` bool.
-  """
-  return np.asarray(tokens) == np.arange(num_modalities)[:, None]
-
-
 class _Encoding(nn.Module):
   """What all networks begin with.
 
@@ -128,7 +115,7 @@ class _Encoding(nn.Module):
     if not self.sizes.groups:
       return self.encoder(batch.features, train=train)
     tokens = self.encode_steps(batch, train=train)
-    owners = whose(self.sizes.tokens, len(self.sizes.widths))
+    owners = sequences.whose(self.sizes.tokens, len(self.sizes.widths))
     return sequences.pool(tokens, self.steps_present(batch), owners)
 
   def encode_steps(self, batch: types.Batch, *, train: bool) -> chex.Array:

@@ -138,7 +138,7 @@ class Router(nn.Module):
       ValueError: if a modality selects more experts than it may use.
     """
     ids = np.asarray(self.modalities)
-    of_modality = ids == np.arange(ids.max() + 1)[:, None]
+    of_modality = sequences.whose(ids, ids.max() + 1)
     if self.kind == "joint":
       # One decision per example, which all of its tokens follow.
       tokens, ids = _concatenate(tokens, where, of_modality), np.zeros(1, int)

@@ -4,10 +4,13 @@ What lies past the end of a sequence never changes an output. Each encoder is
 written for one modality; `Group` maps it over modalities of the same shape.
 """
 
+from collections.abc import Sequence
+
 import chex
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from btw_jax import types
 from btw_jax.models import attention
@@ -43,6 +46,19 @@ def masked_mean(x: chex.Array, where: chex.Array) -> chex.Array:
   """
   total = jnp.sum(jnp.where(where[..., None], x, 0.0), axis=-2)
   return total / jnp.maximum(jnp.sum(where, axis=-1, keepdims=True), 1)
+
+
+def whose(tokens: Sequence[int], num_modalities: int) -> np.ndarray:
+  """Which tokens belong to each modality.
+
+  Args:
+    tokens: modality of each of N tokens.
+    num_modalities: M.
+
+  Returns:
+    `[M, N]` bool.
+  """
+  return np.asarray(tokens) == np.arange(num_modalities)[:, None]
 
 
 def pool(
