@@ -9,7 +9,7 @@ from btw_jax import predictions
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
-from btw_jax.data import sources
+from btw_jax.data import catalog
 from btw_jax.models import experts
 from btw_jax.models import gating as gating_lib
 from btw_jax.models import networks
@@ -46,9 +46,15 @@ class Config:
   )  # fmt: skip
 
   dataset: str = _field(
-    "Data", "digits", "data set", choices=tuple(sources.SOURCES)
+    "Data", "digits", "data set", choices=tuple(catalog.SOURCES)
   )
-  data_dir: str = _field("Data", "", "folder of the files (npz, csv)")
+  data_dir: str = _field("Data", "", "file or folder of a data set of files")
+  split_by: str = _field(
+    "Data",
+    "given",
+    "splits as given, or drawn anew with no subject in two of them",
+    choices=catalog.SPLIT_BY,
+  )
   modalities: tuple[str, ...] = _field(
     "Data", (), "modalities to use, in order; all if empty"
   )
@@ -194,9 +200,9 @@ class Config:
     """The seeds, one run each."""
     return list(range(self.seed, self.seed + self.num_seeds))
 
-  def source_options(self) -> sources.Options:
+  def source_options(self) -> catalog.Options:
     """What the data set's source needs to know."""
-    return sources.Options(
+    return catalog.Options(
       data_dir=self.data_dir,
       modalities=self.modalities,
       task=self.task or None,
@@ -204,6 +210,7 @@ class Config:
       noise_modalities=self.noise_modalities,
       valid_share=self.valid_share,
       average_steps=self.encoder == "mean",
+      split_by=self.split_by,
       seed=self.seed,
     )
 

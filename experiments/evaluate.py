@@ -14,9 +14,9 @@ import pathlib
 from absl import flags
 
 from btw_jax import types
+from btw_jax.data import catalog
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
-from btw_jax.data import sources
 from btw_jax.training import checkpoints
 from btw_jax.training import inputs as inputs_lib
 from btw_jax.training import metrics_writer
@@ -110,7 +110,7 @@ def read_examples(
       split_per_seed=config.split_per_seed,
     )
     return [dataset.splits[split] for dataset in inputs.datasets]
-  if config.dataset not in sources.FROM_FILES:
+  if not catalog.SOURCES[config.dataset].reads:
     raise types.InputError(
       f"--data_dir={data_dir}: {config.dataset} reads no files: leave it out."
     )
@@ -120,8 +120,12 @@ def read_examples(
     task=shape.task,
     modalities=shape.modalities,
   )
-  examples = sources.load_split(
+  examples = catalog.load_split(
     config.dataset, options, split, shape.num_classes
+  )
+  # The longest of these may be shorter than the longest trained on.
+  examples = examples.padded(
+    dict(zip(shape.modalities, shape.num_steps, strict=True))
   )
   for m, modality in enumerate(shape.modalities):
     found = examples.features[modality].shape[1:]

@@ -9,8 +9,8 @@ import pytest
 
 from btw_jax import types
 from btw_jax.data import batching
+from btw_jax.data import catalog
 from btw_jax.data import scaling
-from btw_jax.data import sources
 
 
 def _arrays(n=20, seed=0):
@@ -34,7 +34,7 @@ def write(tmp_path):
         arrays |= changes
       arrays = {k: v for k, v in arrays.items() if v is not None}
       np.savez(tmp_path / f"{name}.npz", **arrays)
-    return sources.Options(data_dir=str(tmp_path))
+    return catalog.Options(data_dir=str(tmp_path))
 
   return write
 
@@ -127,7 +127,7 @@ BAD = {
 def test_bad_files_are_named(write, case):
   changes, message = BAD[case]
   with pytest.raises(types.InputError, match=message) as error:
-    sources.load("npz", write(**changes))
+    catalog.load("npz", write(**changes))
   assert "\n" not in str(error.value)
 
 
@@ -136,7 +136,7 @@ def test_labels_out_of_range_are_named(write):
   with pytest.raises(
     types.InputError, match=r"test.npz: the label of row 5 is 3, but binary"
   ):
-    sources.load("npz", options)
+    catalog.load("npz", options)
 
 
 def test_widths_must_agree_between_splits(write):
@@ -144,27 +144,27 @@ def test_widths_must_agree_between_splits(write):
   with pytest.raises(
     types.InputError, match=r"valid.npz: modality 'audio' has 4 features, but 2"
   ):
-    sources.load("npz", options)
+    catalog.load("npz", options)
 
 
 def test_unknown_names_are_listed(write):
   options = write()
   with pytest.raises(types.InputError, match="--dataset=mosi: .*digits, diab"):
-    sources.load("mosi", options)
-  wrong = sources.Options(data_dir=options.data_dir, modalities=("video",))
+    catalog.load("mosi", options)
+  wrong = catalog.Options(data_dir=options.data_dir, modalities=("video",))
   with pytest.raises(types.InputError, match="'video' is unknown: use some of"):
-    sources.load("npz", wrong)
+    catalog.load("npz", wrong)
   with pytest.raises(types.InputError, match="set --data_dir"):
-    sources.load("npz", sources.Options())
+    catalog.load("npz", catalog.Options())
   with pytest.raises(types.InputError, match=r"holds none of train.npz"):
-    sources.load("npz", sources.Options(data_dir="/nowhere"))
+    catalog.load("npz", catalog.Options(data_dir="/nowhere"))
 
 
 def test_a_missing_split_is_named(write, tmp_path):
   options = write()
   (tmp_path / "test.npz").unlink()
   with pytest.raises(types.InputError, match="has no 'test' split"):
-    sources.load("npz", options)
+    catalog.load("npz", options)
 
 
 def test_a_pickle_in_an_archive_is_never_run(write, tmp_path):
@@ -178,12 +178,12 @@ def test_a_pickle_in_an_archive_is_never_run(write, tmp_path):
   attack[:] = Attack()
   options = write(y=attack)
   with pytest.raises(types.InputError, match="cannot be read as npz"):
-    sources.load("npz", options)
+    catalog.load("npz", options)
   assert not marker.exists()
   # A bare pickle under the right name is refused too.
   (tmp_path / "train.npz").write_bytes(pickle.dumps(Attack()))
   with pytest.raises(types.InputError, match="cannot be read as npz"):
-    sources.load("npz", options)
+    catalog.load("npz", options)
   assert not marker.exists()
 
 
@@ -192,7 +192,7 @@ def test_truncated_archives_are_named(write, tmp_path):
   content = (tmp_path / "train.npz").read_bytes()
   (tmp_path / "train.npz").write_bytes(content[: len(content) // 2])
   with pytest.raises(types.InputError, match="train.npz: cannot be read"):
-    sources.load("npz", options)
+    catalog.load("npz", options)
 
 
 def test_tasks_are_inferred_and_can_be_set(write):
@@ -208,17 +208,17 @@ def test_tasks_are_inferred_and_can_be_set(write):
     for split in ("valid", "test"):
       path = pathlib.Path(options.data_dir, f"{split}.npz")
       np.savez(path, **{**_arrays(seed=1), "y": y})
-    dataset = sources.load("npz", options)
+    dataset = catalog.load("npz", options)
     assert (dataset.task, dataset.num_classes) == (task, classes)
-  counts = sources.Options(data_dir=options.data_dir, task="regression")
+  counts = catalog.Options(data_dir=options.data_dir, task="regression")
   with pytest.raises(types.InputError, match="does not fit --task=regression"):
-    sources.load("npz", counts)
+    catalog.load("npz", counts)
 
 
 def test_sequences_become_the_mean_of_their_steps(write):
   x = np.random.default_rng(0).normal(size=(20, 4, 3))
   length = np.arange(20) % 4 + 1
-  dataset = sources.load("npz", write(x_text=x, length_text=length))
+  dataset = catalog.load("npz", write(x_text=x, length_text=length))
   found = dataset.splits["train"].features["text"]
   for i in range(20):
     np.testing.assert_allclose(found[i], x[i, : length[i]].mean(0), rtol=1e-5)
@@ -227,15 +227,15 @@ def test_sequences_become_the_mean_of_their_steps(write):
 def test_held_out_validation_is_seeded_disjoint_and_said(write, tmp_path):
   options = write()
   (tmp_path / "valid.npz").unlink()
-  first, again = (sources.load("npz", options) for _ in range(2))
-  other = sources.load("npz", sources.Options(options.data_dir, seed=1))
+  first, again = (catalog.load("npz", options) for _ in range(2))
+  other = catalog.load("npz", catalog.Options(options.data_dir, seed=1))
   ids = [set(d.splits["valid"].ids) for d in (first, again, other)]
   assert ids[0] == ids[1] != ids[2]
   assert len(ids[0]) == 4
   assert not ids[0] & set(first.splits["train"].ids)
   assert "4 of 20 training examples held out" in " ".join(first.notes)
   assert first.drawn
-  assert not sources.load("npz", write()).drawn
+  assert not catalog.load("npz", write()).drawn
 
 
 def test_csv_reads_quoted_and_zipped_numbers(tmp_path):
@@ -248,8 +248,8 @@ def test_csv_reads_quoted_and_zipped_numbers(tmp_path):
       ]
       with gzip.open(tmp_path / f"{modality}_{split}.csv.gz", "wt") as file:
         file.write("\n".join(rows) + "\n")
-  options = sources.Options(data_dir=str(tmp_path))
-  dataset = sources.load("csv", options)
+  options = catalog.Options(data_dir=str(tmp_path))
+  dataset = catalog.load("csv", options)
   assert dataset.modalities == ("sound", "words")
   assert dataset.task == "binary"
   rng = np.random.default_rng(6)
@@ -266,7 +266,7 @@ def test_csv_reads_quoted_and_zipped_numbers(tmp_path):
     with gzip.open(path, "wt") as file:
       file.write("\n".join(new) + "\n")
     with pytest.raises(types.InputError, match=message) as error:
-      sources.load("csv", options)
+      catalog.load("csv", options)
     assert "\n" not in str(error.value)
 
   refuse(lines[:-1], r"words_test.csv.gz: has 5 rows, but .*sound_test.*has 6")
@@ -274,17 +274,28 @@ def test_csv_reads_quoted_and_zipped_numbers(tmp_path):
     [*lines[:2], lines[2].replace('"0"', '"1"'), *lines[3:]],
     r"words_test.csv.gz: the label of row 2 is 1, but 0 in .*sound_test",
   )
-  refuse(["a,b,c,label", *lines], r"words_test.csv.gz: cannot be read as num")
+  refuse(
+    [*lines[:2], '"a"' + lines[2][lines[2].index(",") :], *lines[3:]],
+    r"words_test.csv.gz: row 2, column 'f0' is 'a': give numbers",
+  )
+  refuse(
+    [*lines[:2], lines[2] + ",1", *lines[3:]],
+    r"words_test.csv.gz: cannot be read as a table",
+  )
+  refuse(
+    [*lines[:2], lines[2][lines[2].index(",") :], *lines[3:]],
+    r"words_test.csv.gz: modality 'words', row 2, column 0 is nan",
+  )
   path.write_bytes(path.read_bytes()[:20])
   with pytest.raises(types.InputError, match="words_test.csv.gz: cannot be"):
-    sources.load("csv", options)
+    catalog.load("csv", options)
   path.unlink()
   with pytest.raises(types.InputError, match=r"words_test.csv: no such file"):
-    sources.load("csv", options)
+    catalog.load("csv", options)
 
 
 def test_embedded_sets_have_the_stated_views():
-  dataset = sources.load("digits", sources.Options(noise_modalities=2))
+  dataset = catalog.load("digits", catalog.Options(noise_modalities=2))
   widths = dict(zip(dataset.modalities, dataset.widths, strict=True))
   assert widths == {
     "pixels": 64, "fourier": 40, "profiles": 16, "gradients": 12,
@@ -302,11 +313,11 @@ def test_embedded_sets_have_the_stated_views():
     pixels.sum((1, 2)),
     rtol=1e-5,
   )
-  diabetes = sources.load("diabetes", sources.Options())
+  diabetes = catalog.load("diabetes", catalog.Options())
   assert diabetes.widths == (3, 1, 6)
   assert diabetes.task == "regression"
   with pytest.raises(types.InputError, match="--num_train=1797: give 20 to"):
-    sources.load("digits", sources.Options(num_train=1797))
+    catalog.load("digits", catalog.Options(num_train=1797))
 
 
 def test_scaling_knows_only_the_training_split(write):
@@ -316,7 +327,7 @@ def test_scaling_knows_only_the_training_split(write):
   options = write(
     x_text=train["x_text"], x_audio=train["x_audio"], present_text=present
   )
-  dataset = sources.load("npz", options)
+  dataset = catalog.load("npz", options)
   scaler = scaling.fit(dataset)
   batch = batching.stack(dataset.splits["train"], scaler)
   text = batch.features[:, 0]
@@ -336,12 +347,12 @@ def test_scaling_knows_only_the_training_split(write):
 
 
 def test_real_mosi_reads_in_both_forms(mosi):
-  npz = sources.load("npz", sources.Options(data_dir=str(mosi / "npz")))
+  npz = catalog.load("npz", catalog.Options(data_dir=str(mosi / "npz")))
   assert [len(e) for e in npz.splits.values()] == [1447, 244, 508]
   assert dict(zip(npz.modalities, npz.widths, strict=True)) == {
     "text": 100, "audio": 73, "video": 100,
   }  # fmt: skip
-  csv = sources.load("csv", sources.Options(data_dir=str(mosi)))
+  csv = catalog.load("csv", catalog.Options(data_dir=str(mosi)))
   assert len(csv.splits["test"]) == 752
   assert len(csv.splits["train"]) + len(csv.splits["valid"]) == 1447
   constant = scaling.fit(csv).inverse_std[csv.modalities.index("video"), :100]
@@ -367,7 +378,7 @@ def _steps_batches(write, tmp_path, *, irregular):
       **{**_arrays(seed=seed), **_sequence(seed=seed, irregular=irregular)},
     )
   options = dataclasses.replace(options, average_steps=False)
-  dataset = sources.load("npz", options)
+  dataset = catalog.load("npz", options)
   scaler = scaling.fit(dataset)
   return dataset, [
     batching.stack(dataset.splits[s], scaler) for s in ("train", "test")
@@ -416,7 +427,7 @@ def test_sequences_keep_their_steps_when_asked_to(write, tmp_path, irregular):
 
 def test_averages_are_of_what_was_observed(write):
   fields = _sequence()
-  found = sources.load("npz", write(**fields)).splits["train"].features["text"]
+  found = catalog.load("npz", write(**fields)).splits["train"].features["text"]
   for i in range(20):
     for d in range(3):
       seen = [
@@ -447,17 +458,17 @@ def test_modalities_of_one_shape_share_a_group():
     ),
     (
       {"time_text": np.tile([0.0, 1.0, 0.5, 2.0], (20, 1))},
-      r"train.npz: 'time_text' of row 2, step 2 is 0.5: give finite times",
+      r"modality 'text', row 2, step 2 was taken at 0.5: give finite times",
     ),
     (
       {"time_text": np.tile([-1.0, 1.0, 2.0, 3.0], (20, 1))},
-      r"'time_text' of row 0, step 0 is -1.0: give finite times from 0 on",
+      r"'text', row 0, step 0 was taken at -1.0: give finite times from 0 on",
     ),
   ],
 )
 def test_wrong_steps_are_named(write, changes, message):
   with pytest.raises(types.InputError, match=message) as error:
-    sources.load("npz", write(**{**_sequence(), **changes}))
+    catalog.load("npz", write(**{**_sequence(), **changes}))
   assert "\n" not in str(error.value)
 
 
@@ -466,11 +477,11 @@ def test_a_step_that_is_not_finite_is_named(write):
   fields["x_text"][6, 1, 2] = np.nan
   message = r"modality 'text', row 6, step 1, column 2 is nan: replace it"
   with pytest.raises(types.InputError, match=message):
-    sources.load("npz", write(**fields))
+    catalog.load("npz", write(**fields))
   # Past the end, or not observed, anything may stand.
   fields["x_text"][6, 1, 2] = 0.0
   fields["x_text"][0, 3, 2] = np.nan
-  sources.load("npz", write(**fields))
+  catalog.load("npz", write(**fields))
 
 
 def test_splits_must_agree_in_steps(write):
@@ -479,4 +490,4 @@ def test_splits_must_agree_in_steps(write):
   )
   message = r"valid.npz: modality 'text' has 3 features, but 4 steps of 3 feat"
   with pytest.raises(types.InputError, match=message):
-    sources.load("npz", options)
+    catalog.load("npz", options)

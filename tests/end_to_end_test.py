@@ -341,15 +341,16 @@ def test_sequences_go_the_whole_way(tmp_path):
   again = _json(path / "evaluation_test.json")
   for a, b in zip(results["rows"], again["rows"], strict=True):
     assert a["metrics"] == b["metrics"]
-  # Other steps than those trained on are refused.
-  short = tmp_path / "short"
-  shutil.copytree(folder, short)
+  # More steps than those trained on are refused.
+  long = tmp_path / "long"
+  shutil.copytree(folder, long)
   arrays = dict(np.load(folder / "test.npz"))
-  arrays["x_sound"] = arrays["x_sound"][:, :4]
-  arrays["length_sound"] = np.minimum(arrays["length_sound"], 4)
-  np.savez(short / "test.npz", **arrays)
-  done = _run("evaluate", f"--workdir={path}", f"--data_dir={short}", status=2)
-  message = "has 4 steps of 2 features, but the model was trained on 5 steps of"
+  for name in ("x_sound", "time_sound", "observed_sound"):
+    if name in arrays:
+      arrays[name] = np.concatenate([arrays[name], arrays[name][:, -1:]], 1)
+  np.savez(long / "test.npz", **arrays)
+  done = _run("evaluate", f"--workdir={path}", f"--data_dir={long}", status=2)
+  message = "has 6 steps of 2 features, but the model was trained on 5 steps of"
   assert message in done.stderr
 
 

@@ -54,6 +54,8 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
         f"{place}, row {row}, {where} is {x[row, *rest]}: replace it, or mark"
         " the modality absent from that row."
       )
+    if modality in examples.steps:
+      _check_times(place, present, examples.steps[modality])
   _check_target(examples)
   _check_ids(split, examples)
 
@@ -149,6 +151,21 @@ def check_labels(
       f"{examples.files['target']}: the label of row {bad[0]} is"
       f" {examples.target[bad[0]]}, but {task} labels are 0 to"
       f" {bound - 1}: renumber them, or set --task."
+    )
+
+
+def _check_times(place, present, steps):
+  times = steps.times
+  if times is None:
+    return
+  there = steps.inside(times.shape[1]) & present[:, None]
+  back = np.diff(times, axis=1, prepend=0.0) < 0
+  bad = np.argwhere(there & (back | ~np.isfinite(times)))
+  if len(bad):
+    row, step = bad[0]
+    raise types.InputError(
+      f"{place}, row {row}, step {step} was taken at {times[row, step]}: give"
+      " finite times from 0 on, in order."
     )
 
 

@@ -1,7 +1,8 @@
 """What a source yields: examples by split, with the place they came from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,12 @@ class Steps:
     fields = (self.length, self.times, self.observed)
     return Steps(*(None if x is None else x[rows] for x in fields))
 
+  def padded(self, num_steps: int) -> "Steps":
+    """The same, of arrays with so many steps."""
+    return Steps(
+      self.length, *(_longer(x, num_steps) for x in (self.times, self.observed))
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
@@ -50,6 +57,8 @@ class Examples:
     files: field -> file it was read from, for messages; fields are the
       modalities, "target" and "id".
     steps: modality -> its steps, for those that come in some.
+    subjects: `[N]` strings, whom an example is of; None if nobody knows.
+    replaced: modality -> values that were not finite and became 0.
   """
 
   features: Mapping[str, np.ndarray]
@@ -58,6 +67,8 @@ class Examples:
   ids: np.ndarray
   files: Mapping[str, str]
   steps: Mapping[str, Steps] = dataclasses.field(default_factory=dict)
+  subjects: np.ndarray | None = None
+  replaced: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     """Number of examples."""
@@ -88,6 +99,25 @@ class Examples:
       target=self.target[rows],
       ids=self.ids[rows],
       steps={m: s.take(rows) for m, s in self.steps.items()},
+      subjects=None if self.subjects is None else self.subjects[rows],
+    )
+
+  def padded(self, num_steps: Mapping[str, int]) -> "Examples":
+    """The same with zeros at the end of sequences.
+
+    Args:
+      num_steps: modality -> steps that its array is to have, at least.
+
+    Returns:
+      The examples.
+    """
+    return dataclasses.replace(
+      self,
+      features={
+        m: _longer(x, num_steps[m]) if m in self.steps else x
+        for m, x in self.features.items()
+      },
+      steps={m: s.padded(num_steps[m]) for m, s in self.steps.items()},
     )
 
   def averaged(self) -> "Examples":
@@ -97,6 +127,82 @@ class Examples:
       count = self.observed(modality).sum(axis=1)
       features[modality] = features[modality].sum(axis=1) / np.maximum(count, 1)
     return dataclasses.replace(self, features=features, steps={})
+
+
+def _longer(x, num_steps):
+  """`[N, T, ...]` with zeros behind its steps, or None if that is None."""
+  if x is None or x.shape[1] >= num_steps:
+    return x
+  more = [(0, 0)] * x.ndim
+  more[1] = (0, num_steps - x.shape[1])
+  return np.pad(x, more)
+
+
+def concatenate(parts: Sequence[Examples]) -> Examples:
+  """Examples one after the other.
+
+  Args:
+    parts: of the same modalities and as many steps.
+
+  Returns:
+    All of them; what one part knows and another does not is left out.
+  """
+  first = parts[0]
+
+  def join(each):
+    each = list(each)
+    return None if any(x is None for x in each) else np.concatenate(each)
+
+  return Examples(
+    features={m: join(p.features[m] for p in parts) for m in first.features},
+    present={m: join(p.present[m] for p in parts) for m in first.features},
+    target=join(p.target for p in parts),
+    ids=join(p.ids for p in parts),
+    files=first.files,
+    steps={
+      m: Steps(
+        join(p.steps[m].length for p in parts),
+        join(p.steps[m].times for p in parts),
+        join(p.steps[m].observed for p in parts),
+      )
+      for m in first.steps
+    },
+    subjects=join(p.subjects for p in parts),
+    replaced={
+      m: sum(p.replaced.get(m, 0) for p in parts) for m in first.features
+    },
+  )
+
+
+def same_steps(splits: Mapping[str, Examples]) -> dict[str, Examples]:
+  """Splits whose sequences are as long as the longest of all.
+
+  Args:
+    splits: of the same modalities.
+
+  Returns:
+    The splits, padded.
+  """
+  most = {}
+  for examples in splits.values():
+    for modality in examples.steps:
+      found = examples.features[modality].shape[1]
+      most[modality] = max(most.get(modality, 0), found)
+  return {split: e.padded(most) for split, e in splits.items()}
+
+
+class Found(NamedTuple):
+  """What a source yields.
+
+  Attributes:
+    splits: those that it gives, of train, valid and test.
+    task: name of the task; None to infer it from the labels.
+    notes: lines that a reader of the log should see.
+  """
+
+  splits: Mapping[str, Examples]
+  task: str | None = None
+  notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +249,8 @@ def complete(
   present: Mapping[str, np.ndarray] | None = None,
   files: Mapping[str, str] | None = None,
   steps: Mapping[str, Steps] | None = None,
+  subjects: np.ndarray | None = None,
+  replaced: Mapping[str, int] | None = None,
   name: str = "",
 ) -> Examples:
   """Examples with defaults filled in: row numbers as ids, all present.
@@ -156,6 +264,8 @@ def complete(
     present: modality -> `[N]` bool, for those that can be absent.
     files: field -> file.
     steps: modality -> its steps; every step is there by default.
+    subjects: `[N]`, whom an example is of.
+    replaced: modality -> values that were not finite and became 0.
     name: the file that every field came from, where `files` has no entry.
 
   Returns:
@@ -182,4 +292,38 @@ def complete(
     ids=np.asarray(ids).astype(str),
     files={**every, **(files or {})},
     steps=steps,
+    subjects=None if subjects is None else np.asarray(subjects).astype(str),
+    replaced=dict(replaced or {}),
   )
+
+
+def told_apart(splits: Mapping[str, Examples], task: str) -> Found:
+  """Splits whose ids may repeat, told apart by their rows.
+
+  Args:
+    splits: from files that do not promise ids of their own for every example.
+    task: name of the task.
+
+  Returns:
+    The splits, "#row" behind every id that an earlier row has too, and a note
+    of how many there were.
+  """
+  found, notes = {}, []
+  for split, examples in splits.items():
+    _, first, inverse = np.unique(
+      examples.ids, return_index=True, return_inverse=True
+    )
+    rows = np.arange(len(examples))
+    again = rows != first[inverse]
+    if again.any():
+      ids = [
+        f"{i}#{row}" if repeated else i
+        for i, row, repeated in zip(examples.ids, rows, again, strict=True)
+      ]
+      examples = dataclasses.replace(examples, ids=np.array(ids, str))
+      notes.append(
+        f"{split}: {np.count_nonzero(again)} ids are those of earlier rows:"
+        " told apart by their row"
+      )
+    found[split] = examples
+  return Found(found, task, tuple(notes))

@@ -13,7 +13,7 @@ class Scaler(NamedTuple):
   Attributes:
     mean: `[M, D]` training means, zero-padded.
     inverse_std: `[M, D]`, 0 for a constant or padded column, which stays 0.
-    last_time: `[M]` latest time of a step in training; 1 where none is given.
+    last_time: `[M]` latest time of a step in training; 1 where none is later.
     target_mean: scalar, 0 unless the task is regression.
     target_std: scalar, 1 unless the task is regression.
   """
@@ -45,7 +45,7 @@ def fit(dataset: dataset_lib.Dataset) -> Scaler:
     if steps is not None and steps.times is not None:
       inside = steps.inside(x.shape[1])
       inside &= train.present[modality][:, None]
-      last_time[m] = np.max(steps.times, initial=0.0, where=inside) or 1.0
+      last_time[m] = np.max(steps.times, initial=1.0, where=inside)
   target = train.target.astype(np.float64)
   regression = dataset.task == "regression"
   return Scaler(

@@ -8,9 +8,9 @@ import numpy as np
 
 from btw_jax import types
 from btw_jax.data import batching
+from btw_jax.data import catalog
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import scaling
-from btw_jax.data import sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Inputs:
 
 def load(
   name: str,
-  options: sources.Options,
+  options: catalog.Options,
   seeds: Sequence[int],
   *,
   split_per_seed: bool,
@@ -43,7 +43,7 @@ def load(
   """Reads a data set, once for all seeds or once for each.
 
   Args:
-    name: a name of `sources.SOURCES`.
+    name: a name of `catalog.SOURCES`.
     options: what the source needs; its seed is replaced.
     seeds: S of them.
     split_per_seed: draw what is random (held-out shares, noise) anew for each
@@ -55,7 +55,7 @@ def load(
   """
 
   def of_seed(seed):
-    return sources.load(name, dataclasses.replace(options, seed=seed))
+    return catalog.load(name, dataclasses.replace(options, seed=seed))
 
   datasets = [of_seed(seeds[0])]
   if split_per_seed and datasets[0].drawn:

@@ -13,14 +13,14 @@ from btw_jax.data import dataset as dataset_lib
 _SHARE_TRAIN = 0.6
 
 
-def load(*, seed: int = 0) -> tuple[dict[str, dataset_lib.Examples], str]:
+def load(*, seed: int = 0) -> dataset_lib.Found:
   """Demographics (age, sex, bmi), blood pressure, six serum measurements.
 
   Args:
     seed: of the split, 60% train, 20% validation, 20% test.
 
   Returns:
-    Splits, and the task.
+    The splits, and the task.
   """
   table = datasets.load_diabetes(scaled=False)
   views = {
@@ -36,4 +36,6 @@ def load(*, seed: int = 0) -> tuple[dict[str, dataset_lib.Examples], str]:
     rest, train_size=0.5, random_state=seed
   )
   rows = {"train": train, "valid": valid, "test": test}
-  return {s: examples.take(np.sort(r)) for s, r in rows.items()}, "regression"
+  return dataset_lib.Found(
+    {s: examples.take(np.sort(r)) for s, r in rows.items()}, "regression"
+  )

@@ -1,9 +1,10 @@
 """Bring your own: one `.npz` file per split.
 
 `{train,valid,test}.npz` hold `x_<modality>` (`[N, D]` or `[N, T, D]`) and `y`,
-optionally `present_<modality>` (`[N]` 0/1) and `id`, and of a modality that
-comes in T steps `length_<modality>` (`[N]`), `time_<modality>` (`[N, T]`, from
-0 on, ascending) and `observed_<modality>` (`[N, T, D]` 0/1).
+optionally `present_<modality>` (`[N]` 0/1), `id` and `subject` (`[N]`, whom an
+example is of), and of a modality that comes in T steps `length_<modality>`
+(`[N]`), `time_<modality>` (`[N, T]`, from 0 on, ascending) and
+`observed_<modality>` (`[N, T, D]` 0/1).
 """
 
 import pathlib
@@ -15,27 +16,27 @@ from btw_jax import types
 from btw_jax.data import dataset as dataset_lib
 
 
-def load(*, data_dir: str) -> tuple[dict[str, dataset_lib.Examples], None]:
+def load(*, path: str) -> dataset_lib.Found:
   """Reads every split that has a file.
 
   Args:
-    data_dir: the folder.
+    path: of the folder.
 
   Returns:
-    Splits, and no task: it is inferred.
+    The splits; the task is to be inferred.
 
   Raises:
     InputError: if there is no file, or one is unreadable or lacks a field.
   """
-  folder = pathlib.Path(data_dir)
+  folder = pathlib.Path(path)
   paths = {s: folder / f"{s}.npz" for s in dataset_lib.SPLITS}
-  found = {s: path for s, path in paths.items() if path.exists()}
+  found = {s: file for s, file in paths.items() if file.exists()}
   if not found:
     raise types.InputError(
       f"{folder}: holds none of {', '.join(p.name for p in paths.values())}:"
       " set --data_dir."
     )
-  return {s: _read(path) for s, path in found.items()}, None
+  return dataset_lib.Found({s: _read(file) for s, file in found.items()})
 
 
 def _read(path: pathlib.Path) -> dataset_lib.Examples:
@@ -67,6 +68,7 @@ def _read(path: pathlib.Path) -> dataset_lib.Examples:
       m: arrays[f"present_{m}"] for m in modalities if f"present_{m}" in arrays
     },
     steps=steps,
+    subjects=_field(path, "subject", arrays, arrays["y"].shape[:1]),
     name=str(path),
   )
 
@@ -107,30 +109,15 @@ def _steps(path, modality, arrays, x):
   observed = _field(path, f"observed_{modality}", arrays, x.shape)
   if observed is not None:
     observed = observed.astype(bool)
-  steps = dataset_lib.Steps(length, times, observed)
-  if times is not None:
-    _check_times(path, modality, steps)
-  return steps
+  return dataset_lib.Steps(length, times, observed)
 
 
 def _field(path, name, arrays, shape):
   found = arrays.get(name)
   if found is not None and found.shape != shape:
+    other = f"x_{name.partition('_')[2]}" if "_" in name else "y"
     raise types.InputError(
       f"{path}: '{name}' has shape {found.shape}: give {shape}, as in"
-      f" 'x_{name.partition('_')[2]}'."
+      f" '{other}'."
     )
   return found
-
-
-def _check_times(path, modality, steps):
-  times = steps.times
-  inside = steps.inside(times.shape[1])
-  back = np.diff(times, axis=1, prepend=0.0) < 0
-  bad = np.argwhere(inside & (back | ~np.isfinite(times)))
-  if len(bad):
-    row, step = bad[0]
-    raise types.InputError(
-      f"{path}: 'time_{modality}' of row {row}, step {step} is"
-      f" {times[row, step]}: give finite times from 0 on, in order."
-    )

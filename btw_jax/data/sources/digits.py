@@ -17,7 +17,7 @@ _ANGLES = 12
 
 def load(
   *, num_train: int = 400, noise_modalities: int = 0, seed: int = 0
-) -> tuple[dict[str, dataset_lib.Examples], str]:
+) -> dataset_lib.Found:
   """Pixels, Fourier magnitudes, profiles, gradient orientations, and noise.
 
   Args:
@@ -28,7 +28,7 @@ def load(
     seed: of the split and the noise.
 
   Returns:
-    Splits, and the task.
+    The splits, and the task.
 
   Raises:
     InputError: if `num_train` leaves nothing to test on.
@@ -49,7 +49,9 @@ def load(
     random_state=seed,
   )
   rows = {"train": np.sort(train), "test": np.sort(test)}
-  return {s: examples.take(r) for s, r in rows.items()}, "multiclass"
+  return dataset_lib.Found(
+    {s: examples.take(r) for s, r in rows.items()}, "multiclass"
+  )
 
 
 def _views(images):

@@ -1,0 +1,1 @@
+"""One file per source: what it yields knows no model and no batch."""

@@ -1,0 +1,105 @@
+"""CMU-MOSI and CMU-MOSEI as MMIM prepares them.
+
+`{train,dev,test}.pkl`: a list of ((words, visual [Tv, dv], acoustic [Ta, da],
+actual words, vlen, alen), label, id). Sentiment in [-3, 3] is predicted from
+`text`, `audio` and `vision`. MMIM runs a language model over the words while it
+trains; here text is a bag of words, hashed to 512 features. Of seven labels the
+first is the sentiment.
+"""
+
+import pathlib
+
+import numpy as np
+from sklearn.feature_extraction import text as sklearn_text
+
+from btw_jax import types
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import padding
+from btw_jax.data import pickles
+
+_FILES = {"train": "train.pkl", "valid": "dev.pkl", "test": "test.pkl"}
+_NUM_WORDS = 512
+
+
+def load(*, path: str) -> dataset_lib.Found:
+  """Reads the splits of a folder.
+
+  Args:
+    path: of the folder.
+
+  Returns:
+    The splits and the task, a regression.
+
+  Raises:
+    InputError: if a file is missing, unreadable or of another format.
+  """
+  return dataset_lib.told_apart(
+    {s: _examples(pathlib.Path(path) / f) for s, f in _FILES.items()},
+    "regression",
+  )
+
+
+def _examples(file):
+  rows = pickles.load(file)
+  if not isinstance(rows, list):
+    raise types.InputError(
+      f"{file}: holds a {type(rows).__name__}, not a list of examples: it is no"
+      " MMIM pickle."
+    )
+  parts = [_parts(file, row, example) for row, example in enumerate(rows)]
+  vision, audio, words, target, ids = zip(*parts, strict=True) if parts else [
+    ()
+  ] * 5  # fmt: skip
+  features, steps, present, replaced = {}, {}, {}, {}
+  hashing = sklearn_text.HashingVectorizer(n_features=_NUM_WORDS)
+  features["text"] = hashing.transform(words).toarray() if words else (
+    np.zeros((0, _NUM_WORDS))
+  )  # fmt: skip
+  present["text"] = np.any(features["text"], axis=1)
+  for modality, arrays in (("audio", audio), ("vision", vision)):
+    width = _width(file, modality, arrays)
+    x, length = padding.pad(arrays, width)
+    features[modality], replaced[modality] = padding.finite(x)
+    steps[modality] = dataset_lib.Steps(length)
+    present[modality] = (length > 0) & np.any(features[modality], axis=(1, 2))
+  return dataset_lib.complete(
+    features,
+    np.array(target),
+    ids=ids,
+    present=present,
+    steps=steps,
+    subjects=[i.partition("[")[0] for i in ids],
+    replaced=replaced,
+    name=str(file),
+  )
+
+
+def _parts(file, row, example):
+  """Vision, audio, words, label and id of one example."""
+  try:
+    (_, vision, audio, words, *lengths), label, name = example
+    vision, audio = (np.asarray(x, np.float32) for x in (vision, audio))
+    if lengths:
+      vision = vision[: int(np.ravel(lengths[0])[0])]
+    if len(lengths) > 1:
+      audio = audio[: int(np.ravel(lengths[1])[0])]
+    target = float(np.ravel(label)[0])
+  except (TypeError, ValueError, IndexError) as error:
+    raise types.InputError(
+      f"{file}: row {row} is not ((words, visual, acoustic, actual words, vlen,"
+      f" alen), label, id) ({error}): give an MMIM pickle."
+    ) from error
+  return vision, audio, " ".join(map(str, words)), target, str(name)
+
+
+def _width(file, modality, arrays):
+  """Features of a step, the same in every row."""
+  widths = [x.shape[1] if x.ndim == 2 else -1 for x in arrays]
+  wrong = np.flatnonzero(np.array(widths, int) != (widths or [0])[0])
+  if len(wrong) or -1 in widths:
+    row = wrong[0] if len(wrong) else 0
+    raise types.InputError(
+      f"{file}: {modality} of row {row} has shape {arrays[row].shape}, row 0"
+      f" {arrays[0].shape}: give [T, D] with one D in every row."
+    )
+  return widths[0] if widths else 1
