@@ -3,6 +3,7 @@
   python -m experiments.benchmark --suite=train
   python -m experiments.benchmark --suite=estimators
   python -m experiments.benchmark --suite=moe
+  python -m experiments.benchmark --suite=data
 
 Each figure is the median of several rounds after a warm-up; the two sides take
 turns, with a pause before each.
@@ -15,6 +16,7 @@ from absl import flags
 import jax
 
 from btw_jax.training import metrics_writer
+from experiments import benchmark_data
 from experiments import benchmark_estimators
 from experiments import benchmark_moe
 from experiments import benchmark_train
@@ -26,6 +28,7 @@ _SUITES = {
   "train": benchmark_train.run,
   "estimators": benchmark_estimators.run,
   "moe": benchmark_moe.run,
+  "data": benchmark_data.run,
 }
 
 _SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")

@@ -9,7 +9,9 @@ from btw_jax import tasks
 from btw_jax import types
 from btw_jax.models import networks
 from btw_jax.training import data_parallel
+from btw_jax.training import epoch as epoch_lib
 from btw_jax.training import rule as rule_lib
+from btw_jax.training import runs
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
@@ -103,7 +105,7 @@ def _steps(num_seeds):
 
   def epoch(run, seeds, train):
     def of_seed(run, seed):
-      return trainer.train_epoch(run, cell, seed, 0, train)
+      return epoch_lib.train_epoch(trainer, run, cell, seed, 0, train)
 
     return jax.vmap(of_seed)(run, seeds)
 
@@ -117,14 +119,14 @@ def _epochs(variants, num_seeds):
   """Whole epochs: steps, refresh if weighted, validation, best epoch kept."""
   trainer = _trainer(variants)
   train, valid = _splits(num_seeds)
-  choice = stages.Choice(variants[0], 1.0, 1.0)
+  choice = runs.Choice(variants[0], 1.0, 1.0)
   advance = stages.Program(trainer, [choice], range(num_seeds), train, valid)
   return lambda: jax.block_until_ready(advance(0))
 
 
 def _cell(trainer):
-  choice = stages.Choice(trainer.rule.variants[0], 1.0, 1.0)
-  return stages.slice_cell(stages.stack_cells(trainer.rule, [choice]), 0)
+  choice = runs.Choice(trainer.rule.variants[0], 1.0, 1.0)
+  return runs.slice_cell(runs.stack_cells(trainer.rule, [choice]), 0)
 
 
 def _torch_epoch():

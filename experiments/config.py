@@ -1,5 +1,6 @@
 """What a training run is told: one frozen dataclass, one flag per field."""
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
@@ -15,9 +16,13 @@ from btw_jax.models import gating as gating_lib
 from btw_jax.models import networks
 from btw_jax.models import routers
 from btw_jax.mutual_information import transforms
+from btw_jax.training import inputs
 from btw_jax.training import selection
 
 WEIGHTINGS = (*weighting.VARIANTS, selection.AUTO)
+
+
+_DATASETS = f"data set: {' | '.join(catalog.SOURCES)} | tfds:NAME, one prepared"
 
 
 def _field(group, default, text, **metadata):
@@ -45,15 +50,23 @@ class Config:
     low=0,
   )  # fmt: skip
 
-  dataset: str = _field(
-    "Data", "digits", "data set", choices=tuple(catalog.SOURCES)
-  )
+  dataset: str = _field("Data", "digits", _DATASETS, check=catalog.find)
   data_dir: str = _field("Data", "", "file or folder of a data set of files")
   split_by: str = _field(
     "Data",
     "given",
     "splits as given, or drawn anew with no subject in two of them",
     choices=catalog.SPLIT_BY,
+  )
+  reading: str = _field(
+    "Data",
+    "auto",
+    "all at once, or batch by batch from disk (tfds:NAME); auto: at once if it"
+    " fits",
+    choices=inputs.READINGS,
+  )
+  num_buckets: int = _field(
+    "Data", 4, "shapes of batches of sequences when streaming", low=1
   )
   modalities: tuple[str, ...] = _field(
     "Data", (), "modalities to use, in order; all if empty"
@@ -200,6 +213,20 @@ class Config:
     """The seeds, one run each."""
     return list(range(self.seed, self.seed + self.num_seeds))
 
+  def read_inputs(self) -> inputs.Inputs:
+    """The data set, as every seed sees it."""
+    return inputs.load(
+      self.dataset,
+      self.source_options(),
+      self.seeds,
+      split_per_seed=self.split_per_seed,
+      reading=self.how_to_read(),
+    )
+
+  def how_to_read(self) -> inputs.Reading:
+    """All at once, or batch by batch."""
+    return inputs.Reading(self.reading, self.num_buckets)
+
   def source_options(self) -> catalog.Options:
     """What the data set's source needs to know."""
     return catalog.Options(
@@ -236,6 +263,8 @@ def define_flags() -> None:
       flags.DEFINE_string(name, default, text)
       if "number_or" in meta:
         _check_number_or(name, meta)
+      if "check" in meta:
+        check(name, meta["check"])
 
 
 def from_flags() -> Config:
@@ -282,6 +311,32 @@ def from_dict(values: dict[str, Any]) -> Config:
 def number_or_auto(value: str) -> float | str:
   """A flag's value as a number, or "auto"."""
   return value if value == selection.AUTO else float(value)
+
+
+def define_dataset() -> flags.FlagHolder:
+  """Defines --dataset alone, for programs that train nothing."""
+  holder = flags.DEFINE_string("dataset", "digits", _DATASETS)
+  check("dataset", catalog.find)
+  return holder
+
+
+def check(name: str, test: Callable[[str], object]) -> None:
+  """Makes a flag refuse what a function refuses.
+
+  Args:
+    name: of the flag.
+    test: raises `InputError` for a wrong value.
+  """
+
+  def validate(value):
+    try:
+      test(value)
+    except types.InputError as error:
+      message = str(error).removeprefix(f"--{name}={value}: ")
+      raise flags.ValidationError(message) from error
+    return True
+
+  flags.register_validator(name, validate)
 
 
 def _check_each(name, right):

@@ -51,6 +51,7 @@ def main() -> None:
     multimodal,
     examples,
     config.seeds,
+    reading=config.how_to_read(),
     sentiment=config.sentiment,
   )
   finish(written, trainers, multimodal, scores, len(examples[0]))
@@ -103,14 +104,9 @@ def read_examples(
   """
   config, shape = written.config, written.shape
   if not data_dir:
-    inputs = inputs_lib.load(
-      config.dataset,
-      config.source_options(),
-      config.seeds,
-      split_per_seed=config.split_per_seed,
-    )
+    inputs = config.read_inputs()
     return [dataset.splits[split] for dataset in inputs.datasets]
-  if not catalog.SOURCES[config.dataset].reads:
+  if not catalog.find(config.dataset).reads:
     raise types.InputError(
       f"--data_dir={data_dir}: {config.dataset} reads no files: leave it out."
     )
@@ -120,17 +116,22 @@ def read_examples(
     task=shape.task,
     modalities=shape.modalities,
   )
+  stream = inputs_lib.streams(
+    config.dataset, options, config.seeds, config.how_to_read()
+  )
   examples = catalog.load_split(
-    config.dataset, options, split, shape.num_classes
+    config.dataset,
+    dataclasses.replace(options, stream=stream),
+    split,
+    shape.num_classes,
   )
   # The longest of these may be shorter than the longest trained on.
   examples = examples.padded(
     dict(zip(shape.modalities, shape.num_steps, strict=True))
   )
   for m, modality in enumerate(shape.modalities):
-    found = examples.features[modality].shape[1:]
-    # A vector has no steps to tell.
-    trained = (shape.num_steps[m], shape.widths[m])[-len(found) :]
+    found = (examples.num_steps[m], examples.widths[m])
+    trained = (shape.num_steps[m], shape.widths[m])
     if found != trained:
       raise types.InputError(
         f"{examples.files[modality]}: modality {modality!r} has"

@@ -27,6 +27,7 @@ _MEASURED = (
   "benchmark_train",
   "benchmark_estimators",
   "benchmark_moe",
+  "benchmark_data",
   "routing",
 )
 

@@ -54,7 +54,7 @@ def with_unimodal(
   Returns:
     The split, outputs `[S, M, N, K]`.
   """
-  batch = jax.tree.map(jnp.asarray, batch)
+  batch = inputs_lib.on_device(batch)
   plain = state_lib.Cell(jnp.int32(0), jnp.float32(0), jnp.float32(1))
   outputs, _ = stages.predict(
     trainers.unimodal, plain, params, None, state_lib.Split(batch, None)
@@ -69,6 +69,7 @@ def score(
   examples: Sequence[dataset_lib.Examples],
   seeds: Sequence[int],
   *,
+  reading: inputs_lib.Reading | None = None,
   sentiment: bool = False,
 ) -> Scores:
   """Evaluates both stages on a split.
@@ -79,16 +80,17 @@ def score(
     multimodal: weighting -> stage 2.
     examples: one per seed, or one for all.
     seeds: S of them.
+    reading: of what stays on disk.
     sentiment: add the metrics of sentiment in [−3, 3].
 
   Returns:
     The scores.
   """
-  modalities = tuple(examples[0].features)
+  modalities = examples[0].modalities
   scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
-  split = with_unimodal(
-    trainers, unimodal.params, inputs_lib.stack(examples, scalers)
-  )
+  reading = reading or inputs_lib.Reading()
+  batch = inputs_lib.stack(examples, scalers, reading)
+  split = with_unimodal(trainers, unimodal.params, batch)
   examples = _per_seed(examples, seeds)
   scalers = _per_seed(scalers, seeds)
 

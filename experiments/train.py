@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 from absl import logging
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,6 +19,7 @@ from btw_jax.training import checkpoints
 from btw_jax.training import inputs as inputs_lib
 from btw_jax.training import metrics_writer
 from btw_jax.training import nulls
+from btw_jax.training import runs
 from btw_jax.training import selection
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
@@ -72,12 +72,7 @@ def prepare(config: config_lib.Config) -> Study:
     What the stages share.
   """
   workdir_lib.refuse_another(config)
-  inputs = inputs_lib.load(
-    config.dataset,
-    config.source_options(),
-    config.seeds,
-    split_per_seed=config.split_per_seed,
-  )
+  inputs = config.read_inputs()
   shape = trainers_lib.Shape.of(inputs.dataset, len(inputs.scalers))
   strength = config_lib.number_or_auto(config.strength)
   plan = selection.plan(config.weighting, strength, 1.0)
@@ -108,12 +103,14 @@ def train_unimodal(study: Study) -> checkpoints.Unimodal:
     The models.
   """
   bare = {
-    split: state_lib.Split(_on_device(study.inputs.splits[split]), None)
+    split: state_lib.Split(
+      inputs_lib.on_device(study.inputs.splits[split]), None
+    )
     for split in ("train", "valid")
   }
-  plain = [stages.Choice("uniform", 0.0, 1.0)]
+  plain = [runs.Choice("uniform", 0.0, 1.0)]
   best = _fit(study, "unimodal", study.trainers.unimodal, plain, bare)
-  params = stages.slice_cell(best.params, 0)
+  params = runs.slice_cell(best.params, 0)
   models = checkpoints.Unimodal(params, list(study.inputs.scalers))
   checkpoints.save(study.config.workdir, "unimodal", models)
   _stop_if_asked(study, "the unimodal checkpoint and metrics.csv are whole")
@@ -166,7 +163,7 @@ def plan_runs(
   """
   scale = config_lib.number_or_auto(study.config.embedding_scale)
   if scale == selection.AUTO:
-    choices = [stages.Choice("uniform", 0.0, c) for c in selection.SCALES]
+    choices = [runs.Choice("uniform", 0.0, c) for c in selection.SCALES]
     trainer = dataclasses.replace(
       study.trainers.multimodal,
       rule=dataclasses.replace(
@@ -197,12 +194,12 @@ def train_multimodal(
   """
   trainer = study.trainers.multimodal
   best = _fit(study, "multimodal", trainer, plan.choices, splits)
-  cells = stages.stack_cells(trainer.rule, plan.choices)
+  cells = runs.stack_cells(trainer.rule, plan.choices)
   losses = np.asarray(best.loss)[:, :, 0]
   models, chosen = {}, {}
   for name, candidates in plan.candidates.items():
     index = selection.select(losses, candidates)
-    kept = stages.slice_cell((best.params, best.guide, cells), index)
+    kept = runs.slice_cell((best.params, best.guide, cells), index)
     models[name] = checkpoints.Multimodal(*kept)
     chosen[name] = {
       "choice": plan.choices[index]._asdict(),
@@ -300,6 +297,7 @@ def finish(
     multimodal,
     [dataset.splits["test"] for dataset in study.inputs.datasets],
     config.seeds,
+    reading=config.how_to_read(),
     sentiment=config.sentiment,
   )
   results = {
@@ -366,10 +364,6 @@ def _fit(
     observe=observe,
     stop=stop,
   )
-
-
-def _on_device(batch: Any) -> Any:
-  return jax.tree.map(jnp.asarray, batch)
 
 
 def _stop_if_asked(study: Study, message: str) -> None:

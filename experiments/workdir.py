@@ -12,7 +12,7 @@ import numpy as np
 from btw_jax import types
 from btw_jax.models import routers
 from btw_jax.training import metrics_writer
-from btw_jax.training import stages
+from btw_jax.training import runs
 from experiments import config as config_lib
 from experiments import trainers as trainers_lib
 
@@ -85,7 +85,7 @@ class Workdir:
   def log_epoch(
     self,
     stage: str,
-    choices: Sequence[stages.Choice],
+    choices: Sequence[runs.Choice],
     epoch: int,
     log: Mapping[str, np.ndarray],
     score_factor: np.ndarray,

@@ -325,8 +325,8 @@ def test_sequences_go_the_whole_way(tmp_path):
     )
   path = tmp_path / "run"
   arguments = (
-    "--flagfile=experiments/recipes/mimic_fusemoe.flags",
-    f"--data_dir={folder}", "--num_experts=5", "--num_heads=2",
+    "--flagfile=experiments/recipes/mimic_fusemoe.flags", "--dataset=npz",
+    "--modalities=", f"--data_dir={folder}", "--num_experts=5", "--num_heads=2",
     "--num_layers=1", "--num_points=4", "--num_seeds=2", "--num_epochs=12",
     "--hidden_dim=16", "--embedding_dim=16", "--learning_rate=1e-2",
     f"--workdir={path}",
@@ -354,13 +354,58 @@ def test_sequences_go_the_whole_way(tmp_path):
   assert message in done.stderr
 
 
+def test_data_goes_from_files_over_records_to_predictions(tmp_path):
+  """Inspected, prepared, trained on from disk and evaluated."""
+  _write_npz(tmp_path / "data", missing=0.2)
+  picture = tmp_path / "data.png"
+  done = _run(
+    "inspect_data", "--dataset=npz", f"--data_dir={tmp_path / 'data'}",
+    f"--picture={picture}",
+  )  # fmt: skip
+  assert "| train   | 60" in done.stdout
+  assert picture.read_bytes().startswith(b"\x89PNG")
+  out = tmp_path / "out"
+  done = _run(
+    "prepare_data", "--source=npz", f"--input={tmp_path / 'data'}",
+    f"--data_dir={out}",
+  )  # fmt: skip
+  assert done.stdout.strip().endswith("npz/1.0.0")
+  assert "converting train: 60 examples" in done.stderr
+  path = tmp_path / "run"
+  done = _run(
+    "train", *TINY, "--dataset=tfds:npz", f"--data_dir={out}",
+    "--reading=stream", f"--workdir={path}", "--num_permutations=0",
+  )  # fmt: skip
+  assert "train: 60 examples stay on disk; shapes of batches: 1" in done.stderr
+  results = _json(path / "results.json")
+  assert results["sizes"] == {"train": 60, "valid": 30, "test": 40}
+  _run("evaluate", f"--workdir={path}", f"--data_dir={out}")
+  again = _json(path / "evaluation_test.json")
+  for a, b in zip(results["rows"], again["rows"], strict=True):
+    assert a["metrics"] == b["metrics"]
+
+
+def test_data_that_training_refuses_is_shown_first(tmp_path):
+  _write_npz(tmp_path / "data")
+  arrays = dict(np.load(tmp_path / "data/train.npz"))
+  arrays["x_words"][7, 1] = np.nan
+  arrays["id"][3] = arrays["id"][2]
+  np.savez(tmp_path / "data/train.npz", **arrays)
+  done = _run(
+    "inspect_data", "--dataset=npz", f"--data_dir={tmp_path / 'data'}",
+    f"--picture={tmp_path / 'data.png'}", status=2,
+  )  # fmt: skip
+  assert "train: 1 repeated ids" in done.stdout
+  assert "modality 'words', row 7, column 1 is nan" in done.stderr
+
+
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
     (["--weighting=lk"], "--weighting.*'lk' is unknown: use some of uniform"),
     (["--strength=2"], "--strength=2: '2' is not a number from 0 to 1"),
     (["--datset=npz"], "unknown command line flag 'datset'.*dataset"),
-    (["--dataset=mosi"], "--dataset=mosi: value should be one of <digits"),
+    (["--dataset=mosi"], "--dataset=mosi: unknown: use one of digits, di"),
     (["--num_epochs=0"], "--num_epochs=0: 0 is not a positive integer"),
     (["digits"], "'digits' is no flag"),
     (["--modalities=smell"], "'smell' is unknown: use some of pixels"),

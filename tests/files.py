@@ -6,6 +6,9 @@ import pickle
 
 import numpy as np
 
+from btw_jax.data import builders
+from btw_jax.data import catalog
+
 SIZES = {"train": 12, "valid": 5, "test": 6}
 
 
@@ -39,7 +42,7 @@ def mmsa_split(split, *, aligned=True, widths=(74, 35), steps=(9, 7)):
   masks = np.arange(50) < tokens[:, None]
   fields = {
     "raw_text": np.array([f"words {i}" for i in range(n)]),
-    "id": [f"video{i // 2}$_${i}" for i in range(n)],
+    "id": [f"{split}{i // 2}$_${i}" for i in range(n)],
     "text": text,
     "text_bert": np.stack(
       [rng.integers(0, 99, (n, 50)), masks, np.zeros((n, 50))], 1
@@ -81,7 +84,7 @@ def multibench_split(split, *, triples=False):
   fields["text"][3] = 0
   fields["audio"][1, -1, 5] = -np.inf
   fields["labels"] = _sentiment(rng, n).reshape(n, 1, 1)
-  names = [f"video{i // 2}" for i in range(n)]
+  names = [f"{split}{i // 2}" for i in range(n)]
   if triples:
     fields["id"] = np.array(
       [[v, f"{i}.5", f"{i}.9"] for i, v in enumerate(names)]
@@ -114,7 +117,7 @@ def mmim_split(split, *, num_labels=1):
     )  # fmt: skip
     label = rng.uniform(-3, 3, (1, num_labels)).astype(np.float32)
     # As in CMU-MOSEI, a clip may occur twice.
-    rows.append((features, label, f"video{i // 2}[{i // 4}]"))
+    rows.append((features, label, f"{split}{i // 2}[{i // 4}]"))
   return rows
 
 
@@ -193,3 +196,15 @@ def mimic(folder, task="ihm", *, missing=False, overlap=False):
       pathlib.Path(folder, f"{name}_{file}{suffix}_stays.pkl"), content[split]
     )
   return content
+
+
+def prepare(name, source_path, folder, **options):
+  """Converts a data set and returns the builder."""
+  builder = builders.make(
+    name,
+    str(source_path),
+    str(folder),
+    catalog.Options(average_steps=False, **options),
+  )
+  builder.download_and_prepare(download_dir=str(folder / "scratch"))
+  return builder

@@ -37,7 +37,7 @@ def test_mmsa_pickles_are_read_as_they_are(tmp_path, aligned, zipped):
     fields = content[split]
     np.testing.assert_array_equal(examples.target, fields["regression_labels"])
     assert list(examples.ids) == fields["id"]
-    assert examples.subjects[3] == "video1"
+    assert examples.subjects[3] == f"{split}1"
     length = fields["text_bert"][:, 1].sum(axis=1).astype(int)
     np.testing.assert_array_equal(examples.steps["text"].length, length)
     np.testing.assert_array_equal(
@@ -149,7 +149,7 @@ def test_multibench_pickles_lose_their_padding_on_the_left(tmp_path, mosei):
     np.testing.assert_array_equal(
       examples.target, fields["labels"].reshape(files.SIZES[split])
     )
-    assert examples.subjects[3] == "video1"
+    assert examples.subjects[3] == f"{split}1"
     assert len(set(examples.ids)) == len(examples)
     # A row of zeros is a missing modality, not dropped.
     assert not examples.present["text"][3]
@@ -180,7 +180,8 @@ def test_mmim_pickles_with_repeated_ids_are_read(tmp_path, num_labels):
     assert repeats > 0
     assert f"{split}: {repeats} ids are those of earlier rows" in notes
     assert len(set(examples.ids)) == len(rows)
-    assert list(examples.ids)[:3] == ["video0[0]", "video0[0]#1", "video1[0]"]
+    first = [f"{split}0[0]", f"{split}0[0]#1", f"{split}1[0]"]
+    assert list(examples.ids)[:3] == first
     assert list(examples.subjects) == [r[2].partition("[")[0] for r in rows]
     for i, ((_, visual, acoustic, _, tv, ta), _, _) in enumerate(rows):
       assert examples.steps["vision"].length[i] == tv

@@ -16,8 +16,8 @@ from btw_jax.models import fusion
 from btw_jax.models import networks
 from btw_jax.models import routers
 from btw_jax.training import data_parallel
+from btw_jax.training import runs
 from btw_jax.training import side_by_side
-from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 
 PENALTIES = {"importance": 0.3, "load": 0.2, "router_z": 0.1}
@@ -113,7 +113,7 @@ def test_load_has_a_gradient_with_noise_only(kind):
 def test_vmapped_runs_equal_separate_runs():
   seeds = [3, 5]
   train, valid = problems.splits(seeds)
-  choices = [stages.Choice("kl+mi", 1.0, 1.0), stages.Choice("mi", 0.5, 0.5)]
+  choices = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("mi", 0.5, 0.5)]
   made = _trainer()
   together, logs = problems.fit(
     made, choices, seeds, train, valid, num_epochs=2
@@ -135,10 +135,10 @@ sys.path.insert(0, "tests")
 import numpy as np
 import mixture_training_test
 import problems
-from btw_jax.training import stages
+from btw_jax.training import runs
 train, valid = problems.splits([0], dropout=0.0)
 made = mixture_training_test._trainer()
-choices = [stages.Choice("kl+mi", 1.0, 1.0)]
+choices = [runs.Choice("kl+mi", 1.0, 1.0)]
 best, logs = problems.fit(made, choices, [0], train, valid, num_epochs=3)
 print(json.dumps({
   name: np.stack([log[name] for log in logs]).tolist()

@@ -12,6 +12,7 @@ from btw_jax import types
 from btw_jax.models import fusion
 from btw_jax.models import networks
 from btw_jax.training import rule as rule_lib
+from btw_jax.training import runs
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
@@ -20,7 +21,7 @@ WIDTHS = (5, 3, 4)
 # Adam divides by the size of a gradient, which turns the rounding of a small
 # one into a step of full size: programs are compared under this instead.
 SMOOTH = optax.sgd(0.1, momentum=0.9)
-PLAIN = [stages.Choice("uniform", 0.0, 1.0)]
+PLAIN = [runs.Choice("uniform", 0.0, 1.0)]
 RULE = rule_lib.Rule(variants=("uniform", "kl", "mi", "kl+mi"))
 PLAIN_RULE = rule_lib.Rule()
 
@@ -95,8 +96,8 @@ def splits(seeds=(0,), *, task="multiclass", **options):
     for n, seed in ((48, 0), (24, 1))
   ]
   best, _ = fit(unimodal, PLAIN, seeds, *bare, num_epochs=3)
-  params = stages.slice_cell(best.params, 0)
-  cell = stages.slice_cell(stages.stack_cells(unimodal.rule, PLAIN), 0)
+  params = runs.slice_cell(best.params, 0)
+  cell = runs.slice_cell(runs.stack_cells(unimodal.rule, PLAIN), 0)
   return [
     split._replace(
       unimodal=jnp.asarray(

@@ -5,6 +5,8 @@ import sys
 
 import conftest
 
+from btw_jax.data import catalog
+
 README = conftest.ROOT / "README.md"
 
 
@@ -36,7 +38,7 @@ def test_every_flag_that_the_readme_names_exists():
   known = ""
   for program in (
     "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
-    "plot_routing",
+    "plot_routing", "prepare_data", "inspect_data",
   ):  # fmt: skip
     known += subprocess.run(
       [sys.executable, "-m", f"experiments.{program}", "--help"],
@@ -59,6 +61,18 @@ def test_every_function_that_the_readme_names_exists():
     for name in re.findall(r"`([^`]+)`", functions):
       for each in _expand(name):
         assert callable(getattr(module, each)), each
+
+
+def test_the_table_of_formats_names_every_data_set():
+  text = README.read_text("utf-8")
+  table = text[text.index("| what you have |") :].split("\n\n")[0]
+  named = set()
+  for line in table.splitlines()[2:]:
+    names = re.findall(r"`([a-z_]+)`", line.split("|")[2])
+    named |= set(names)
+    if "_missing" in names:
+      named |= {f"{n}_missing" for n in names if n.startswith("mimic_")}
+  assert named - {"_missing"} == set(catalog.SOURCES)
 
 
 def _expand(name):

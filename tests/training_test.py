@@ -13,13 +13,14 @@ from btw_jax import weighting
 from btw_jax.models import networks
 from btw_jax.training import checkpoints
 from btw_jax.training import data_parallel
+from btw_jax.training import runs
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 
 WEIGHTED = [
-  stages.Choice("kl+mi", 1.0, 1.0),
-  stages.Choice("mi", 0.5, 0.5),
-  stages.Choice("kl", 0.25, 1.0),
+  runs.Choice("kl+mi", 1.0, 1.0),
+  runs.Choice("mi", 0.5, 0.5),
+  runs.Choice("kl", 0.25, 1.0),
 ]
 
 
@@ -61,7 +62,7 @@ def test_vmapped_runs_equal_separate_runs(task):
 def test_a_seed_starts_and_draws_the_same_for_every_weighting():
   train, valid = problems.splits()
   made = problems.trainer(rule=problems.RULE)
-  cells = [stages.Choice(v, 0.0, 1.0) for v in ("uniform", "kl", "mi")]
+  cells = [runs.Choice(v, 0.0, 1.0) for v in ("uniform", "kl", "mi")]
   best, _ = problems.fit(made, cells, [0], train, valid)
   # At strength 0 nothing tells them apart.
   for (leaf,) in problems.leaves(best.params):
@@ -118,12 +119,12 @@ def test_the_best_epoch_is_the_one_kept():
   np.testing.assert_array_equal(best.epoch, losses.argmin(0))
   assert np.any(best.epoch < 7)
   # The kept parameters give the kept loss again.
-  cell = stages.slice_cell(stages.stack_cells(made.rule, WEIGHTED), 0)
+  cell = runs.slice_cell(runs.stack_cells(made.rule, WEIGHTED), 0)
   outputs, _ = stages.predict(
     made,
     cell,
-    stages.slice_cell(best.params, 0),
-    stages.slice_cell(best.guide, 0),
+    runs.slice_cell(best.params, 0),
+    runs.slice_cell(best.guide, 0),
     valid,
   )
   for s in range(2):
@@ -143,9 +144,9 @@ def test_every_unimodal_model_keeps_its_own_best_epoch():
   losses = np.stack([log["valid_loss"] for log in logs])
   np.testing.assert_array_equal(best.epoch, losses.argmin(0))
   assert len(set(best.epoch[0, 0])) > 1
-  cell = stages.slice_cell(stages.stack_cells(made.rule, problems.PLAIN), 0)
+  cell = runs.slice_cell(runs.stack_cells(made.rule, problems.PLAIN), 0)
   outputs, _ = stages.predict(
-    made, cell, stages.slice_cell(best.params, 0), None, valid
+    made, cell, runs.slice_cell(best.params, 0), None, valid
   )
   loss, _ = made.measure(outputs[0], valid.batch)
   np.testing.assert_allclose(loss, losses.min(0)[0, 0], rtol=1e-5)
@@ -162,9 +163,9 @@ def test_a_refresh_follows_the_rule(task, divergence, transform):
     problems.RULE, divergence=divergence, transform=transform
   )
   made = problems.trainer(rule=rule, dropout=0.0, task=task)
-  choice = stages.Choice("kl+mi", 1.0, 1.0)
+  choice = runs.Choice("kl+mi", 1.0, 1.0)
   best, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=1)
-  params = stages.slice_cell(stages.slice_cell(best.params, 0), 0)
+  params = runs.slice_cell(runs.slice_cell(best.params, 0), 0)
   present = train.batch.present
   outputs, _ = made.network.apply(
     {"params": params},
@@ -203,7 +204,7 @@ def test_weights_rest_between_refreshes():
 def test_the_noise_modality_loses_its_weight():
   train, valid = problems.splits()
   made = problems.trainer(rule=problems.RULE)
-  choice = stages.Choice("mi", 1.0, 1.0)
+  choice = runs.Choice("mi", 1.0, 1.0)
   _, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=10)
   weights = logs[-1]["weights"][0, 0]
   np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
@@ -229,14 +230,14 @@ def test_targets_of_a_predicted_split_are_not_read():
   train, valid = problems.splits()
   made = problems.trainer(rule=problems.RULE)
   best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
-  cell = stages.slice_cell(stages.stack_cells(made.rule, WEIGHTED), 0)
+  cell = runs.slice_cell(runs.stack_cells(made.rule, WEIGHTED), 0)
   unlabelled = valid._replace(batch=valid.batch._replace(target=None))
   results = [
     stages.predict(
       made,
       cell,
-      stages.slice_cell(best.params, 0),
-      stages.slice_cell(best.guide, 0),
+      runs.slice_cell(best.params, 0),
+      runs.slice_cell(best.guide, 0),
       split,
     )
     for split in (valid, unlabelled)
@@ -324,12 +325,12 @@ import json, sys
 sys.path.insert(0, "tests")
 import numpy as np
 import problems
-from btw_jax.training import stages
+from btw_jax.training import runs
 train, valid = problems.splits([0, 1], dropout=0.0)
 made = problems.trainer(
   rule=problems.RULE, dropout=0.0, optimizer=problems.SMOOTH
 )
-choices = [stages.Choice("kl+mi", 1.0, 1.0), stages.Choice("mi", 0.5, 1.0)]
+choices = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("mi", 0.5, 1.0)]
 best, logs = problems.fit(made, choices, [0, 1], train, valid)
 print(json.dumps({
   "loss": np.stack([log["train_loss"] for log in logs]).tolist(),

@@ -28,14 +28,25 @@ def groups(
   return tuple(map(tuple, found.values()))
 
 
+def scale_target(target: np.ndarray, scaler: scaling.Scaler) -> np.ndarray:
+  """Targets as a model sees them: standardised if they are quantities."""
+  if np.issubdtype(target.dtype, np.floating):
+    return (target - scaler.target_mean) / scaler.target_std
+  return target
+
+
 def stack(
-  examples: dataset_lib.Examples, scaler: scaling.Scaler
+  examples: dataset_lib.Examples,
+  scaler: scaling.Scaler,
+  grouped: Sequence[Sequence[int]] | None = None,
 ) -> types.Batch:
   """Scales a split, pads its vectors to one width and groups its sequences.
 
   Args:
     examples: the split.
     scaler: fitted on the training split.
+    grouped: positions of modalities that come in steps, those of one shape
+      together; found by `groups` if None.
 
   Returns:
     A `Batch` of NumPy arrays, all N examples.
@@ -50,43 +61,43 @@ def stack(
   in_steps = np.asarray(examples.num_steps) > 0
   there = present & ~in_steps
   features = np.where(there[..., None], features, 0).astype(np.float32)
-  target = examples.target
-  if np.issubdtype(target.dtype, np.floating):
-    target = (target - scaler.target_mean) / scaler.target_std
-  sequences = tuple(
-    _group(examples, scaler, group)
-    for group in groups(examples.num_steps, examples.widths)
-  )
+  if grouped is None:
+    grouped = groups(examples.num_steps, examples.widths)
+  sequences = tuple(_group(examples, scaler, group) for group in grouped)
+  target = scale_target(examples.target, scaler)
   return types.Batch(features, present, target, sequences)
 
 
 def _group(examples, scaler, group):
-  names = [list(examples.features)[m] for m in group]
-  parts = [
-    _scaled(examples, scaler, m, name)
-    for m, name in zip(group, names, strict=True)
-  ]
+  names = [examples.modalities[m] for m in group]
+  shape = examples.features[names[0]].shape
+  values = np.empty((shape[0], len(group), *shape[1:]), np.float32)
+  for g, (m, name) in enumerate(zip(group, names, strict=True)):
+    _scale(values[:, g], examples, scaler, m, name)
   length = np.stack([examples.steps[name].length for name in names], axis=1)
   times = observed = None
   if any(examples.steps[name].times is not None for name in names):
     times = np.stack([_times(examples, scaler, m) for m in group], axis=1)
   if any(examples.steps[name].observed is not None for name in names):
     observed = np.stack([examples.observed(name) for name in names], axis=1)
-  values = np.stack(parts, axis=1)
   return types.Steps(values, length.astype(np.int32), times, observed)
 
 
-def _scaled(examples, scaler, m, name):
-  x = examples.features[name]
+def _scale(out, examples, scaler, m, name):
+  """Writes a sequence, in place: a batch from disk is too large to copy."""
+  x, steps = examples.features[name], examples.steps[name]
   width = x.shape[2]
-  x = (x - scaler.mean[m, :width]) * scaler.inverse_std[m, :width]
-  there = examples.observed(name) & examples.present[name][:, None, None]
-  return np.where(there, x, 0).astype(np.float32)
+  np.subtract(x, scaler.mean[m, :width], out=out)
+  np.multiply(out, scaler.inverse_std[m, :width], out=out)
+  there = steps.inside(x.shape[1]) & examples.present[name][:, None]
+  out[~there] = 0
+  if steps.observed is not None:
+    out[~steps.observed] = 0
 
 
 def _times(examples, scaler, m):
   """0 to 1 over the training split; evenly spaced if none are given."""
-  name = list(examples.features)[m]
+  name = examples.modalities[m]
   num_steps = examples.num_steps[m]
   times = examples.steps[name].times
   if times is None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from btw_jax import types
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import describe
+from btw_jax.data import prepared
 from btw_jax.data import splitting
 from btw_jax.data.sources import diabetes
 from btw_jax.data.sources import digits
@@ -35,6 +37,7 @@ class Options:
     valid_share: share of train held out where no validation split is given.
     average_steps: replace sequences by their mean step.
     split_by: a name of `SPLIT_BY`: as given, or drawn with no subject in two.
+    stream: leave the features of a prepared data set on disk.
     seed: of splits and noise.
   """
 
@@ -46,6 +49,7 @@ class Options:
   valid_share: float = 0.2
   average_steps: bool = True
   split_by: str = "given"
+  stream: bool = False
   seed: int = 0
 
 
@@ -112,7 +116,7 @@ def load(name: str, options: Options) -> dataset_lib.Dataset:
   """Reads, checks, splits and names the task of a data set.
 
   Args:
-    name: a name of `SOURCES`.
+    name: a name of `SOURCES`, or that of a prepared data set.
     options: what the source needs.
 
   Returns:
@@ -121,27 +125,21 @@ def load(name: str, options: Options) -> dataset_lib.Dataset:
   Raises:
     InputError: if anything is wrong with the names or the data.
   """
-  found = read(name, options)
-  splits = {s: _checked(s, e, options) for s, e in found.splits.items()}
+  found = arrange(name, options)
+  splits = found.splits
   for split in ("train", "test"):
     if split not in splits:
       raise types.InputError(
         f"{options.data_dir}: has no {split!r} split: add its file."
       )
-  splits = dataset_lib.same_steps(splits)
   inferred = not (options.task or found.task)
   task = options.task or found.task or checks.infer_task(splits["train"].target)
-  notes = [*found.notes, *_replaced(splits)]
+  notes = [*found.notes]
   notes.append(
     f"task: {task}" + (" (inferred, see --task)" if inferred else "")
   )
-  drawn = not SOURCES[name].reads or "valid" not in splits
-  if options.split_by == "subject":
-    splits, note = _by_subject(splits, options)
-    notes.append(note)
-    drawn = True
-  else:
-    notes += _shared(splits)
+  drawn = not find(name).reads or "valid" not in splits
+  drawn |= options.split_by == "subject"
   if "valid" not in splits:
     splits, note = _hold_out(splits, task, options)
     notes.append(note)
@@ -158,13 +156,66 @@ def load(name: str, options: Options) -> dataset_lib.Dataset:
   return dataset
 
 
+def arrange(name: str, options: Options) -> dataset_lib.Found:
+  """What a source yields, checked, in the splits asked for.
+
+  Args:
+    name: a name of `SOURCES`, or that of a prepared data set.
+    options: what the source needs.
+
+  Returns:
+    Splits whose sequences have as many steps, and what to say of them.
+
+  Raises:
+    InputError: if anything is wrong with the names or the data.
+  """
+  found = read(name, options)
+  splits = {s: _checked(s, e, options) for s, e in found.splits.items()}
+  if not options.stream:
+    splits = dataset_lib.same_steps(splits)
+  notes = [*found.notes, *_replaced(splits)]
+  if options.split_by == "subject":
+    splits, note = _by_subject(splits, options)
+    notes.append(note)
+  else:
+    notes += _shared(splits)
+  # What was prepared brings some of them along.
+  return dataset_lib.Found(splits, found.task, tuple(dict.fromkeys(notes)))
+
+
+def summarise(name: str, options: Options) -> dict[str, Any]:
+  """What a data set looks like, even one that training would refuse.
+
+  Args:
+    name: a name of `SOURCES`, or that of a prepared data set, whose summary was
+      written with it.
+    options: what the source needs.
+
+  Returns:
+    Of `describe.describe`.
+
+  Raises:
+    InputError: if the files cannot be read, or rows do not line up.
+  """
+  rest = name.removeprefix(prepared.PREFIX)
+  if rest != name:
+    return dict(prepared.open_records(options.data_dir, rest).summary)
+  found = read(name, options)
+  for split, examples in found.splits.items():
+    checks.check_rows(split, examples)
+  target = next(iter(found.splits.values())).target
+  return describe.describe(
+    found.splits, options.task or found.task or checks.infer_task(target)
+  )
+
+
 def load_split(
   name: str, options: Options, split: str, num_classes: int
 ) -> dataset_lib.Examples:
   """Reads one split alone, for a model that is trained already.
 
   Args:
-    name: a name of `SOURCES`.
+    name: a name of `SOURCES`, or that of a prepared data set.
     options: what the source needs; its task must be set.
     split: a split that the files give.
     num_classes: classes or labels that the model knows.
@@ -191,7 +242,7 @@ def read(name: str, options: Options) -> dataset_lib.Found:
   """What a source yields, unchecked.
 
   Args:
-    name: a name of `SOURCES`.
+    name: a name of `SOURCES`, or that of a prepared data set.
     options: what the source needs.
 
   Returns:
@@ -200,11 +251,12 @@ def read(name: str, options: Options) -> dataset_lib.Found:
   Raises:
     InputError: if the name is unknown, or the files cannot be read.
   """
-  if name not in SOURCES:
+  source = find(name)
+  if options.stream and not name.startswith(prepared.PREFIX):
     raise types.InputError(
-      f"--dataset={name}: unknown: use one of {', '.join(SOURCES)}."
+      f"--reading=stream: {name} is read as a whole: convert it with"
+      f" experiments.prepare_data and set --dataset={prepared.PREFIX}NAME."
     )
-  source = SOURCES[name]
   if source.reads and not options.data_dir:
     raise types.InputError(
       f"--dataset={name} reads files ({source.reads}): set --data_dir."
@@ -212,22 +264,46 @@ def read(name: str, options: Options) -> dataset_lib.Found:
   return source.load(options)
 
 
+def find(name: str) -> Source:
+  """How a data set is read.
+
+  Args:
+    name: a name of `SOURCES`, or "tfds:" and that of a prepared data set.
+
+  Returns:
+    Its source.
+
+  Raises:
+    InputError: if the name is unknown.
+  """
+  prefix, _, rest = name.partition(prepared.PREFIX)
+  if not prefix and rest:
+
+    def load_prepared(options):
+      read = prepared.stream if options.stream else prepared.load
+      return read(path=options.data_dir, name=rest)
+
+    return Source(load_prepared, "what experiments.prepare_data wrote")
+  if name not in SOURCES:
+    raise types.InputError(
+      f"--dataset={name}: unknown: use one of {', '.join(SOURCES)}, or"
+      f" {prepared.PREFIX}NAME for one that was prepared."
+    )
+  return SOURCES[name]
+
+
 def _checked(split, examples, options):
   """The modalities asked for, averaged over their steps if asked for."""
   for modality in options.modalities:
-    if modality not in examples.features:
+    if modality not in examples.modalities:
       raise types.InputError(
         f"--modalities: {modality!r} is unknown: use some of"
-        f" {', '.join(examples.features)}."
+        f" {', '.join(examples.modalities)}."
       )
-  chosen = options.modalities or tuple(examples.features)
-  examples = dataclasses.replace(
-    examples,
-    features={m: examples.features[m] for m in chosen},
-    present={m: examples.present[m] for m in chosen},
-    steps={m: s for m, s in examples.steps.items() if m in chosen},
-  )
-  checks.check_examples(split, examples)
+  examples = examples.select(options.modalities or examples.modalities)
+  # What was prepared was checked before it was written.
+  if not options.stream:
+    checks.check_examples(split, examples)
   return examples.averaged() if options.average_steps else examples
 
 
@@ -252,11 +328,20 @@ def _shared(splits):
 
 def _by_subject(splits, options):
   """Splits of the same examples, no subject in two of them."""
+  if options.stream:
+    raise types.InputError(
+      "--split_by=subject: what is streamed has its splits: prepare it with"
+      " --split_by=subject."
+    )
   every = dataset_lib.concatenate(list(splits.values()))
   if every.subjects is None:
     raise types.InputError(
       "--split_by=subject: the source names no subjects: use --split_by=given."
     )
+  if len(set(every.ids)) < len(every):
+    # Ids were unique within a split only, row numbers for one.
+    ids = [f"{split}/{i}" for split, e in splits.items() for i in e.ids]
+    every = dataclasses.replace(every, ids=np.array(ids, str))
   shares = {split: len(e) / len(every) for split, e in splits.items()}
   if "valid" not in shares:
     shares["valid"] = shares["train"] * options.valid_share

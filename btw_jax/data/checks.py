@@ -26,20 +26,11 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
     InputError: for an empty split, mismatched lengths, duplicate ids, values
       that are not finite, or a modality that no example has.
   """
+  check_rows(split, examples)
   files = examples.files
-  if len(examples) == 0:
-    raise types.InputError(
-      f"{files['target']}: split {split!r} has no examples: give at least one."
-    )
   for modality, x in examples.features.items():
     place = f"{files[modality]}: modality {modality!r}"
     present = examples.present[modality]
-    for what, length in (("rows", len(x)), ("presence values", len(present))):
-      if length != len(examples):
-        raise types.InputError(
-          f"{place} has {length} {what} but there are {len(examples)} targets"
-          f" in {files['target']}: give one per example."
-        )
     if not present.any():
       raise types.InputError(
         f"{place} is absent from every example of split {split!r}: leave it"
@@ -56,20 +47,59 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
       )
     if modality in examples.steps:
       _check_times(place, present, examples.steps[modality])
-  _check_target(examples)
-  _check_ids(split, examples)
+  _check_finite_target(examples)
+  _check_ids(examples)
+
+
+def check_rows(split: str, examples: dataset_lib.Examples) -> None:
+  """Checks that every field of a split has a row for every example.
+
+  Args:
+    split: its name, for messages.
+    examples: what a source yielded.
+
+  Raises:
+    InputError: for an empty split, mismatched lengths, or targets that are no
+      numbers.
+  """
+  files = examples.files
+  if len(examples) == 0:
+    raise types.InputError(
+      f"{files['target']}: split {split!r} has no examples: give at least one."
+    )
+  for modality, x in examples.features.items():
+    place = f"{files[modality]}: modality {modality!r}"
+    present = examples.present[modality]
+    for what, length in (("rows", len(x)), ("presence values", len(present))):
+      if length != len(examples):
+        raise types.InputError(
+          f"{place} has {length} {what} but there are {len(examples)} targets"
+          f" in {files['target']}: give one per example."
+        )
+  if len(examples.ids) != len(examples):
+    raise types.InputError(
+      f"{files['id']}: {len(examples.ids)} ids for {len(examples)} examples of"
+      f" split {split!r}: give one per example."
+    )
+  target = examples.target
+  if not np.issubdtype(target.dtype, np.number) and target.dtype != bool:
+    raise types.InputError(
+      f"{files['target']}: the target holds {target.dtype} values: give"
+      " numbers."
+    )
 
 
 def in_words(shape: Sequence[int]) -> str:
   """What an example has of a modality, for messages.
 
   Args:
-    shape: `(D,)` or `(T, D)`.
+    shape: `(D,)` or `(T, D)`; T is 0 for a vector too.
 
   Returns:
     Such as "3 features" or "5 steps of 3 features".
   """
-  steps = f"{shape[0]} steps of " if len(shape) == 2 else ""
+  stepped = len(shape) == 2 and shape[0]
+  steps = f"{shape[0]} steps of " if stepped else ""
   return f"{steps}{shape[-1]} features"
 
 
@@ -103,27 +133,46 @@ def check_dataset(dataset: dataset_lib.Dataset) -> None:
   """
   train = dataset.splits["train"]
   for examples in dataset.splits.values():
-    for modality, x in train.features.items():
-      found = examples.features[modality].shape[1:]
-      if found != x.shape[1:]:
-        raise types.InputError(
-          f"{examples.files[modality]}: modality {modality!r} has"
-          f" {in_words(found)}, but {in_words(x.shape[1:])} in"
-          f" {train.files[modality]}: give the same in every split."
-        )
+    if isinstance(train, dataset_lib.Examples):
+      _check_shapes(examples, train)
     check_labels(dataset.task, dataset.num_classes, examples)
   if np.all(train.target == train.target[:1]):
     raise types.InputError(
       f"{train.files['target']}: every training target is"
       f" {train.target[0]}: there is nothing to learn; give another target."
     )
+  if isinstance(train, dataset_lib.Examples):
+    for modality, x in train.features.items():
+      x = x[train.present[modality]]
+      check_varies(train.files[modality], modality, bool(np.any(x != x[:1])))
+
+
+def check_varies(file: str, modality: str, varies: bool) -> None:
+  """Checks that a modality can tell training examples apart.
+
+  Args:
+    file: that it was read from.
+    modality: its name.
+    varies: whether any of its features does.
+
+  Raises:
+    InputError: if not.
+  """
+  if not varies:
+    raise types.InputError(
+      f"{file}: modality {modality!r} is constant over the training split and"
+      " can predict only a constant: leave it out with --modalities."
+    )
+
+
+def _check_shapes(examples, train):
   for modality, x in train.features.items():
-    x = x[train.present[modality]]
-    if np.all(x == x[:1]):
+    found = examples.features[modality].shape[1:]
+    if found != x.shape[1:]:
       raise types.InputError(
-        f"{train.files[modality]}: modality {modality!r} is constant over the"
-        " training split and can predict only a constant: leave it out with"
-        " --modalities."
+        f"{examples.files[modality]}: modality {modality!r} has"
+        f" {in_words(found)}, but {in_words(x.shape[1:])} in"
+        f" {train.files[modality]}: give the same in every split."
       )
 
 
@@ -169,12 +218,8 @@ def _check_times(place, present, steps):
     )
 
 
-def _check_target(examples):
+def _check_finite_target(examples):
   target, place = examples.target, examples.files["target"]
-  if not np.issubdtype(target.dtype, np.number) and target.dtype != bool:
-    raise types.InputError(
-      f"{place}: the target holds {target.dtype} values: give numbers."
-    )
   rows = np.isfinite(target.astype(np.float64)).reshape(len(target), -1)
   bad = np.flatnonzero(~rows.all(axis=1))
   if len(bad):
@@ -184,13 +229,8 @@ def _check_target(examples):
     )
 
 
-def _check_ids(split, examples):
+def _check_ids(examples):
   place = examples.files["id"]
-  if len(examples.ids) != len(examples):
-    raise types.InputError(
-      f"{place}: {len(examples.ids)} ids for {len(examples)} examples of split"
-      f" {split!r}: give one per example."
-    )
   _, first, count = np.unique(
     examples.ids, return_index=True, return_counts=True
   )

@@ -1,12 +1,13 @@
 """What a source yields: examples by split, with the place they came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
 SPLITS = ("train", "valid", "test")
+_CHUNK = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Examples:
     return len(self.target)
 
   @property
+  def modalities(self) -> tuple[str, ...]:
+    """Names of the modalities, in order."""
+    return tuple(self.features)
+
+  @property
   def widths(self) -> tuple[int, ...]:
     """Features of each modality."""
     return tuple(x.shape[-1] for x in self.features.values())
@@ -101,6 +107,20 @@ class Examples:
       steps={m: s.take(rows) for m, s in self.steps.items()},
       subjects=None if self.subjects is None else self.subjects[rows],
     )
+
+  def select(self, modalities: Sequence[str]) -> "Examples":
+    """The same with those modalities, in that order."""
+    return dataclasses.replace(
+      self,
+      features={m: self.features[m] for m in modalities},
+      present={m: self.present[m] for m in modalities},
+      steps={m: self.steps[m] for m in modalities if m in self.steps},
+    )
+
+  def chunks(self) -> Iterator["Examples"]:
+    """All examples, some at a time, in order."""
+    for start in range(0, len(self), _CHUNK):
+      yield self.take(np.arange(start, min(start + _CHUNK, len(self))))
 
   def padded(self, num_steps: Mapping[str, int]) -> "Examples":
     """The same with zeros at the end of sequences.
@@ -228,7 +248,7 @@ class Dataset:
   @property
   def modalities(self) -> tuple[str, ...]:
     """Names of the modalities, in order."""
-    return tuple(next(iter(self.splits.values())).features)
+    return next(iter(self.splits.values())).modalities
 
   @property
   def widths(self) -> tuple[int, ...]:

@@ -3,14 +3,41 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 
+from absl import logging
 import jax
+import jax.numpy as jnp
 import numpy as np
+import psutil
 
 from btw_jax import types
 from btw_jax.data import batching
 from btw_jax.data import catalog
+from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import prepared
 from btw_jax.data import scaling
+from btw_jax.data import streaming
+from btw_jax.training import sources
+
+READINGS = ("auto", "memory", "stream")
+# Most memory that reading at once takes, over what the features take alone, as
+# `experiments.benchmark --suite=data` measures it.
+COPIES = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """How examples come to the program.
+
+  Attributes:
+    how: a name of `READINGS`: all at once, or batch by batch from disk; "auto"
+      streams a prepared data set that would take more than half of the memory
+      that is free.
+    num_buckets: shapes of batches of sequences, at most, when streaming.
+  """
+
+  how: str = "auto"
+  num_buckets: int = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +47,13 @@ class Inputs:
   Attributes:
     datasets: one per seed, or a single one that all seeds share.
     scalers: as many, fitted on each training split.
-    splits: split -> `Batch`, with a leading S axis unless shared.
+    splits: split -> `Batch`, with a leading S axis unless shared, or
+      `sources.Source` if it stays on disk.
   """
 
   datasets: Sequence[dataset_lib.Dataset]
   scalers: Sequence[scaling.Scaler]
-  splits: Mapping[str, types.Batch]
+  splits: Mapping[str, types.Batch | sources.Source]
 
   @property
   def dataset(self) -> dataset_lib.Dataset:
@@ -39,47 +67,63 @@ def load(
   seeds: Sequence[int],
   *,
   split_per_seed: bool,
+  reading: Reading,
 ) -> Inputs:
   """Reads a data set, once for all seeds or once for each.
 
   Args:
-    name: a name of `catalog.SOURCES`.
+    name: a name of `catalog.SOURCES`, or that of a prepared data set.
     options: what the source needs; its seed is replaced.
     seeds: S of them.
     split_per_seed: draw what is random (held-out shares, noise) anew for each
-      seed, so that results do not hang on one split. Where nothing is drawn,
-      seeds share one copy.
+      seed, so that results do not hang on one split. Where nothing is drawn, or
+      examples are streamed, seeds share one copy.
+    reading: at once or batch by batch.
 
   Returns:
     The inputs.
   """
+  stream = streams(name, options, seeds, reading)
+  options = dataclasses.replace(options, stream=stream)
 
   def of_seed(seed):
     return catalog.load(name, dataclasses.replace(options, seed=seed))
 
   datasets = [of_seed(seeds[0])]
-  if split_per_seed and datasets[0].drawn:
+  if split_per_seed and datasets[0].drawn and not stream:
     datasets += [of_seed(seed) for seed in seeds[1:]]
   scalers = [scaling.fit(dataset) for dataset in datasets]
+  if stream:
+    _check_varies(datasets[0], scalers[0])
   splits = {
-    split: stack([dataset.splits[split] for dataset in datasets], scalers)
+    split: stack(
+      [dataset.splits[split] for dataset in datasets], scalers, reading
+    )
     for split in dataset_lib.SPLITS
   }
+  if stream:
+    for split, source in splits.items():
+      logging.info("%s: %s", split, source)
   return Inputs(datasets, scalers, splits)
 
 
 def stack(
-  examples: Sequence[dataset_lib.Examples], scalers: Sequence[scaling.Scaler]
-) -> types.Batch:
+  examples: Sequence[dataset_lib.Examples | streaming.Streamed],
+  scalers: Sequence[scaling.Scaler],
+  reading: Reading,
+) -> types.Batch | sources.Source:
   """Scaled arrays of a split, `[S, N, ...]`, or `[N, ...]` if shared.
 
   Args:
     examples: one per scaler, or one for all.
     scalers: one per seed, or one for all.
+    reading: of what stays on disk.
 
   Returns:
-    The stacked batch.
+    The stacked batch, or the source of its batches.
   """
+  if isinstance(examples[0], streaming.Streamed):
+    return sources.open_source(examples[0], scalers[0], reading.num_buckets)
   if len(examples) < len(scalers):
     examples = list(examples) * len(scalers)
   batches = [
@@ -88,3 +132,63 @@ def stack(
   if len(batches) == 1:
     return batches[0]
   return jax.tree.map(lambda *x: np.stack(x), *batches)
+
+
+def on_device(
+  batch: types.Batch | sources.Source,
+) -> types.Batch | sources.Source:
+  """The same with arrays on the device, unless it stays on disk."""
+  if isinstance(batch, sources.Source):
+    return batch
+  return jax.tree.map(jnp.asarray, batch)
+
+
+def streams(
+  name: str,
+  options: catalog.Options,
+  seeds: Sequence[int],
+  reading: Reading,
+) -> bool:
+  """Whether a data set is to be read batch by batch.
+
+  Args:
+    name: a name of `catalog.SOURCES`, or that of a prepared data set.
+    options: what the source needs.
+    seeds: each may need a copy.
+    reading: as asked for.
+
+  Returns:
+    The answer; if it is yes for want of memory, the log says so.
+  """
+  if reading.how != "auto":
+    return reading.how == "stream"
+  rest = name.removeprefix(prepared.PREFIX)
+  if rest == name or not options.data_dir:
+    return False
+  found = prepared.open_records(options.data_dir, rest)
+  drawn = "valid" not in found.readers or options.split_by != "given"
+  needed = found.num_bytes * COPIES * (len(seeds) if drawn else 1)
+  free = _free_bytes()
+  if needed <= free / 2:
+    return False
+  logging.info(
+    "%s would take %.1f GB of the %.1f GB that are free: streaming it (see"
+    " --reading)",
+    name,
+    needed / 1e9,
+    free / 1e9,
+  )
+  return True
+
+
+def _free_bytes():
+  """Of the machine, or of the device if that has less."""
+  free = psutil.virtual_memory().available
+  stats = jax.local_devices()[0].memory_stats() or {}
+  return min(free, stats.get("bytes_limit", free))
+
+
+def _check_varies(dataset, scaler):
+  for m, modality in enumerate(dataset.modalities):
+    file = dataset.splits["train"].files[modality]
+    checks.check_varies(file, modality, bool(np.any(scaler.inverse_std[m])))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from btw_jax import weighting
-from btw_jax.training import stages
+from btw_jax.training import runs
 
 AUTO = "auto"
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -27,7 +27,7 @@ class Plan(NamedTuple):
       of several is the uniform model.
   """
 
-  choices: Sequence[stages.Choice]
+  choices: Sequence[runs.Choice]
   candidates: Mapping[str, Sequence[int]]
 
   @property
@@ -51,7 +51,7 @@ def plan(
   Returns:
     The plan.
   """
-  plain = stages.Choice("uniform", 0.0, scale)
+  plain = runs.Choice("uniform", 0.0, scale)
   choices = [plain]
   candidates = {}
   for name in weightings:
@@ -61,7 +61,7 @@ def plan(
       own = [(name, s) for s in STRENGTHS]
     else:
       own = [(name, strength)]
-    wanted = [stages.Choice(v, s, scale) for v, s in own]
+    wanted = [runs.Choice(v, s, scale) for v, s in own]
     if name == "uniform":
       wanted = [plain]
     elif len(wanted) > 1:

@@ -5,7 +5,7 @@ axes of one compiled program, `[R, S, ...]`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import functools
 
 import chex
 import jax
@@ -13,31 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from btw_jax.training import data_parallel
-from btw_jax.training import rule as rule_lib
+from btw_jax.training import epoch as epoch_lib
+from btw_jax.training import runs
+from btw_jax.training import sources
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
+from btw_jax.training import streamed
 
 # Called after every epoch with its number and what it logged, `[R, S, ...]`.
 Observer = Callable[[int, dict[str, np.ndarray]], None]
 
 
-class Choice(NamedTuple):
-  """What one run is about.
-
-  Attributes:
-    variant: a name of `weighting.VARIANTS`.
-    strength: λ in [0, 1].
-    scale: the embedding scale c.
-  """
-
-  variant: str
-  strength: float
-  scale: float
-
-
 def fit(
   trainer: step_lib.Trainer,
-  choices: Sequence[Choice],
+  choices: Sequence[runs.Choice],
   seeds: Sequence[int],
   train: state_lib.Split,
   valid: state_lib.Split,
@@ -62,10 +51,12 @@ def fit(
   Returns:
     The best epoch of every run by validation loss, `[R, S, ...]`.
   """
-  program = Program(trainer, choices, seeds, train, valid)
+  from_disk = isinstance(train.batch, sources.Source)
+  make = streamed.Program if from_disk else Program
+  program = make(trainer, choices, seeds, train, valid)
   for epoch in range(num_epochs):
     observe(epoch, jax.device_get(program(epoch)))
-    if stop() or program.finished(epoch):
+    if stop() or _finished(program.run.best, epoch, trainer.patience):
       break
   return program.run.best
 
@@ -80,7 +71,7 @@ class Program:
   def __init__(
     self,
     trainer: step_lib.Trainer,
-    choices: Sequence[Choice],
+    choices: Sequence[runs.Choice],
     seeds: Sequence[int],
     train: state_lib.Split,
     valid: state_lib.Split,
@@ -95,13 +86,17 @@ class Program:
       valid: validation split.
     """
     self._splits = (train, valid)
-    self._patience = trainer.patience
-    self._cells = stack_cells(trainer.rule, choices)
+    self._cells = runs.stack_cells(trainer.rule, choices)
     self._seeds = jnp.asarray(seeds)
     self._advance = data_parallel.parallelise(
-      _over_runs(trainer.epoch), donate_first=True
-    )
-    self.run = _init(trainer, len(choices), self._seeds, train)
+      runs.map_runs(
+        functools.partial(epoch_lib.run_epoch, trainer),
+        (runs.OF_RUN, runs.OF_CELL, runs.OF_SEED, runs.OF_ALL,
+         runs.of_split(train), runs.of_split(valid)),
+      ),
+      donate_first=True,
+    )  # fmt: skip
+    self.run = runs.init(trainer, len(choices), self._seeds, train)
 
   def __call__(self, epoch: int) -> dict[str, chex.Array]:
     """Trains an epoch.
@@ -117,19 +112,12 @@ class Program:
     )
     return log
 
-  def finished(self, epoch: int) -> bool:
-    """Whether every run has waited for a better epoch in vain.
 
-    Args:
-      epoch: the number of the latest one.
-
-    Returns:
-      False where no patience is set.
-    """
-    if self._patience is None:
-      return False
-    latest = int(jnp.max(self.run.best.epoch))
-    return epoch - max(latest, 0) >= self._patience
+def _finished(best, epoch, patience):
+  """Whether every run has waited for a better epoch in vain."""
+  if patience is None:
+    return False
+  return epoch - max(int(jnp.max(best.epoch)), 0) >= patience
 
 
 def predict(
@@ -151,77 +139,12 @@ def predict(
   Returns:
     Outputs `[S, U, N, K]` and the weights used `[S, N, M]`.
   """
+  if isinstance(split.batch, sources.Source):
+    return streamed.predict(trainer, cell, params, guide, split)
   split = split._replace(batch=split.batch._replace(target=None))
-  mapped = jax.vmap(trainer.predict, (0, 0, None, _split_axes(split)))
+  mapped = jax.vmap(
+    functools.partial(epoch_lib.predict, trainer),
+    (0, 0, None, runs.of_split(split)[0]),
+  )
   compiled = data_parallel.parallelise(mapped)
   return jax.device_get(compiled(params, guide, cell, split))
-
-
-def stack_cells(
-  rule: rule_lib.Rule, choices: Sequence[Choice]
-) -> state_lib.Cell:
-  """Choices as arrays.
-
-  Args:
-    rule: knows the variants in use.
-    choices: R of them.
-
-  Returns:
-    A `Cell` of `[R]` arrays.
-  """
-  variants = list(rule.variants)
-  return state_lib.Cell(
-    variant=jnp.asarray([variants.index(c.variant) for c in choices]),
-    strength=jnp.asarray([c.strength for c in choices], jnp.float32),
-    scale=jnp.asarray([c.scale for c in choices], jnp.float32),
-  )
-
-
-def _init(trainer, num_cells, seeds, train):
-  one = train._replace(unimodal=None)
-  init = jax.vmap(trainer.init, (0, _split_axes(one)))
-
-  def everywhere(seeds, one):
-    run = init(seeds, one)
-    return jax.tree.map(
-      lambda x: jnp.broadcast_to(x, (num_cells, *x.shape)), run
-    )
-
-  return data_parallel.parallelise(everywhere)(seeds, one)
-
-
-def _over_runs(epoch):
-  """Maps an epoch over seeds (inner) and cells (outer).
-
-  Cells of one seed share its batches, masks and unimodal outputs: these stay
-  unmapped in the outer axis, hence are gathered and drawn once.
-  """
-
-  def mapped(run, cells, seeds, number, train, valid):
-    of_seed = jax.vmap(
-      epoch,
-      in_axes=(0, None, 0, None, _split_axes(train), _split_axes(valid)),
-    )
-    of_cell = jax.vmap(of_seed, in_axes=(0, 0, None, None, None, None))
-    return of_cell(run, cells, seeds, number, train, valid)
-
-  return mapped
-
-
-def _split_axes(split):
-  """Each seed has unimodal outputs of its own; examples may be shared."""
-  batch = 0 if split.batch.present.ndim == 3 else None
-  return state_lib.Split(batch, None if split.unimodal is None else 0)
-
-
-def slice_cell(best: chex.ArrayTree, index: int) -> chex.ArrayTree:
-  """The runs of one cell.
-
-  Args:
-    best: pytree of `[R, S, ...]`.
-    index: a position in R.
-
-  Returns:
-    Pytree of `[S, ...]`.
-  """
-  return jax.tree.map(lambda x: x[index], best)

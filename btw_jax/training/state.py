@@ -63,6 +63,18 @@ class Weights(NamedTuple):
   information: Mapping[str, chex.Array]
 
 
+class Refreshed(NamedTuple):
+  """What a refresh computes.
+
+  Attributes:
+    table: `[N, M]` weights of the training examples.
+    information: measure -> `[M]`.
+  """
+
+  table: chex.Array
+  information: Mapping[str, chex.Array]
+
+
 class Best(NamedTuple):
   """The best epoch so far by validation loss, per model trained together.
 

@@ -1,8 +1,7 @@
-"""The training step, and a compiled epoch made of it."""
+"""The training step, on a batch that is spread over devices."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import functools
 
 import chex
 from flax import linen as nn
@@ -72,7 +71,7 @@ class Trainer:
       )
       none = {m: jnp.zeros(num_modalities) for m in self.rule.measures}
       weights = state_lib.Weights(average, none)
-      guide = _guide(weights, train.batch.present)
+      guide = make_guide(weights, train.batch.present)
     return state_lib.RunState(
       state_lib.TrainState(jnp.int32(0), params, self.optimizer.init(params)),
       weights,
@@ -143,54 +142,81 @@ class Trainer:
       sums["penalties"] = self.network.penalties(sums["usage"])
     return next_state, {**sums, "count": count}
 
-  def train_epoch(
+  def order(
+    self, seed: chex.Array, epoch: chex.Array, num_examples: int
+  ) -> chex.Array:
+    """The order in which a seed sees its examples in an epoch, `[N]`."""
+    key = jax.random.fold_in(_key(seed, _SHUFFLE), epoch)
+    return jax.random.permutation(key, num_examples)
+
+  def batch_step(
     self,
     run: state_lib.RunState,
     cell: state_lib.Cell,
     seed: chex.Array,
-    epoch: chex.Array,
-    train: state_lib.Split,
-  ) -> tuple[state_lib.TrainState, dict[str, chex.Array]]:
-    """The steps of an epoch, as one scan over shuffled indices.
+    batch: types.Batch,
+    rows: chex.Array,
+  ) -> tuple[state_lib.RunState, chex.ArrayTree]:
+    """One update on a batch that was read from elsewhere.
 
     Args:
       run: the run.
       cell: what the run is about.
       seed: scalar int.
-      epoch: scalar int, from 0.
-      train: training split.
+      batch: the whole batch, `[B, ...]`.
+      rows: `[B]` numbers of its examples.
 
     Returns:
-      What the steps changed, and train_loss and train_score `[U]`; with
-      experts also routing `[L, M, E]`, the share of a modality's gates that
-      each expert got, and the mean of each penalty.
+      The run, and what `step` sums.
     """
-    num_examples = train.batch.present.shape[0]
-    num_steps = num_examples // self.batch_size
-    key = jax.random.fold_in(_key(seed, _SHUFFLE), epoch)
-    order = jax.random.permutation(key, num_examples)
-    order = order[: num_steps * self.batch_size]
-
-    # Once for all steps: weights rest within an epoch, and on CPU each of these
-    # small operations costs a step more than the whole set costs an epoch.
-    table = weighting.uniform(train.batch.present)
-    if self.rule.weighs:
-      table = run.weights.average.table
+    rows, batch = jax.tree.map(
+      lambda x: x[data_parallel.my_share(jnp.arange(len(rows)))], (rows, batch)
+    )
     multipliers = weighting.multipliers(
-      table, train.batch.present, strength=cell.strength, scale=cell.scale
+      self.table(run, batch.present, rows),
+      batch.present,
+      strength=cell.strength,
+      scale=cell.scale,
     )
+    state, sums = self.drawn_step(run.train, batch, multipliers, seed)
+    return run._replace(train=state), sums
 
-    def body(state, rows):
-      rows = data_parallel.my_share(rows)
-      batch = jax.tree.map(lambda x: x[rows], train.batch)
-      key = jax.random.fold_in(_key(seed, _DROPOUT), state.step)
-      key = jax.random.fold_in(key, jax.lax.axis_index(data_parallel.AXIS))
-      return self.step(state, batch, multipliers[rows], key)
+  def drawn_step(
+    self,
+    state: state_lib.TrainState,
+    batch: types.Batch,
+    multipliers: chex.Array,
+    seed: chex.Array,
+  ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
+    """A step with the dropout that a seed draws for it on this device."""
+    key = jax.random.fold_in(_key(seed, _DROPOUT), state.step)
+    key = jax.random.fold_in(key, jax.lax.axis_index(data_parallel.AXIS))
+    return self.step(state, batch, multipliers, key)
 
-    state, sums = jax.lax.scan(
-      body, run.train, order.reshape(num_steps, self.batch_size)
-    )
-    sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+  def table(
+    self,
+    run: state_lib.RunState,
+    present: chex.Array,
+    rows: chex.Array | slice = slice(None),
+  ) -> chex.Array:
+    """Weights `[B, M]` of training examples, by number; uniform if plain."""
+    if self.rule.weighs:
+      return run.weights.average.table[rows]
+    return weighting.uniform(present)
+
+  def training_log(
+    self, sums: chex.ArrayTree, num_steps: int
+  ) -> dict[str, chex.ArrayTree]:
+    """What an epoch logs of its training.
+
+    Args:
+      sums: of what `step` returns, over the epoch.
+      num_steps: steps that they are of.
+
+    Returns:
+      train_loss and train_score `[U]`; with experts also routing `[L, M, E]`
+      and the mean of each penalty.
+    """
     count = jnp.maximum(sums["count"], 1.0)
     log = {
       "train_loss": sums["loss"] / count,
@@ -204,138 +230,7 @@ class Trainer:
       log["penalties"] = jax.tree.map(
         lambda x: x / num_steps, sums["penalties"]
       )
-    return state, log
-
-  def epoch(
-    self,
-    run: state_lib.RunState,
-    cell: state_lib.Cell,
-    seed: chex.Array,
-    epoch: chex.Array,
-    train: state_lib.Split,
-    valid: state_lib.Split,
-  ) -> tuple[state_lib.RunState, dict[str, chex.Array]]:
-    """One pass over the shuffled training set, then weights and validation.
-
-    Args:
-      run: the run.
-      cell: what the run is about.
-      seed: scalar int.
-      epoch: scalar int, from 0.
-      train: training split; a remainder smaller than a batch is left out, a
-        different one every epoch.
-      valid: validation split.
-
-    Returns:
-      The run after the epoch, and what to log: train_loss, train_score,
-      valid_loss, valid_score `[U]`, and weights `[M]`, alpha if weighted.
-    """
-    state, log = self.train_epoch(run, cell, seed, epoch, train)
-    weights = run.weights
-    if self.rule.weighs:
-      due = epoch % self.rule.refresh_every == 0
-      refresh = functools.partial(
-        self._refresh, state.params, weights, cell, train
-      )
-      if self.rule.refresh_every == 1:
-        # On CPU a conditional costs as much as the refresh.
-        new, information = refresh()
-      else:
-        new, information = jax.lax.cond(
-          due,
-          refresh,
-          lambda: (weights.average.table, weights.information),
-        )
-      weights = weights._replace(information=information)
-    guide = _guide(weights, train.batch.present) if weights else None
-    outputs, _ = self.predict(state.params, guide, cell, valid)
-    loss, score = self.measure(outputs, valid.batch)
-    log |= {"valid_loss": loss, "valid_score": score}
-    if self.rule.weighs:
-      average = weighting.update(weights.average, new, loss[0])
-      average = jax.tree.map(
-        lambda a, b: jnp.where(due, a, b), average, weights.average
-      )
-      weights = weights._replace(average=average)
-      log |= {
-        "weights": weighting.prior(
-          self._effective(average.table, cell, train.batch.present),
-          train.batch.present,
-        ),
-        "alpha": average.alpha,
-      }
-    best = side_by_side.keep_best(
-      run.best,
-      loss,
-      epoch,
-      state.params,
-      guide,
-      self.network.models(state.params),
-      self.patience,
-    )
-    return state_lib.RunState(state, weights, best), log
-
-  def predict(
-    self,
-    params: chex.ArrayTree,
-    guide: state_lib.Guide | None,
-    cell: state_lib.Cell,
-    split: state_lib.Split,
-  ) -> tuple[chex.Array, chex.Array]:
-    """Outputs for examples that the weights have no history of.
-
-    Args:
-      params: the network's parameters.
-      guide: what training left for weighing them; None weighs them equally.
-      cell: what the run is about.
-      split: the examples, their targets not read.
-
-    Returns:
-      Outputs `[U, N, K]`, and the weights used `[N, M]`, strength applied.
-    """
-
-    def of_examples(examples):
-      batch, unimodal = examples
-      present = batch.present
-      embeddings = self._apply(params, batch, method="encode")
-
-      def outputs_of(weights):
-        multipliers = weighting.multipliers(
-          weights, present, strength=cell.strength, scale=cell.scale
-        )
-        outputs, _ = self._apply(
-          params, embeddings, batch, multipliers, method="fuse"
-        )
-        return outputs
-
-      def reweigh(weights):
-        return self.rule.weigh(
-          self.task.predict(jnp.swapaxes(unimodal, 0, 1)),
-          self.task.predict(outputs_of(weights)[0]),
-          present,
-          guide.information,
-          cell.variant,
-        )
-
-      weights = weighting.uniform(present)
-      if guide is not None:
-        weights = weighting.unseen(
-          reweigh,
-          guide.prior,
-          guide.alpha,
-          present,
-          num_refinements=self.rule.num_refinements,
-        )
-      outputs = jnp.swapaxes(outputs_of(weights), 0, 1)
-      return outputs, self._effective(weights, cell, present)
-
-    unimodal = None if guide is None else jnp.swapaxes(split.unimodal, 0, 1)
-    outputs, weights = data_parallel.map_examples(
-      of_examples,
-      (split.batch._replace(target=None), unimodal),
-      at_once=self._at_once,
-    )
-    return jnp.swapaxes(outputs, 0, 1), weights
+    return log
 
   def measure(
     self, outputs: chex.Array, batch: types.Batch
@@ -352,30 +247,8 @@ class Trainer:
       mean(self.task.score(outputs, batch.target)),
     )
 
-  def _refresh(self, params, weights, cell, train):
-    """New weights of the training set, and the information behind them."""
-    batch = train.batch
-
-    def outputs_of(examples):
-      batch, table = examples
-      multipliers = weighting.multipliers(
-        table, batch.present, strength=cell.strength, scale=cell.scale
-      )
-      outputs, _ = self._apply(params, batch, multipliers)
-      return outputs[0]
-
-    outputs = data_parallel.map_examples(
-      outputs_of,
-      (batch._replace(target=None), weights.average.table),
-      at_once=self._at_once,
-    )
-    pair = self.task.predict(train.unimodal), self.task.predict(outputs)
-    information = self.rule.information(*pair, batch.present)
-    new = self.rule.weigh(*pair, batch.present, information, cell.variant)
-    return new, information
-
   @property
-  def _at_once(self):
+  def at_once(self):
     """Examples to predict at once: attention keeps a square of their tokens."""
     return max(1, _TOKENS_AT_ONCE // len(self.network.sizes.tokens))
 
@@ -394,13 +267,13 @@ class Trainer:
     slopes = jax.grad(cost)(jax.lax.stop_gradient(everywhere))
     return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, slopes, usage)))
 
-  def _effective(self, weights, cell, present):
-    """Weights with the strength applied: rows sum to 1."""
-    return weighting.uniform(present) * weighting.multipliers(
-      weights, present, strength=cell.strength
-    )
-
-  def _apply(self, params, *args, method: Callable | str | None = None):
+  def apply(
+    self,
+    params: chex.ArrayTree,
+    *args: chex.ArrayTree,
+    method: Callable | str | None = None,
+  ) -> chex.ArrayTree:
+    """What the network, or a method of it, gives without dropout."""
     return self.network.apply(
       {"params": params}, *args, train=False, method=method
     )
@@ -410,7 +283,10 @@ def _key(seed, stream):
   return jax.random.fold_in(jax.random.key(seed), stream)
 
 
-def _guide(weights, present):
+def make_guide(
+  weights: state_lib.Weights, present: chex.Array
+) -> state_lib.Guide:
+  """How to weigh unseen examples, by what is known of the training set."""
   average = weights.average
   return state_lib.Guide(
     weighting.prior(average.table, present), average.alpha, weights.information

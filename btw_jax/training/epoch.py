@@ -1,0 +1,340 @@
+"""An epoch as pure functions: its steps, the refresh, the validation.
+
+`run_epoch` composes them for a set on the device, as one program; `streamed`
+calls the same ones batch by batch.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from btw_jax import types
+from btw_jax import weighting
+from btw_jax.training import data_parallel
+from btw_jax.training import side_by_side
+from btw_jax.training import state as state_lib
+from btw_jax.training import step as step_lib
+
+
+def run_epoch(
+  trainer: step_lib.Trainer,
+  run: state_lib.RunState,
+  cell: state_lib.Cell,
+  seed: chex.Array,
+  epoch: chex.Array,
+  train: state_lib.Split,
+  valid: state_lib.Split,
+) -> tuple[state_lib.RunState, dict[str, chex.Array]]:
+  """One pass over the shuffled training set, then weights and validation.
+
+  Args:
+    trainer: what is trained.
+    run: the run.
+    cell: what the run is about.
+    seed: scalar int.
+    epoch: scalar int, from 0.
+    train: training split; a remainder smaller than a batch is left out, a
+      different one every epoch.
+    valid: validation split.
+
+  Returns:
+    The run after the epoch, and what to log: train_loss, train_score,
+    valid_loss, valid_score `[U]`, and weights `[M]`, alpha if weighted.
+  """
+  state, log = train_epoch(trainer, run, cell, seed, epoch, train)
+  run = run._replace(train=state)
+  refreshed = None
+  if trainer.rule.weighs:
+
+    def anew():
+      outputs = train_outputs(trainer, run, cell, train.batch)
+      return refresh(trainer, cell, train, outputs)
+
+    # On CPU a conditional costs as much as a refresh.
+    every = trainer.rule.refresh_every == 1
+    refreshed = anew() if every else jax.lax.cond(
+      due(trainer, epoch), anew, lambda: kept(run)
+    )  # fmt: skip
+  guide = guide_after(run, refreshed, train.batch.present)
+  outputs, _ = predict(trainer, state.params, guide, cell, valid)
+  run, closing = close(
+    trainer,
+    run,
+    cell,
+    epoch,
+    train.batch.present,
+    refreshed,
+    outputs,
+    valid.batch,
+  )
+  return run, log | closing
+
+
+def train_epoch(
+  trainer: step_lib.Trainer,
+  run: state_lib.RunState,
+  cell: state_lib.Cell,
+  seed: chex.Array,
+  epoch: chex.Array,
+  train: state_lib.Split,
+) -> tuple[state_lib.TrainState, dict[str, chex.Array]]:
+  """The steps of an epoch, as one scan over shuffled indices.
+
+  Args:
+    trainer: what is trained.
+    run: the run.
+    cell: what the run is about.
+    seed: scalar int.
+    epoch: scalar int, from 0.
+    train: training split.
+
+  Returns:
+    What the steps changed, and train_loss and train_score `[U]`; with
+    experts also routing `[L, M, E]`, the share of a modality's gates that
+    each expert got, and the mean of each penalty.
+  """
+  num_examples = train.batch.present.shape[0]
+  num_steps = num_examples // trainer.batch_size
+  order = trainer.order(seed, epoch, num_examples)
+  order = order[: num_steps * trainer.batch_size]
+
+  # Once for all steps: weights rest within an epoch, and on CPU each of these
+  # small operations costs a step more than the whole set costs an epoch.
+  present = train.batch.present
+  multipliers = weighting.multipliers(
+    trainer.table(run, present),
+    present,
+    strength=cell.strength,
+    scale=cell.scale,
+  )
+
+  def body(state, rows):
+    rows = data_parallel.my_share(rows)
+    batch = jax.tree.map(lambda x: x[rows], train.batch)
+    return trainer.drawn_step(state, batch, multipliers[rows], seed)
+
+  state, sums = jax.lax.scan(
+    body, run.train, order.reshape(num_steps, trainer.batch_size)
+  )
+  sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+  return state, trainer.training_log(sums, num_steps)
+
+
+def train_outputs(
+  trainer: step_lib.Trainer,
+  run: state_lib.RunState,
+  cell: state_lib.Cell,
+  batch: types.Batch,
+  rows: chex.Array | slice = slice(None),
+) -> chex.Array:
+  """Outputs `[N, K]` of the multimodal model for training examples.
+
+  Args:
+    trainer: what is trained.
+    run: the run.
+    cell: what the run is about.
+    batch: the examples.
+    rows: their numbers.
+
+  Returns:
+    What a refresh compares with the unimodal outputs.
+  """
+
+  def outputs_of(examples):
+    batch, table = examples
+    multipliers = weighting.multipliers(
+      table, batch.present, strength=cell.strength, scale=cell.scale
+    )
+    outputs, _ = trainer.apply(run.train.params, batch, multipliers)
+    return outputs[0]
+
+  batch = batch._replace(target=None)
+  return data_parallel.map_examples(
+    outputs_of,
+    (batch, trainer.table(run, batch.present, rows)),
+    at_once=trainer.at_once,
+  )
+
+
+def due(trainer: step_lib.Trainer, epoch: chex.Array) -> chex.Array:
+  """Whether an epoch ends with a refresh."""
+  return epoch % trainer.rule.refresh_every == 0
+
+
+def refresh(
+  trainer: step_lib.Trainer,
+  cell: state_lib.Cell,
+  train: state_lib.Split,
+  outputs: chex.Array,
+) -> state_lib.Refreshed:
+  """New weights of the training set, and the information behind them.
+
+  Args:
+    trainer: what is trained.
+    cell: what the run is about.
+    train: training split, its features not read.
+    outputs: `[N, K]` of the multimodal model.
+
+  Returns:
+    The weights before they are averaged with earlier ones.
+  """
+  present = train.batch.present
+  pair = trainer.task.predict(train.unimodal), trainer.task.predict(outputs)
+  information = trainer.rule.information(*pair, present)
+  new = trainer.rule.weigh(*pair, present, information, cell.variant)
+  return state_lib.Refreshed(new, information)
+
+
+def kept(run: state_lib.RunState) -> state_lib.Refreshed:
+  """What an epoch without a refresh goes on with."""
+  weights = run.weights
+  return state_lib.Refreshed(weights.average.table, weights.information)
+
+
+def guide_after(
+  run: state_lib.RunState,
+  refreshed: state_lib.Refreshed | None,
+  present: chex.Array,
+) -> state_lib.Guide | None:
+  """How unseen examples are weighed after an epoch; None if nothing is.
+
+  Args:
+    run: the run, its weights those of before the refresh.
+    refreshed: what the epoch's refresh gave.
+    present: `[N, M]` of the training split.
+
+  Returns:
+    The guide.
+  """
+  if refreshed is None:
+    return None
+  weights = run.weights._replace(information=refreshed.information)
+  return step_lib.make_guide(weights, present)
+
+
+def close(
+  trainer: step_lib.Trainer,
+  run: state_lib.RunState,
+  cell: state_lib.Cell,
+  epoch: chex.Array,
+  present: chex.Array,
+  refreshed: state_lib.Refreshed | None,
+  outputs: chex.Array,
+  valid: types.Batch,
+) -> tuple[state_lib.RunState, dict[str, chex.Array]]:
+  """Validates, averages the weights and keeps the best epoch.
+
+  Args:
+    trainer: what is trained.
+    run: the run after the steps of the epoch.
+    cell: what the run is about.
+    epoch: scalar int, from 0.
+    present: `[N, M]` of the training split.
+    refreshed: what the refresh gave, or `kept`; None if nothing is weighed.
+    outputs: `[U, N, K]` for the validation split, weighed by `guide_after`.
+    valid: validation split, its features not read.
+
+  Returns:
+    The run after the epoch, and valid_loss, valid_score `[U]`, and weights
+    `[M]`, alpha if weighted.
+  """
+  guide = guide_after(run, refreshed, present)
+  loss, score = trainer.measure(outputs, valid)
+  log = {"valid_loss": loss, "valid_score": score}
+  weights = run.weights
+  if refreshed is not None:
+    average = weighting.update(weights.average, refreshed.table, loss[0])
+    average = jax.tree.map(
+      lambda a, b: jnp.where(due(trainer, epoch), a, b),
+      average,
+      weights.average,
+    )
+    weights = state_lib.Weights(average, refreshed.information)
+    log |= {
+      "weights": weighting.prior(
+        _effective(trainer, average.table, cell, present), present
+      ),
+      "alpha": average.alpha,
+    }
+  params = run.train.params
+  best = side_by_side.keep_best(
+    run.best,
+    loss,
+    epoch,
+    params,
+    guide,
+    trainer.network.models(params),
+    trainer.patience,
+  )
+  return state_lib.RunState(run.train, weights, best), log
+
+
+def predict(
+  trainer: step_lib.Trainer,
+  params: chex.ArrayTree,
+  guide: state_lib.Guide | None,
+  cell: state_lib.Cell,
+  split: state_lib.Split,
+) -> tuple[chex.Array, chex.Array]:
+  """Outputs for examples that the weights have no history of.
+
+  Args:
+    trainer: what is trained.
+    params: the network's parameters.
+    guide: what training left for weighing them; None weighs them equally.
+    cell: what the run is about.
+    split: the examples, their targets not read.
+
+  Returns:
+    Outputs `[U, N, K]`, and the weights used `[N, M]`, strength applied.
+  """
+
+  def of_examples(examples):
+    batch, unimodal = examples
+    present = batch.present
+    embeddings = trainer.apply(params, batch, method="encode")
+
+    def outputs_of(weights):
+      multipliers = weighting.multipliers(
+        weights, present, strength=cell.strength, scale=cell.scale
+      )
+      outputs, _ = trainer.apply(
+        params, embeddings, batch, multipliers, method="fuse"
+      )
+      return outputs
+
+    def reweigh(weights):
+      return trainer.rule.weigh(
+        trainer.task.predict(jnp.swapaxes(unimodal, 0, 1)),
+        trainer.task.predict(outputs_of(weights)[0]),
+        present,
+        guide.information,
+        cell.variant,
+      )
+
+    weights = weighting.uniform(present)
+    if guide is not None:
+      weights = weighting.unseen(
+        reweigh,
+        guide.prior,
+        guide.alpha,
+        present,
+        num_refinements=trainer.rule.num_refinements,
+      )
+    outputs = jnp.swapaxes(outputs_of(weights), 0, 1)
+    return outputs, _effective(trainer, weights, cell, present)
+
+  unimodal = None if guide is None else jnp.swapaxes(split.unimodal, 0, 1)
+  outputs, weights = data_parallel.map_examples(
+    of_examples,
+    (split.batch._replace(target=None), unimodal),
+    at_once=trainer.at_once,
+  )
+  return jnp.swapaxes(outputs, 0, 1), weights
+
+
+def _effective(trainer, weights, cell, present):
+  """Weights with the strength applied: rows sum to 1."""
+  return weighting.uniform(present) * weighting.multipliers(
+    weights, present, strength=cell.strength
+  )

@@ -1,0 +1,129 @@
+"""Many runs as axes of one program, `[R, S, ...]`.
+
+R cells (weighting x strength x scale) and S seeds. Cells of a seed share its
+examples, masks and unimodal outputs: these stay unmapped in the axis of cells,
+hence are gathered and drawn once.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from btw_jax.training import data_parallel
+from btw_jax.training import rule as rule_lib
+from btw_jax.training import state as state_lib
+from btw_jax.training import step as step_lib
+
+# What an argument has axes of, as `map_runs` takes it: of seeds, then of cells.
+OF_RUN, OF_CELL, OF_SEED, OF_ALL = (0, 0), (None, 0), (0, None), (None, None)
+
+
+class Choice(NamedTuple):
+  """What one run is about.
+
+  Attributes:
+    variant: a name of `weighting.VARIANTS`.
+    strength: λ in [0, 1].
+    scale: the embedding scale c.
+  """
+
+  variant: str
+  strength: float
+  scale: float
+
+
+def stack_cells(
+  rule: rule_lib.Rule, choices: Sequence[Choice]
+) -> state_lib.Cell:
+  """Choices as arrays.
+
+  Args:
+    rule: knows the variants in use.
+    choices: R of them.
+
+  Returns:
+    A `Cell` of `[R]` arrays.
+  """
+  variants = list(rule.variants)
+  return state_lib.Cell(
+    variant=jnp.asarray([variants.index(c.variant) for c in choices]),
+    strength=jnp.asarray([c.strength for c in choices], jnp.float32),
+    scale=jnp.asarray([c.scale for c in choices], jnp.float32),
+  )
+
+
+def slice_cell(best: chex.ArrayTree, index: int) -> chex.ArrayTree:
+  """The runs of one cell.
+
+  Args:
+    best: pytree of `[R, S, ...]`.
+    index: a position in R.
+
+  Returns:
+    Pytree of `[S, ...]`.
+  """
+  return jax.tree.map(lambda x: x[index], best)
+
+
+def map_runs(
+  function: Callable[..., chex.ArrayTree], axes: Sequence[tuple[Any, Any]]
+) -> Callable[..., chex.ArrayTree]:
+  """Maps a function of one run over seeds (inner) and cells (outer).
+
+  Args:
+    function: of as many arguments as `axes`.
+    axes: of each argument, its axis of seeds and that of cells, as
+      `jax.vmap` takes them: `OF_RUN`, `OF_CELL`, `OF_SEED` or `OF_ALL`.
+
+  Returns:
+    A function of the same arguments, its results `[R, S, ...]`.
+  """
+  of_seeds, of_cells = zip(*axes, strict=True)
+  return jax.vmap(jax.vmap(function, of_seeds), of_cells)
+
+
+def of_split(split: state_lib.Split) -> tuple[Any, None]:
+  """Axes of a split.
+
+  Args:
+    split: its examples may be shared by the seeds, `[N, ...]`; unimodal outputs
+      are each seed's own.
+
+  Returns:
+    For `map_runs`.
+  """
+  batch = 0 if split.batch.present.ndim == 3 else None
+  unimodal = None if split.unimodal is None else 0
+  return state_lib.Split(batch, unimodal), None
+
+
+def init(
+  trainer: step_lib.Trainer,
+  num_cells: int,
+  seeds: chex.Array,
+  train: state_lib.Split,
+) -> state_lib.RunState:
+  """All runs before their first step; those of a seed are alike.
+
+  Args:
+    trainer: what to train.
+    num_cells: R.
+    seeds: `[S]`.
+    train: training split.
+
+  Returns:
+    State `[R, S, ...]`.
+  """
+  one = train._replace(unimodal=None)
+  of_seeds = jax.vmap(trainer.init, (0, of_split(one)[0]))
+
+  def everywhere(seeds, one):
+    return jax.tree.map(
+      lambda x: jnp.broadcast_to(x, (num_cells, *x.shape)),
+      of_seeds(seeds, one),
+    )
+
+  return data_parallel.parallelise(everywhere)(seeds, one)

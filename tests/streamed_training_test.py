@@ -1,0 +1,188 @@
+import dataclasses
+import itertools
+
+import files
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from btw_jax import tasks
+from btw_jax.data import catalog
+from btw_jax.models import networks
+from btw_jax.training import inputs
+from btw_jax.training import rule as rule_lib
+from btw_jax.training import runs
+from btw_jax.training import sources
+from btw_jax.training import stages
+from btw_jax.training import state as state_lib
+from btw_jax.training import step as step_lib
+
+CHOICES = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 0.5)]
+PLAIN = [runs.Choice("uniform", 0.0, 1.0)]
+NAME = "tfds:mmsa_mosi"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """A prepared data set of sequences of several lengths."""
+  folder = tmp_path_factory.mktemp("mosi")
+  path, _ = files.mmsa(folder, aligned=False)
+  files.prepare("mmsa_mosi", path, folder / "out")
+  return folder / "out"
+
+
+def _load(folder, how, *, average, num_buckets=1, seeds=(0,)):
+  options = catalog.Options(data_dir=str(folder), average_steps=average)
+  return inputs.load(
+    NAME, options, seeds, split_per_seed=True,
+    reading=inputs.Reading(how, num_buckets),
+  )  # fmt: skip
+
+
+def _trainers(loaded, refresh_every=1, encoder="mtand"):
+  """Plain gradient descent, so that rounding stays rounding."""
+  dataset = loaded.dataset
+  groups = inputs.batching.groups(dataset.num_steps, dataset.widths)
+  sizes = networks.Sizes(
+    dataset.widths, 2, hidden_dim=4, embedding_dim=4, dropout=0.0,
+    groups=groups, num_steps=tuple(dataset.num_steps[g[0]] for g in groups),
+    num_heads=2, num_layers=1, num_points=3, encoder=encoder,
+  )  # fmt: skip
+  rule = rule_lib.Rule(
+    variants=("uniform", "kl+mi"), refresh_every=refresh_every
+  )
+  multimodal = step_lib.Trainer(
+    networks.Concatenation(sizes), tasks.make("regression", 1),
+    optax.sgd(0.002), batch_size=3, rule=rule,
+  )  # fmt: skip
+  unimodal = dataclasses.replace(
+    multimodal, network=networks.Unimodal(sizes), rule=rule_lib.Rule()
+  )
+  return unimodal, multimodal
+
+
+def _train(loaded, trainers, seeds, num_epochs=2):
+  """Both stages; what they logged, what they keep, what they predict."""
+  unimodal, multimodal = trainers
+  bare = [
+    state_lib.Split(inputs.on_device(loaded.splits[s]), None)
+    for s in ("train", "valid", "test")
+  ]
+  logs = []
+
+  def fit(trainer, choices, train, valid):
+    return stages.fit(
+      trainer, choices, seeds, train, valid, num_epochs=num_epochs,
+      observe=lambda epoch, log: logs.append(log),
+    )  # fmt: skip
+
+  first = fit(unimodal, PLAIN, *bare[:2])
+  cell = runs.slice_cell(runs.stack_cells(unimodal.rule, PLAIN), 0)
+  params = runs.slice_cell(first.params, 0)
+  splits = [
+    split._replace(
+      unimodal=jnp.asarray(
+        stages.predict(unimodal, cell, params, None, split)[0]
+      )
+    )
+    for split in bare
+  ]
+  best = fit(multimodal, CHOICES, *splits[:2])
+  cell = runs.slice_cell(runs.stack_cells(multimodal.rule, CHOICES), 0)
+  kept = [runs.slice_cell(x, 0) for x in (best.params, best.guide)]
+  predicted = stages.predict(multimodal, cell, *kept, splits[2])
+  return logs, jax.device_get(best), predicted
+
+
+def _close(a, b):
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5), a, b
+  )
+
+
+@pytest.mark.parametrize(("average", "refresh_every"), [(True, 2), (False, 1)])
+def test_training_from_disk_is_training_from_memory(
+  folder, average, refresh_every
+):
+  found = []
+  for how in ("memory", "stream"):
+    loaded = _load(folder, how, average=average)
+    on_disk = isinstance(loaded.splits["train"], sources.Source)
+    assert on_disk == (how == "stream")
+    trainers = _trainers(loaded, refresh_every)
+    num_epochs = refresh_every + 1
+    found.append(_train(loaded, trainers, (0,), num_epochs))
+  _close(*found)
+  # Of stage 2: a refresh after its first epoch, and after its last.
+  weights = [log["weights"][0, 0] for log in found[1][0][num_epochs:]]
+  for i, (before, after) in enumerate(itertools.pairwise(weights), 1):
+    assert np.any(before != after) == (i % refresh_every == 0)
+
+
+@pytest.mark.parametrize("encoder", ["mtand", "transformer"])
+def test_buckets_change_no_prediction(folder, encoder):
+  """The same parameters, the same outputs, in shapes of any number."""
+  memory = _load(folder, "memory", average=False)
+  (_, trainer) = _trainers(memory, encoder=encoder)
+  split = state_lib.Split(inputs.on_device(memory.splits["train"]), None)
+  params = runs.init(trainer, 1, jnp.arange(2), split).train.params
+  params = runs.slice_cell(params, 0)
+  cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 1)
+  expected = stages.predict(trainer, cell, params, None, split)
+  disk = _load(folder, "stream", average=False, num_buckets=3)
+  source = disk.splits["train"]
+  assert len(source.buckets.num_steps) > 1
+  split = state_lib.Split(source, None)
+  _close(stages.predict(trainer, cell, params, None, split), expected)
+
+
+def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
+  loaded = _load(folder, "stream", average=True, seeds=(0, 1))
+  assert len(loaded.scalers) == 1
+  read = []
+  own = sources.Source.batch
+  monkeypatch.setattr(
+    sources.Source, "batch",
+    lambda self, planned: read.append(planned) or own(self, planned),
+  )  # fmt: skip
+  logs, best, _ = _train(loaded, _trainers(loaded), (0, 1), num_epochs=1)
+  losses = logs[-1]["train_loss"]
+  assert losses.shape[:2] == (2, 2)
+  assert np.all(losses[:, 0] != losses[:, 1])
+  assert np.all(np.isfinite(jax.tree.leaves(best.params)[0]))
+  # 12 training examples in batches of 3, both stages; the passes besides.
+  steps = [p for p in read if len(p.rows) == 3]
+  assert len(steps) == 2 * 4
+
+
+def test_what_does_not_fit_is_streamed(folder, monkeypatch):
+  free = [10**12]
+  monkeypatch.setattr(inputs, "_free_bytes", lambda: free[0])
+  assert not isinstance(
+    _load(folder, "auto", average=True).splits["train"], sources.Source
+  )
+  free[0] = 10**6
+  assert isinstance(
+    _load(folder, "auto", average=True).splits["train"], sources.Source
+  )
+  assert not isinstance(
+    _load(folder, "memory", average=True).splits["train"], sources.Source
+  )
+
+
+def test_a_constant_modality_on_disk_is_refused(tmp_path):
+  for split, n in (("train", 8), ("valid", 4), ("test", 4)):
+    np.savez(
+      tmp_path / f"{split}.npz", y=np.arange(n) % 2, x_a=np.ones((n, 2)),
+      x_b=np.random.default_rng(0).normal(size=(n, 2)),
+    )  # fmt: skip
+  files.prepare("npz", tmp_path, tmp_path / "out")
+  options = catalog.Options(data_dir=str(tmp_path / "out"))
+  for how in ("memory", "stream"):
+    with pytest.raises(ValueError, match="modality 'a' is constant over the"):
+      inputs.load(
+        "tfds:npz", options, (0,), split_per_seed=True,
+        reading=inputs.Reading(how),
+      )  # fmt: skip

@@ -1,0 +1,228 @@
+import dataclasses
+import threading
+import time
+
+import files
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from btw_jax import types
+from btw_jax.data import catalog
+from btw_jax.data import plans
+from btw_jax.data import scaling
+from btw_jax.data import streaming
+
+
+@pytest.fixture
+def stays(tmp_path):
+  """A prepared data set of irregular sequences, on disk and in memory."""
+  files.mimic(tmp_path, "los", missing=True)
+  files.prepare("mimic_los_missing", tmp_path, tmp_path / "out")
+  return catalog.Options(
+    data_dir=str(tmp_path / "out"), average_steps=False, stream=True
+  )
+
+
+NAME = "tfds:mimic_los_missing"
+
+
+@pytest.mark.parametrize("average", [True, False])
+@pytest.mark.parametrize("modalities", [(), ("ecg", "vitals")])
+def test_what_stays_on_disk_is_what_is_read_at_once(stays, average, modalities):
+  stays = dataclasses.replace(
+    stays, average_steps=average, modalities=modalities
+  )
+  found = catalog.load(NAME, stays)
+  expected = catalog.load(NAME, dataclasses.replace(stays, stream=False))
+  assert found.modalities == expected.modalities
+  assert found.widths == expected.widths
+  assert found.num_steps == expected.num_steps
+  assert found.num_classes == expected.num_classes == 4
+  rows = np.array([3, 0, 4])
+  for split, streamed in found.splits.items():
+    examples = expected.splits[split]
+    np.testing.assert_array_equal(streamed.target, examples.target)
+    np.testing.assert_array_equal(streamed.ids, examples.ids)
+    np.testing.assert_array_equal(streamed.subjects, examples.subjects)
+    read, some = streamed.read(rows), examples.take(rows)
+    assert read.target.dtype == some.target.dtype
+    for m in found.modalities:
+      np.testing.assert_array_equal(read.features[m], some.features[m])
+      np.testing.assert_array_equal(streamed.present[m], examples.present[m])
+      if not average and some.steps[m].times is not None:
+        np.testing.assert_array_equal(read.steps[m].times, some.steps[m].times)
+    part = streamed.take(rows)
+    np.testing.assert_array_equal(part.read(np.array([1])).ids, read.ids[1:2])
+  # Standardised alike, though in parts.
+  fitted = scaling.fit(found), scaling.fit(expected)
+  for a, b in zip(*fitted, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_scaling_in_parts_is_scaling_at_once(stays, monkeypatch):
+  dataset = catalog.load(NAME, dataclasses.replace(stays, stream=False))
+  whole = scaling.fit(dataset)
+  monkeypatch.setattr("btw_jax.data.dataset._CHUNK", 5)
+  train = dataset.splits["train"]
+  assert [len(part) for part in train.chunks()] == [5, 5, 2]
+  for a, b in zip(scaling.fit(dataset), whole, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+  # Against NumPy over all that is there.
+  for m, modality in enumerate(dataset.modalities):
+    there = train.observed(modality) & train.present[modality][:, None, None]
+    x = train.features[modality].astype(np.float64)
+    for d in range(0, x.shape[2], 29):
+      own = x[..., d][there[..., d]]
+      np.testing.assert_allclose(whole.mean[m, d], own.mean(), atol=1e-6)
+      if own.std() > 0:
+        np.testing.assert_allclose(
+          whole.inverse_std[m, d], 1 / own.std(), rtol=1e-5
+        )
+
+
+def test_held_out_examples_are_the_same_on_disk_and_in_memory(tmp_path):
+  rng = np.random.default_rng(0)
+  for split, n in (("train", 60), ("test", 20)):
+    np.savez(
+      tmp_path / f"{split}.npz", x_a=rng.normal(size=(n, 3)), y=np.arange(n) % 2
+    )
+  files.prepare("npz", tmp_path, tmp_path / "out")
+  options = catalog.Options(data_dir=str(tmp_path / "out"), seed=3)
+  memory, disk = (
+    catalog.load("tfds:npz", dataclasses.replace(options, stream=s))
+    for s in (False, True)
+  )
+  for split in memory.splits:
+    np.testing.assert_array_equal(
+      memory.splits[split].ids, disk.splits[split].ids
+    )
+  assert memory.drawn
+  assert "12 of 60 training examples held out" in " ".join(disk.notes)
+
+
+def test_only_what_is_prepared_can_stay_on_disk(stays):
+  with pytest.raises(
+    types.InputError, match="--reading=stream: digits is read"
+  ):
+    catalog.load("digits", catalog.Options(stream=True))
+  with pytest.raises(types.InputError, match="prepare it with --split_by=subj"):
+    catalog.load(NAME, dataclasses.replace(stays, split_by="subject"))
+
+
+BUCKETS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
+
+
+@hypothesis.given(BUCKETS, st.integers(1, 9), st.integers(0, 99))
+def test_an_epoch_sees_each_example_at_most_once_in_its_bucket(
+  bucket, batch_size, seed
+):
+  bucket = np.array(bucket)
+  order = np.random.default_rng(seed).permutation(len(bucket))
+  plan = plans.shuffled(order, bucket, batch_size)
+  seen = np.concatenate([b.rows for b in plan] or [np.zeros(0, int)])
+  assert len(seen) == len(set(seen.tolist()))
+  # No more is left out than a batch would hold.
+  assert len(bucket) - len(seen) < batch_size
+  for batch in plan:
+    assert len(batch.rows) == batch_size == batch.count
+    assert batch.bucket == bucket[batch.rows].max()
+  mixed = [b for b in plan if len(set(bucket[b.rows].tolist())) > 1]
+  assert len(mixed) <= len(set(bucket.tolist()))
+
+
+def test_with_one_bucket_the_order_is_cut_into_batches():
+  order = np.random.default_rng(0).permutation(23)
+  plan = plans.shuffled(order, np.zeros(23, int), 5)
+  np.testing.assert_array_equal(
+    [b.rows for b in plan], order[:20].reshape(4, 5)
+  )
+
+
+@hypothesis.given(BUCKETS, st.integers(1, 9))
+def test_a_pass_sees_each_example_once(bucket, batch_size):
+  bucket = np.array(bucket)
+  plan = plans.in_order(bucket, batch_size)
+  seen = np.concatenate([b.rows[: b.count] for b in plan])
+  assert sorted(seen.tolist()) == list(range(len(bucket)))
+  for batch in plan:
+    assert len(batch.rows) == batch_size
+    np.testing.assert_array_equal(bucket[batch.rows], batch.bucket)
+
+
+def test_processes_share_every_batch():
+  plan = plans.in_order(np.array([0] * 10 + [1] * 3), 4)
+  parts = [plans.share(plan, i, 2) for i in range(2)]
+  for whole, *halves in zip(plan, *parts, strict=True):
+    np.testing.assert_array_equal(
+      np.concatenate([h.rows for h in halves]), whole.rows
+    )
+    assert sum(h.count for h in halves) == whole.count
+    assert {h.bucket for h in halves} == {whole.bucket}
+  with pytest.raises(ValueError, match="batch of 4 cannot be divided among 3"):
+    plans.share(plan, 0, 3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 50])
+def test_buckets_hold_every_example_in_few_shapes(stays, count):
+  # Notes and ecg have as many steps, hence may be of one group.
+  train = catalog.load(NAME, stays).splits["train"].padded({"ecg": 5})
+  assert train.num_steps[2] == train.num_steps[4] == 5
+  shapes = zip(train.modalities, train.num_steps, train.widths, strict=True)
+  buckets = plans.make_buckets(
+    train.length,
+    {m: (steps, width) for m, steps, width in shapes},
+    [["vitals"], ["hourly"], ["notes", "ecg"], ["cxr"]],
+    count,
+  )
+  assert 1 <= len(buckets.num_steps) <= count
+  most = dict(zip(train.modalities, train.num_steps, strict=True))
+  assert dict(buckets.num_steps[-1]) == most
+  assigned = buckets.assign(train.length, len(train))
+  for m in train.modalities:
+    longest = np.array([shape[m] for shape in buckets.num_steps])
+    assert np.all(train.length[m] <= longest[assigned])
+  for shape in buckets.num_steps[:-1]:
+    assert shape["notes"] == shape["ecg"]
+  if count > 1:
+    # They save some of the padding.
+    first = buckets.num_steps[0]
+    assert sum(first.values()) < sum(most.values())
+    assert len(set(assigned.tolist())) > 1
+
+
+def test_a_stream_keeps_order_position_and_reads_ahead():
+  made, lock = [], threading.Lock()
+
+  def make(item):
+    time.sleep(0.02 * (item % 3 == 0))
+    with lock:
+      made.append(item)
+    return item * item
+
+  stream = streaming.Stream(make, list(range(20)))
+  assert next(stream) == 0
+  assert stream.position == 1
+  end = time.monotonic() + 10
+  while len(made) < 3 and time.monotonic() < end:
+    time.sleep(0.01)
+  # Some are ready before they are asked for, but not all.
+  assert 3 <= len(made) <= 10
+  assert [next(stream) for _ in range(4)] == [1, 4, 9, 16]
+  again = streaming.Stream(make, list(range(20)), start=stream.position)
+  rest = list(stream)
+  assert rest == list(again) == [i * i for i in range(5, 20)]
+  assert stream.position == again.position == 20
+
+
+def test_what_goes_wrong_on_a_thread_is_raised():
+  def make(item):
+    if item == 2:
+      raise types.InputError("record 2 is damaged")
+    return item
+
+  stream = streaming.Stream(make, [0, 1, 2, 3])
+  assert [next(stream), next(stream)] == [0, 1]
+  with pytest.raises(types.InputError, match="record 2 is damaged"):
+    next(stream)
