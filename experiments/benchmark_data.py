@@ -4,10 +4,12 @@ On examples of the shape of CMU-MOSEI, 50 steps of 74, 35 and 768 features.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 import contextlib
 import dataclasses
 import gc
 import io
+import multiprocessing
 import pathlib
 import pickle
 import tempfile
@@ -57,18 +59,20 @@ def run(rounds: int) -> list[dict[str, str]]:
     Rows of a table.
   """
   with tempfile.TemporaryDirectory() as folder:
-    # First, while no memory is left over that could be used again.
-    at_once = _at_once(pathlib.Path(folder, "small"))
     split = _write(pathlib.Path(folder))
     streamed = _pass(split)
     rows = [_speed(*pair, rounds) for pair in _pairs(split, folder)]
+    # In a process of its own: here memory is left over that could be used.
+    spawn = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(1, spawn) as apart:
+      at_once = apart.submit(_at_once, pathlib.Path(folder, "small")).result()
     return [*rows, streamed, at_once]
 
 
 def _pairs(split, folder):
   """Name, two functions that read batches, and what their ratio should be."""
   read = _batches(split)
-  yield "raw records / shuffled batches", _raw(split), read, "at most 1.43"
+  yield "raw records / shuffled batches", _raw(split), read, "at least 0.7"
   torch = stopwatch.library("torch")
   if torch:
     loader = _loader(torch, split, pathlib.Path(folder))

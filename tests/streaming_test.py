@@ -5,10 +5,12 @@ import time
 import files
 import hypothesis
 from hypothesis import strategies as st
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from btw_jax import types
+from btw_jax.data import buffers
 from btw_jax.data import catalog
 from btw_jax.data import plans
 from btw_jax.data import scaling
@@ -226,3 +228,47 @@ def test_what_goes_wrong_on_a_thread_is_raised():
   assert [next(stream), next(stream)] == [0, 1]
   with pytest.raises(types.InputError, match="record 2 is damaged"):
     next(stream)
+
+
+def _address(array):
+  return array.__array_interface__["data"][0]
+
+
+def test_memory_is_used_again_when_no_view_is_left():
+  own = buffers.Buffers()
+  first = own.empty((4, 5), np.float32)
+  first[:] = 1
+  place = _address(first)
+  # A view of a view keeps it, however the array is called.
+  view = first.reshape(20)[3:].view(np.uint8)
+  del first
+  second = own.empty((20,), np.float32)
+  assert _address(second) != place
+  second[:] = 2
+  np.testing.assert_array_equal(view.view(np.float32), 1)
+  del view
+  third = own.empty((5, 4), np.float32)
+  assert _address(third) == place
+  assert _address(own.empty((5, 3), np.float32)) != place
+  assert own.empty((0, 3), np.float32).shape == (0, 3)
+
+
+def test_what_jax_holds_is_not_written_to():
+  own = buffers.Buffers()
+  array = own.empty((256, 256), np.float32)
+  array[:] = 1
+  held = jnp.asarray(array)
+  del array
+  for _ in range(3):
+    own.empty((256, 256), np.float32)[:] = 2
+  np.testing.assert_array_equal(held, 1)
+
+
+def test_batches_that_are_kept_stay_as_they_were(stays):
+  train = catalog.load(NAME, stays).splits["train"]
+  plan = [np.array([i, i + 1]) for i in range(0, 12, 2)]
+  kept = list(streaming.Stream(train.read, plan))
+  for rows, batch in zip(plan, kept, strict=True):
+    again = train.read(rows)
+    for m in train.modalities:
+      np.testing.assert_array_equal(batch.features[m], again.features[m])

@@ -1,6 +1,6 @@
 """From examples on the host to the arrays that a model sees."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -39,6 +39,7 @@ def stack(
   examples: dataset_lib.Examples,
   scaler: scaling.Scaler,
   grouped: Sequence[Sequence[int]] | None = None,
+  empty: Callable[..., np.ndarray] = np.empty,
 ) -> types.Batch:
   """Scales a split, pads its vectors to one width and groups its sequences.
 
@@ -47,6 +48,7 @@ def stack(
     scaler: fitted on the training split.
     grouped: positions of modalities that come in steps, those of one shape
       together; found by `groups` if None.
+    empty: makes arrays for sequences, as `np.empty` does.
 
   Returns:
     A `Batch` of NumPy arrays, all N examples.
@@ -63,15 +65,15 @@ def stack(
   features = np.where(there[..., None], features, 0).astype(np.float32)
   if grouped is None:
     grouped = groups(examples.num_steps, examples.widths)
-  sequences = tuple(_group(examples, scaler, group) for group in grouped)
+  sequences = tuple(_group(examples, scaler, group, empty) for group in grouped)
   target = scale_target(examples.target, scaler)
   return types.Batch(features, present, target, sequences)
 
 
-def _group(examples, scaler, group):
+def _group(examples, scaler, group, empty):
   names = [examples.modalities[m] for m in group]
   shape = examples.features[names[0]].shape
-  values = np.empty((shape[0], len(group), *shape[1:]), np.float32)
+  values = empty((shape[0], len(group), *shape[1:]), np.float32)
   for g, (m, name) in enumerate(zip(group, names, strict=True)):
     _scale(values[:, g], examples, scaler, m, name)
   length = np.stack([examples.steps[name].length for name in names], axis=1)

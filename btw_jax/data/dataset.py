@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 SPLITS = ("train", "valid", "test")
-_CHUNK = 4096
+# Examples that are looked at together.
+_CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True)

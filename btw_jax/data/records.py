@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from btw_jax import types
+from btw_jax.data import buffers as buffers_lib
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import wire
 
@@ -88,7 +89,8 @@ def features(
   for modality, own in layout.items():
     steps = (None,) if own.num_steps else ()
     schema[modality] = {
-      "present": np.bool_,
+      # A sequence that is absent has no steps.
+      **({} if own.num_steps else {"present": np.bool_}),
       "values": tensor((*steps, own.width)),
       **({"times": tensor(steps)} if own.times else {}),
       **(
@@ -120,11 +122,12 @@ def rows(
     for modality, own in layout.items():
       present = bool(examples.present[modality][i])
       x = examples.features[modality][i]
-      row[modality] = {"present": present, "values": x}
-      if own.num_steps:
+      if not own.num_steps:
+        row[modality] = {"present": present, "values": x}
+      else:
         steps = examples.steps[modality]
         end = int(steps.length[i]) if present else 0
-        row[modality]["values"] = x[:end]
+        row[modality] = {"values": x[:end]}
         if own.times:
           times = np.linspace(0, 1, len(x)) if steps.times is None else (
             steps.times[i]
@@ -200,6 +203,7 @@ class Reader:
         f"{name}: cannot be read ({reason}): prepare it again."
       ) from error
     self._starts = np.cumsum([0, *counts])
+    self._buffers = buffers_lib.Buffers()
 
   def __len__(self) -> int:
     """Number of records."""
@@ -258,7 +262,9 @@ class Reader:
       InputError: if the file is damaged.
     """
     small = _Small(len(wanted), self.layout, self._target_shape)
-    arrays = _Arrays(len(wanted), self.layout, num_steps, small.length)
+    arrays = _Arrays(
+      len(wanted), self.layout, num_steps, small.length, self._buffers
+    )
     self._decode(wanted, small, arrays)
     return dataset_lib.Examples(
       features=arrays.values,
@@ -321,7 +327,9 @@ class _Small:
       m: np.zeros(count, np.int32) for m, own in layout.items() if own.num_steps
     }
     self._fields = [
-      (m, f"{m}/present", f"{m}/values", own.num_steps and 4 * own.width)
+      (m, f"{m}/values", 4 * own.width)
+      if own.num_steps
+      else (m, f"{m}/present", 0)
       for m, own in layout.items()
     ]
 
@@ -335,24 +343,25 @@ class _Small:
     self.target[row] = _numbers(
       record, found["target"], self.target.shape[1:], self.target.dtype
     )
-    for modality, presence, values, size in self._fields:
-      start, end = found[presence]
-      self.present[modality][row] = record[start:end] == b"\x01"
+    for modality, field, size in self._fields:
+      start, end = found[field]
       if size:
-        start, end = found[values]
         self.length[modality][row] = (end - start) // size
+        self.present[modality][row] = end > start
+      else:
+        self.present[modality][row] = record[start:end] == b"\x01"
 
 
 class _Arrays:
   """Values, times and masks of some examples, filled record by record."""
 
-  def __init__(self, count, layout, num_steps, length):
+  def __init__(self, count, layout, num_steps, length, buffers):
     self.values, self.steps, self._fields = {}, {}, []
     for modality, own in layout.items():
       steps = (num_steps or {}).get(modality, own.num_steps)
       shape = (count, steps, own.width) if own.num_steps else (count, own.width)
       # Written once: what is past an end is zeroed when the record is put.
-      self.values[modality] = np.empty(shape, np.float32)
+      self.values[modality] = buffers.empty(shape, np.float32)
       self._fields.append((modality, "values", self.values[modality]))
       if own.num_steps:
         times = np.empty(shape[:2], np.float32) if own.times else None

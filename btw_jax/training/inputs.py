@@ -22,7 +22,7 @@ from btw_jax.training import sources
 READINGS = ("auto", "memory", "stream")
 # Most memory that reading at once takes, over what the features take alone, as
 # `experiments.benchmark --suite=data` measures it.
-COPIES = 5
+COPIES = 4
 
 
 @dataclasses.dataclass(frozen=True)

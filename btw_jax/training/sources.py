@@ -9,6 +9,7 @@ import numpy as np
 
 from btw_jax import types
 from btw_jax.data import batching
+from btw_jax.data import buffers
 from btw_jax.data import plans
 from btw_jax.data import scaling
 from btw_jax.data import streaming
@@ -38,6 +39,10 @@ class Source:
       f"{len(self.examples)} examples stay on disk; shapes of batches:"
       f" {len(self.buckets.num_steps)}{', steps ' * bool(shapes)}{shapes}"
     )
+
+  @functools.cached_property
+  def _buffers(self) -> buffers.Buffers:
+    return buffers.Buffers()
 
   @functools.cached_property
   def present(self) -> np.ndarray:
@@ -81,7 +86,9 @@ class Source:
     examples = self.examples.read(
       np.asarray(planned.rows), self.buckets.num_steps[planned.bucket]
     )
-    return batching.stack(examples, self.scaler, self.groups)
+    return batching.stack(
+      examples, self.scaler, self.groups, self._buffers.empty
+    )
 
   def batches(
     self, plan: Sequence[plans.Rows], *, start: int = 0
