@@ -6,11 +6,13 @@ Prints sizes, labels, shapes, what is missing, repeated or shared between
 splits, and draws it. What training would refuse is shown too, and then why.
 """
 
+import dataclasses
 import pathlib
 
 from absl import flags
 
 from btw_jax.data import catalog
+from btw_jax.data import prepared
 from btw_jax.reports import overview as picture_lib
 from experiments import cli
 from experiments import config as config_lib
@@ -36,7 +38,9 @@ def main() -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   picture_lib.picture(name, summary, path)
   print(f"\n{path}", flush=True)
-  catalog.load(name, options)
+  # What was prepared was checked whole, and may not fit into memory.
+  stream = name.startswith(prepared.PREFIX)
+  catalog.load(name, dataclasses.replace(options, stream=stream))
 
 
 if __name__ == "__main__":

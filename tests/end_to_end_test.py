@@ -375,6 +375,7 @@ def test_data_goes_from_files_over_records_to_predictions(tmp_path):
   done = _run(
     "train", *TINY, "--dataset=tfds:npz", f"--data_dir={out}",
     "--reading=stream", f"--workdir={path}", "--num_permutations=0",
+    "--weighting=kl+mi",
   )  # fmt: skip
   assert "train: 60 examples stay on disk; shapes of batches: 1" in done.stderr
   results = _json(path / "results.json")

@@ -10,13 +10,10 @@ steps that are not zero.
 import numpy as np
 
 from btw_jax.data import dataset as dataset_lib
-from btw_jax.data import fields
 from btw_jax.data import padding
-from btw_jax.data import pickles
+from btw_jax.data import sentiment
 
 _FILES = ("aligned_50.pkl", "unaligned_50.pkl")
-_MODALITIES = ("text", "audio", "vision")
-_WHAT = "an MMSA pickle"
 
 
 def load(*, path: str) -> dataset_lib.Found:
@@ -31,31 +28,13 @@ def load(*, path: str) -> dataset_lib.Found:
   Raises:
     InputError: if the file is unreadable or lacks a field.
   """
-  file = pickles.locate(path, _FILES)
-  content = fields.Fields(file, _WHAT, pickles.load(file))
-  return dataset_lib.told_apart(
-    {s: _examples(content.inside(s)) for s in dataset_lib.SPLITS}, "regression"
-  )
-
-
-def _examples(split):
-  target = split.array("regression_labels", 1)
-  features, steps, present, replaced = {}, {}, {}, {}
-  for modality in _MODALITIES:
-    x, replaced[modality] = padding.finite(split.array(modality, 3))
-    x, length = _placed(split, modality, x)
-    features[modality], steps[modality] = x, dataset_lib.Steps(length)
-    present[modality] = length > 0
-  ids = split.texts("id", len(target))
-  return dataset_lib.complete(
-    features,
-    target,
-    ids=ids,
-    present=present,
-    steps=steps,
-    subjects=[i.partition("$_$")[0] for i in ids],
-    replaced=replaced,
-    name=split.name,
+  return sentiment.load(
+    path,
+    _FILES,
+    "an MMSA pickle",
+    target="regression_labels",
+    place=_placed,
+    subject=lambda i: i.partition("$_$")[0],
   )
 
 
