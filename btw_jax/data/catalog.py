@@ -12,6 +12,7 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import describe
 from btw_jax.data import prepared
 from btw_jax.data import splitting
+from btw_jax.data.sources import breast_cancer
 from btw_jax.data.sources import diabetes
 from btw_jax.data.sources import digits
 from btw_jax.data.sources import mimic
@@ -92,6 +93,7 @@ SOURCES = {
     )
   ),
   "diabetes": Source(lambda o: diabetes.load(seed=o.seed)),
+  "breast_cancer": Source(lambda o: breast_cancer.load(seed=o.seed)),
   "npz": Source(lambda o: npz.load(path=o.data_dir), "{split}.npz"),
   "csv": Source(
     lambda o: tables.load(path=o.data_dir, suffixes=tables.CSV),

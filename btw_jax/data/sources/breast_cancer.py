@@ -1,0 +1,43 @@
+"""Malignant or benign, from cell nuclei in 569 fine-needle aspirates.
+
+scikit-learn's copy of the UCI "Breast Cancer Wisconsin (Diagnostic)" set
+(Street, Wolberg & Mangasarian, 1993). Nothing is downloaded.
+"""
+
+import numpy as np
+from sklearn import datasets
+from sklearn import model_selection
+
+from btw_jax.data import dataset as dataset_lib
+
+_SHARE_TRAIN = 0.6
+# Ten measures of a nucleus, each as three numbers over the nuclei of an image.
+_VIEWS = ("mean", "error", "worst")
+
+
+def load(*, seed: int = 0) -> dataset_lib.Found:
+  """Mean, standard error and worst of each measure.
+
+  Args:
+    seed: of the split, 60% train, 20% validation, 20% test, with the classes in
+      equal shares.
+
+  Returns:
+    The splits, and the task.
+  """
+  table = datasets.load_breast_cancer()
+  views = dict(zip(_VIEWS, np.split(table.data, 3, axis=1), strict=True))
+  examples = dataset_lib.complete(views, table.target, name="breast_cancer")
+  train, rest = model_selection.train_test_split(
+    np.arange(len(examples)),
+    train_size=_SHARE_TRAIN,
+    stratify=table.target,
+    random_state=seed,
+  )
+  valid, test = model_selection.train_test_split(
+    rest, train_size=0.5, stratify=table.target[rest], random_state=seed
+  )
+  rows = {"train": train, "valid": valid, "test": test}
+  return dataset_lib.Found(
+    {s: examples.take(np.sort(r)) for s, r in rows.items()}, "binary"
+  )
