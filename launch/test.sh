@@ -7,6 +7,5 @@ cd "$(dirname "$0")/.."
 source launch/environment.sh
 ruff check .
 ruff format --check .
-# One process per core, each with one thread: compiling is what takes the time,
-# so tests of one file, which share programs, stay in one process.
-exec python -m pytest -n "${TEST_PROCESSES:-auto}" --dist loadfile "$@"
+# One process per core, each with one thread: compiling is what takes the time.
+exec python -m pytest -n "${TEST_PROCESSES:-auto}" --dist worksteal "$@"

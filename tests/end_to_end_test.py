@@ -16,6 +16,7 @@ import pytest
 
 TINY = (
   "--num_seeds=2", "--num_epochs=3", "--hidden_dim=8", "--embedding_dim=8",
+  "--num_permutations=0",
 )  # fmt: skip
 
 
@@ -78,6 +79,7 @@ def digits(tmp_path_factory):
     "train",
     "--flagfile=experiments/recipes/digits.flags",
     *TINY,
+    "--num_permutations=200",
     f"--workdir={path}",
     xla_flags=AS_USERS,
   )
@@ -246,7 +248,7 @@ def test_regression_reports_in_the_targets_unit(tmp_path, predictive):
   _run(
     "train", *TINY, "--dataset=diabetes", "--weighting=uniform,kl+mi",
     f"--predictive={predictive}", f"--workdir={workdir}",
-    "--divergence=js", "--knn_transform=rank", "--num_permutations=0",
+    "--divergence=js", "--knn_transform=rank",
   )  # fmt: skip
   assert _json(workdir / "results.json")["information"] == {}
   rows = {r["name"]: r for r in _json(workdir / "results.json")["rows"]}
@@ -329,7 +331,7 @@ def test_sequences_go_the_whole_way(tmp_path):
     "--modalities=", f"--data_dir={folder}", "--num_experts=5", "--num_heads=2",
     "--num_layers=1", "--num_points=4", "--num_seeds=2", "--num_epochs=12",
     "--hidden_dim=16", "--embedding_dim=16", "--learning_rate=1e-2",
-    f"--workdir={path}",
+    "--num_permutations=0", f"--workdir={path}",
   )  # fmt: skip
   _run("train", *arguments)
   results = _json(path / "results.json")
@@ -355,15 +357,8 @@ def test_sequences_go_the_whole_way(tmp_path):
 
 
 def test_data_goes_from_files_over_records_to_predictions(tmp_path):
-  """Inspected, prepared, trained on from disk and evaluated."""
+  """Prepared, trained on from disk and evaluated."""
   _write_npz(tmp_path / "data", missing=0.2)
-  picture = tmp_path / "data.png"
-  done = _run(
-    "inspect_data", "--dataset=npz", f"--data_dir={tmp_path / 'data'}",
-    f"--picture={picture}",
-  )  # fmt: skip
-  assert "| train   | 60" in done.stdout
-  assert picture.read_bytes().startswith(b"\x89PNG")
   out = tmp_path / "out"
   done = _run(
     "prepare_data", "--source=npz", f"--input={tmp_path / 'data'}",
@@ -374,8 +369,7 @@ def test_data_goes_from_files_over_records_to_predictions(tmp_path):
   path = tmp_path / "run"
   done = _run(
     "train", *TINY, "--dataset=tfds:npz", f"--data_dir={out}",
-    "--reading=stream", f"--workdir={path}", "--num_permutations=0",
-    "--weighting=kl+mi",
+    "--reading=stream", f"--workdir={path}", "--weighting=kl+mi",
   )  # fmt: skip
   assert "train: 60 examples stay on disk; shapes of batches: 1" in done.stderr
   results = _json(path / "results.json")
@@ -396,7 +390,9 @@ def test_data_that_training_refuses_is_shown_first(tmp_path):
     "inspect_data", "--dataset=npz", f"--data_dir={tmp_path / 'data'}",
     f"--picture={tmp_path / 'data.png'}", status=2,
   )  # fmt: skip
+  assert "| train   | 60" in done.stdout
   assert "train: 1 repeated ids" in done.stdout
+  assert (tmp_path / "data.png").read_bytes().startswith(b"\x89PNG")
   assert "modality 'words', row 7, column 1 is nan" in done.stderr
 
 

@@ -1,5 +1,4 @@
 import dataclasses
-import itertools
 
 import files
 import jax
@@ -41,14 +40,14 @@ def _load(folder, how, *, average, num_buckets=1, seeds=(0,)):
   )  # fmt: skip
 
 
-def _trainers(loaded, refresh_every=1, encoder="mtand"):
+def _trainers(loaded, refresh_every=1):
   """Plain gradient descent, so that rounding stays rounding."""
   dataset = loaded.dataset
   groups = inputs.batching.groups(dataset.num_steps, dataset.widths)
   sizes = networks.Sizes(
     dataset.widths, 2, hidden_dim=4, embedding_dim=4, dropout=0.0,
     groups=groups, num_steps=tuple(dataset.num_steps[g[0]] for g in groups),
-    num_heads=2, num_layers=1, num_points=3, encoder=encoder,
+    num_heads=2, num_layers=1, num_points=3, encoder="mtand",
   )  # fmt: skip
   rule = rule_lib.Rule(
     variants=("uniform", "kl+mi"), refresh_every=refresh_every
@@ -63,7 +62,7 @@ def _trainers(loaded, refresh_every=1, encoder="mtand"):
   return unimodal, multimodal
 
 
-def _train(loaded, trainers, seeds, num_epochs=2, *, both_stages=True):
+def _train(loaded, trainers, seeds, num_epochs, *, both_stages):
   """What stages logged, what the last one keeps and predicts.
 
   Without the first stage, unimodal outputs are drawn.
@@ -108,31 +107,27 @@ def _close(a, b):
   )
 
 
-@pytest.mark.parametrize(("average", "refresh_every"), [(True, 2), (False, 1)])
-def test_training_from_disk_is_training_from_memory(
-  folder, average, refresh_every
-):
+def test_training_from_disk_is_training_from_memory(folder):
   found = []
   for how in ("memory", "stream"):
-    loaded = _load(folder, how, average=average)
+    loaded = _load(folder, how, average=False)
     on_disk = isinstance(loaded.splits["train"], sources.Source)
     assert on_disk == (how == "stream")
-    trainers = _trainers(loaded, refresh_every)
-    num_epochs = refresh_every + 1
-    made = _train(loaded, trainers, (0,), num_epochs, both_stages=average)
-    found.append(made)
+    trainers = _trainers(loaded, refresh_every=2)
+    found.append(_train(loaded, trainers, (0,), 3, both_stages=True))
   _close(*found)
   # Of stage 2: a refresh after its first epoch, and after its last.
-  weights = [log["weights"][0, 0] for log in found[1][0][-num_epochs:]]
-  for i, (before, after) in enumerate(itertools.pairwise(weights), 1):
-    assert np.any(before != after) == (i % refresh_every == 0)
+  first, second, third = (
+    log["weights"][0, 0] for log in found[1][0] if "weights" in log
+  )
+  np.testing.assert_array_equal(first, second)
+  assert np.any(second != third)
 
 
-@pytest.mark.parametrize("encoder", ["mtand", "transformer"])
-def test_buckets_change_no_prediction(folder, encoder):
+def test_buckets_change_no_prediction(folder):
   """The same parameters, the same outputs, in shapes of any number."""
   memory = _load(folder, "memory", average=False)
-  (_, trainer) = _trainers(memory, encoder=encoder)
+  _, trainer = _trainers(memory)
   split = state_lib.Split(inputs.on_device(memory.splits["train"]), None)
   params = runs.init(trainer, 1, jnp.arange(2), split).train.params
   params = runs.slice_cell(params, 0)
@@ -155,7 +150,7 @@ def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
     lambda self, planned: read.append(planned) or own(self, planned),
   )  # fmt: skip
   logs, best, _ = _train(
-    loaded, _trainers(loaded), (0, 1), num_epochs=1, both_stages=False
+    loaded, _trainers(loaded), (0, 1), 1, both_stages=False
   )
   losses = logs[-1]["train_loss"]
   assert losses.shape[:2] == (2, 2)

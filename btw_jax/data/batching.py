@@ -29,7 +29,15 @@ def groups(
 
 
 def scale_target(target: np.ndarray, scaler: scaling.Scaler) -> np.ndarray:
-  """Targets as a model sees them: standardised if they are quantities."""
+  """Targets as a model sees them: standardised if they are quantities.
+
+  Args:
+    target: `[N]` or `[N, C]`.
+    scaler: fitted on the training split.
+
+  Returns:
+    An array of that shape.
+  """
   if np.issubdtype(target.dtype, np.floating):
     return (target - scaler.target_mean) / scaler.target_std
   return target

@@ -157,7 +157,15 @@ def train_outputs(
 
 
 def due(trainer: step_lib.Trainer, epoch: chex.Array) -> chex.Array:
-  """Whether an epoch ends with a refresh."""
+  """Whether an epoch ends with a refresh.
+
+  Args:
+    trainer: what is trained.
+    epoch: scalar int, from 0.
+
+  Returns:
+    Scalar bool.
+  """
   return epoch % trainer.rule.refresh_every == 0
 
 
@@ -186,7 +194,14 @@ def refresh(
 
 
 def kept(run: state_lib.RunState) -> state_lib.Refreshed:
-  """What an epoch without a refresh goes on with."""
+  """What an epoch without a refresh goes on with.
+
+  Args:
+    run: the run.
+
+  Returns:
+    The weights and the information that it has.
+  """
   weights = run.weights
   return state_lib.Refreshed(weights.average.table, weights.information)
 

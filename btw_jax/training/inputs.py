@@ -137,7 +137,14 @@ def stack(
 def on_device(
   batch: types.Batch | sources.Source,
 ) -> types.Batch | sources.Source:
-  """The same with arrays on the device, unless it stays on disk."""
+  """The same with arrays on the device, unless it stays on disk.
+
+  Args:
+    batch: of NumPy arrays, or a source of batches.
+
+  Returns:
+    The batch, or the source itself.
+  """
   if isinstance(batch, sources.Source):
     return batch
   return jax.tree.map(jnp.asarray, batch)

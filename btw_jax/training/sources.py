@@ -132,7 +132,15 @@ def open_source(
 
 
 def num_steps(source: Source, bucket: int) -> tuple[int, ...]:
-  """T of each group of modalities in the batches of a bucket."""
+  """How long sequences are in the batches of a bucket.
+
+  Args:
+    source: the split.
+    bucket: a position among its buckets.
+
+  Returns:
+    T of each group of modalities.
+  """
   shape = source.buckets.num_steps[bucket]
   names = source.examples.modalities
   return tuple(shape[names[group[0]]] for group in source.groups)

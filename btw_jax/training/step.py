@@ -286,7 +286,15 @@ def _key(seed, stream):
 def make_guide(
   weights: state_lib.Weights, present: chex.Array
 ) -> state_lib.Guide:
-  """How to weigh unseen examples, by what is known of the training set."""
+  """How to weigh unseen examples, by what is known of the training set.
+
+  Args:
+    weights: of the training set.
+    present: `[N, M]` bool, of the training set.
+
+  Returns:
+    The guide.
+  """
   average = weights.average
   return state_lib.Guide(
     weighting.prior(average.table, present), average.alpha, weights.information
