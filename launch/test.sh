@@ -8,4 +8,4 @@ source launch/environment.sh
 ruff check .
 ruff format --check .
 # One process per core, each with one thread: compiling is what takes the time.
-exec python -m pytest -n "${TEST_PROCESSES:-auto}" --dist worksteal "$@"
+exec python -m pytest -n "${TEST_PROCESSES:-auto}" "$@"
