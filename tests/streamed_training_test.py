@@ -1,5 +1,3 @@
-import dataclasses
-
 import files
 import jax
 import jax.numpy as jnp
@@ -19,7 +17,6 @@ from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
 
 CHOICES = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 0.5)]
-PLAIN = [runs.Choice("uniform", 0.0, 1.0)]
 NAME = "tfds:mmsa_mosi"
 
 
@@ -40,7 +37,7 @@ def _load(folder, how, *, average, num_buckets=1, seeds=(0,)):
   )  # fmt: skip
 
 
-def _trainers(loaded, refresh_every=1):
+def _trainer(loaded, refresh_every=1):
   """Plain gradient descent, so that rounding stays rounding."""
   dataset = loaded.dataset
   groups = inputs.batching.groups(dataset.num_steps, dataset.widths)
@@ -52,52 +49,29 @@ def _trainers(loaded, refresh_every=1):
   rule = rule_lib.Rule(
     variants=("uniform", "kl+mi"), refresh_every=refresh_every
   )
-  multimodal = step_lib.Trainer(
+  return step_lib.Trainer(
     networks.Concatenation(sizes), tasks.make("regression", 1),
     optax.sgd(0.002), batch_size=3, rule=rule,
   )  # fmt: skip
-  unimodal = dataclasses.replace(
-    multimodal, network=networks.Unimodal(sizes), rule=rule_lib.Rule()
-  )
-  return unimodal, multimodal
 
 
-def _train(loaded, trainers, seeds, num_epochs, *, both_stages):
-  """What stages logged, what the last one keeps and predicts.
-
-  Without the first stage, unimodal outputs are drawn.
-  """
-  unimodal, multimodal = trainers
-  splits = [
-    state_lib.Split(inputs.on_device(loaded.splits[s]), None)
-    for s in ("train", "valid", "test")
-  ]
+def _train(loaded, trainer, seeds, num_epochs):
+  """What stage 2 logs, keeps and predicts, its unimodal outputs drawn."""
+  rng = np.random.default_rng(0)
+  splits = []
+  for name in ("train", "valid", "test"):
+    batch = inputs.on_device(loaded.splits[name])
+    shape = (len(seeds), 3, len(batch.present), 2)
+    outputs = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    splits.append(state_lib.Split(batch, outputs))
   logs = []
-
-  def fit(trainer, choices):
-    return stages.fit(
-      trainer, choices, seeds, *splits[:2], num_epochs=num_epochs,
-      observe=lambda epoch, log: logs.append(log),
-    )  # fmt: skip
-
-  if both_stages:
-    params = runs.slice_cell(fit(unimodal, PLAIN).params, 0)
-    cell = runs.slice_cell(runs.stack_cells(unimodal.rule, PLAIN), 0)
-    outputs = [
-      stages.predict(unimodal, cell, params, None, split)[0] for split in splits
-    ]
-  else:
-    rng = np.random.default_rng(0)
-    shapes = [(len(seeds), 3, len(s.batch.present), 2) for s in splits]
-    outputs = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-  splits = [
-    split._replace(unimodal=jnp.asarray(own))
-    for split, own in zip(splits, outputs, strict=True)
-  ]
-  best = fit(multimodal, CHOICES)
-  cell = runs.slice_cell(runs.stack_cells(multimodal.rule, CHOICES), 0)
+  best = stages.fit(
+    trainer, CHOICES, seeds, *splits[:2], num_epochs=num_epochs,
+    observe=lambda epoch, log: logs.append(log),
+  )  # fmt: skip
+  cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 0)
   kept = [runs.slice_cell(x, 0) for x in (best.params, best.guide)]
-  predicted = stages.predict(multimodal, cell, *kept, splits[2])
+  predicted = stages.predict(trainer, cell, *kept, splits[2])
   return logs, jax.device_get(best), predicted
 
 
@@ -113,13 +87,11 @@ def test_training_from_disk_is_training_from_memory(folder):
     loaded = _load(folder, how, average=False)
     on_disk = isinstance(loaded.splits["train"], sources.Source)
     assert on_disk == (how == "stream")
-    trainers = _trainers(loaded, refresh_every=2)
-    found.append(_train(loaded, trainers, (0,), 3, both_stages=True))
+    trainer = _trainer(loaded, refresh_every=2)
+    found.append(_train(loaded, trainer, (0,), 3))
   _close(*found)
-  # Of stage 2: a refresh after its first epoch, and after its last.
-  first, second, third = (
-    log["weights"][0, 0] for log in found[1][0] if "weights" in log
-  )
+  # A refresh after the first epoch, and after the last.
+  first, second, third = (log["weights"][0, 0] for log in found[1][0])
   np.testing.assert_array_equal(first, second)
   assert np.any(second != third)
 
@@ -127,7 +99,7 @@ def test_training_from_disk_is_training_from_memory(folder):
 def test_buckets_change_no_prediction(folder):
   """The same parameters, the same outputs, in shapes of any number."""
   memory = _load(folder, "memory", average=False)
-  _, trainer = _trainers(memory)
+  trainer = _trainer(memory)
   split = state_lib.Split(inputs.on_device(memory.splits["train"]), None)
   params = runs.init(trainer, 1, jnp.arange(2), split).train.params
   params = runs.slice_cell(params, 0)
@@ -149,9 +121,7 @@ def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
     sources.Source, "batch",
     lambda self, planned: read.append(planned) or own(self, planned),
   )  # fmt: skip
-  logs, best, _ = _train(
-    loaded, _trainers(loaded), (0, 1), 1, both_stages=False
-  )
+  logs, best, _ = _train(loaded, _trainer(loaded), (0, 1), 1)
   losses = logs[-1]["train_loss"]
   assert losses.shape[:2] == (2, 2)
   assert np.all(losses[:, 0] != losses[:, 1])
