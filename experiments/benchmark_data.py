@@ -30,6 +30,7 @@ from btw_jax.data import plans
 from btw_jax.data import prepared
 from btw_jax.data import records
 from btw_jax.data import scaling
+from btw_jax.data import schema
 from btw_jax.data import streaming
 from btw_jax.training import inputs
 from btw_jax.training import sources
@@ -94,9 +95,9 @@ def _speed(name, first, second, target, rounds):
 def _write(folder: pathlib.Path) -> streaming.Streamed:
   """The data set on disk, opened."""
   examples = _examples()
-  rows = list(records.rows(examples, _LAYOUT))
+  rows = list(schema.rows(examples, _LAYOUT))
   many = ({**rows[i % _DRAWN], "id": str(i)} for i in range(_COUNT))
-  features = records.features(_LAYOUT, (), subjects=False)
+  features = schema.features(_LAYOUT, (), subjects=False)
   start = time.perf_counter()
   template = tfds.core.ShardedFileTemplate(
     data_dir=folder,
@@ -165,7 +166,7 @@ def _tfds(folder) -> Callable[[], None]:
   """What TFDS gives, stacked."""
   paths = sorted(str(p) for p in pathlib.Path(folder).glob("*.array_record-*"))
   source = array_record_data_source.ArrayRecordDataSource(paths)
-  features = records.features(_LAYOUT, (), subjects=False)
+  features = schema.features(_LAYOUT, (), subjects=False)
   turns = _turns()
 
   def batch(rows):
@@ -267,10 +268,13 @@ def _at_once(folder: pathlib.Path) -> dict[str, str]:
   held = []
 
   def read():
-    found = inputs.load(
-      "tfds:npz", options, (0,), split_per_seed=False,
-      reading=inputs.Reading("memory"),
-    )  # fmt: skip
+    reading = inputs.Reading("memory")
+    found = inputs.prepare(
+      inputs.read_datasets(
+        "tfds:npz", options, (0,), split_per_seed=False, reading=reading
+      ),
+      reading,
+    )
     held.extend([found, *map(inputs.on_device, found.splits.values())])
 
   added = _peak(read)

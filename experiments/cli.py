@@ -102,6 +102,9 @@ def _fail(message):
 def _one_line(error):
   """Absl's message without its own preamble and line breaks."""
   message = " ".join(str(error).removeprefix("ERROR:: ").split())
+  if message.endswith("must have a value other than None."):
+    name = message.removeprefix("flag --").partition("=")[0]
+    return f"--{name} is needed"
   return message[:1].lower() + message[1:]
 
 

@@ -11,6 +11,7 @@ from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
 from btw_jax.data import catalog
+from btw_jax.data import dataset as dataset_lib
 from btw_jax.models import experts
 from btw_jax.models import gating as gating_lib
 from btw_jax.models import networks
@@ -213,9 +214,9 @@ class Config:
     """The seeds, one run each."""
     return list(range(self.seed, self.seed + self.num_seeds))
 
-  def read_inputs(self) -> inputs.Inputs:
-    """The data set, as every seed sees it."""
-    return inputs.load(
+  def read_datasets(self) -> list[dataset_lib.Dataset]:
+    """The data set, once for all seeds or once for each."""
+    return inputs.read_datasets(
       self.dataset,
       self.source_options(),
       self.seeds,

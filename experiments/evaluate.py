@@ -104,8 +104,7 @@ def read_examples(
   """
   config, shape = written.config, written.shape
   if not data_dir:
-    inputs = config.read_inputs()
-    return [dataset.splits[split] for dataset in inputs.datasets]
+    return [dataset.splits[split] for dataset in config.read_datasets()]
   if not catalog.find(config.dataset).reads:
     raise types.InputError(
       f"--data_dir={data_dir}: {config.dataset} reads no files: leave it out."

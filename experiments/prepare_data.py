@@ -19,6 +19,7 @@ from absl import flags
 from absl import logging
 import tqdm
 
+from btw_jax import types
 from btw_jax.data import builders
 from btw_jax.data import catalog
 from btw_jax.data import prepared
@@ -47,6 +48,11 @@ def main() -> None:
   options = catalog.Options(
     average_steps=False, split_by=_SPLIT_BY.value, seed=_SEED.value
   )
+  source = catalog.SOURCES[_SOURCE.value]
+  if source.reads and not _INPUT.value:
+    raise types.InputError(
+      f"--source={_SOURCE.value} reads files ({source.reads}): set --input."
+    )
   builder = builders.make(
     _SOURCE.value,
     _INPUT.value,

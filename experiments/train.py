@@ -72,7 +72,7 @@ def prepare(config: config_lib.Config) -> Study:
     What the stages share.
   """
   workdir_lib.refuse_another(config)
-  inputs = config.read_inputs()
+  inputs = inputs_lib.prepare(config.read_datasets(), config.how_to_read())
   shape = trainers_lib.Shape.of(inputs.dataset, len(inputs.scalers))
   strength = config_lib.number_or_auto(config.strength)
   plan = selection.plan(config.weighting, strength, 1.0)

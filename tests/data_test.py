@@ -139,12 +139,32 @@ def test_labels_out_of_range_are_named(write):
     catalog.load("npz", options)
 
 
-def test_widths_must_agree_between_splits(write):
+def _summarised(name, options):
+  catalog.summarise(catalog.read(name, options))
+
+
+def _by_subject(name, options):
+  catalog.load(name, dataclasses.replace(options, split_by="subject"))
+
+
+@pytest.mark.parametrize("use", [catalog.load, _summarised, _by_subject])
+def test_splits_must_be_alike(write, use):
   options = write("valid", x_audio=np.random.default_rng(0).random((20, 4)))
   with pytest.raises(
     types.InputError, match=r"valid.npz: modality 'audio' has 4 features, but 2"
   ):
-    catalog.load("npz", options)
+    use("npz", options)
+  options = write("valid", x_audio=None)
+  with pytest.raises(
+    types.InputError,
+    match=r"valid.npz: split 'valid' has no modality 'audio', but 'train' has",
+  ):
+    use("npz", options)
+  options = write("valid", x_smell=np.ones((20, 4)))
+  with pytest.raises(
+    types.InputError, match="'train' has no modality 'smell', but 'valid' has"
+  ):
+    use("npz", options)
 
 
 def test_unknown_names_are_listed(write):

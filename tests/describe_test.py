@@ -95,7 +95,7 @@ def test_what_repeats_or_is_shared_is_told():
 def test_the_summary_is_told_in_full(tmp_path):
   files.mimic(tmp_path, overlap=True, missing=True)
   options = catalog.Options(data_dir=str(tmp_path), average_steps=False)
-  summary = catalog.summarise("mimic_ihm_missing", options)
+  summary = catalog.summarise(catalog.read("mimic_ihm_missing", options))
   text = overview.text(summary)
   assert "| train   | 12         | 0: 6, 1: 6        |" in text
   row = next(line for line in text.splitlines() if line.startswith("| cxr"))
@@ -140,4 +140,6 @@ def test_rows_that_do_not_line_up_are_named_before_anything_is_said(tmp_path):
   for split in ("train", "test"):
     np.savez(tmp_path / f"{split}.npz", x_a=np.ones((4, 2)), y=np.arange(5) % 2)
   with pytest.raises(types.InputError, match="'a' has 4 rows but there are 5"):
-    catalog.summarise("npz", catalog.Options(data_dir=str(tmp_path)))
+    catalog.summarise(
+      catalog.read("npz", catalog.Options(data_dir=str(tmp_path)))
+    )

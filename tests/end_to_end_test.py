@@ -394,6 +394,16 @@ def test_data_that_training_refuses_is_shown_first(tmp_path):
   assert "train: 1 repeated ids" in done.stdout
   assert (tmp_path / "data.png").read_bytes().startswith(b"\x89PNG")
   assert "modality 'words', row 7, column 1 is nan" in done.stderr
+  wrong = tmp_path / "data/train.npz/data.png"
+  done = _run(
+    "inspect_data", "--dataset=npz", f"--data_dir={tmp_path / 'data'}",
+    f"--picture={wrong}", status=2,
+  )  # fmt: skip
+  assert f"--picture={wrong}: cannot be written (" in done.stderr
+  done = _run("prepare_data", "--source=npz", status=2)
+  assert "--source=npz reads files ({split}.npz): set --input." in done.stderr
+  done = _run("prepare_data", status=2)
+  assert "prepare_data: --source is needed" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,14 @@ def folder(tmp_path_factory):
 
 def _load(folder, how, *, average, num_buckets=1, seeds=(0,)):
   options = catalog.Options(data_dir=str(folder), average_steps=average)
-  return inputs.load(
-    NAME, options, seeds, split_per_seed=True,
-    reading=inputs.Reading(how, num_buckets),
-  )  # fmt: skip
+  return _read(NAME, options, inputs.Reading(how, num_buckets), seeds)
+
+
+def _read(name, options, reading, seeds=(0,)):
+  datasets = inputs.read_datasets(
+    name, options, seeds, split_per_seed=True, reading=reading
+  )
+  return inputs.prepare(datasets, reading)
 
 
 def _trainer(loaded, refresh_every=1):
@@ -156,7 +160,4 @@ def test_a_constant_modality_on_disk_is_refused(tmp_path):
   options = catalog.Options(data_dir=str(tmp_path / "out"))
   for how in ("memory", "stream"):
     with pytest.raises(ValueError, match="modality 'a' is constant over the"):
-      inputs.load(
-        "tfds:npz", options, (0,), split_per_seed=True,
-        reading=inputs.Reading(how),
-      )  # fmt: skip
+      _read("tfds:npz", options, inputs.Reading(how))

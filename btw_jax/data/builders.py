@@ -26,6 +26,7 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import describe
 from btw_jax.data import prepared
 from btw_jax.data import records
+from btw_jax.data import schema
 
 # Of a file of records.
 _SHARD_BYTES = 256 * 2**20
@@ -47,7 +48,7 @@ def write(
   Args:
     template: names of the files.
     features: of an example.
-    examples: as `records.rows` gives them.
+    examples: as `schema.rows` gives them.
     count: of examples.
     examples_per_shard: most records of a file.
 
@@ -118,7 +119,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   @functools.cached_property
   def found(self) -> dataset_lib.Found:
     """What the source yields, checked."""
-    return catalog.arrange(self.name, self._options)
+    found = catalog.read(self.name, self._options)
+    return catalog.arrange(found, self._options)
+
+  @functools.cached_property
+  def _layouts(self) -> dict[str, records.Layout]:
+    return schema.layouts(self.found.splits)
 
   def _info(self) -> tfds.core.DatasetInfo:
     folder = pathlib.Path(self._data_dir)
@@ -128,7 +134,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         builder=self, features=features, metadata=tfds.core.MetadataDict()
       )
     splits = self.found.splits
-    layout = records.layouts(splits)
+    layout = self._layouts
     examples = next(iter(splits.values()))
     shape = examples.target.shape[1:]
     subjects = examples.subjects is not None
@@ -144,7 +150,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return tfds.core.DatasetInfo(
       builder=self,
       description=f"{self.name}, converted by btw_jax.",
-      features=records.features(layout, shape, subjects=subjects),
+      features=schema.features(layout, shape, subjects=subjects),
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict({prepared.KEY: about}),
     )
@@ -157,7 +163,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, split: str) -> Iterator[tuple[int, Any]]:
     examples = self.found.splits[split]
-    rows = records.rows(examples, records.layouts(self.found.splits))
+    rows = schema.rows(examples, self._layouts)
     if self.observe is not None:
       rows = self.observe(split, len(examples))(rows)
     # Ids may repeat between files; the row does not.
@@ -186,8 +192,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _examples_per_shard(self):
     each = sum(
-      4 * max(own.num_steps, 1) * own.width
-      for own in records.layouts(self.found.splits).values()
+      4 * max(own.num_steps, 1) * own.width for own in self._layouts.values()
     )
     return max(1, _SHARD_BYTES // each)
 

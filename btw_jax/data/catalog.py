@@ -1,6 +1,6 @@
 """From a name to a checked data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -127,7 +127,26 @@ def load(name: str, options: Options) -> dataset_lib.Dataset:
   Raises:
     InputError: if anything is wrong with the names or the data.
   """
-  found = arrange(name, options)
+  return assemble(name, read(name, options), options)
+
+
+def assemble(
+  name: str, found: dataset_lib.Found, options: Options
+) -> dataset_lib.Dataset:
+  """Checks, splits and names the task of what was read.
+
+  Args:
+    name: of the data set.
+    found: what its source yielded.
+    options: what the source needed.
+
+  Returns:
+    The data set, with train, valid and test splits.
+
+  Raises:
+    InputError: if anything is wrong with the data.
+  """
+  found = arrange(found, options)
   splits = found.splits
   for split in ("train", "test"):
     if split not in splits:
@@ -158,22 +177,22 @@ def load(name: str, options: Options) -> dataset_lib.Dataset:
   return dataset
 
 
-def arrange(name: str, options: Options) -> dataset_lib.Found:
-  """What a source yields, checked, in the splits asked for.
+def arrange(found: dataset_lib.Found, options: Options) -> dataset_lib.Found:
+  """What a source yielded, checked, in the splits asked for.
 
   Args:
-    name: a name of `SOURCES`, or that of a prepared data set.
-    options: what the source needs.
+    found: what it yielded.
+    options: what it needed.
 
   Returns:
     Splits whose sequences have as many steps, and what to say of them.
 
   Raises:
-    InputError: if anything is wrong with the names or the data.
+    InputError: if anything is wrong with the data.
   """
-  found = read(name, options)
   splits = {s: _checked(s, e, options) for s, e in found.splits.items()}
   if not options.stream:
+    checks.check_alike(splits)
     splits = dataset_lib.same_steps(splits)
   notes = [*found.notes, *_replaced(splits)]
   if options.split_by == "subject":
@@ -185,29 +204,29 @@ def arrange(name: str, options: Options) -> dataset_lib.Found:
   return dataset_lib.Found(splits, found.task, tuple(dict.fromkeys(notes)))
 
 
-def summarise(name: str, options: Options) -> dict[str, Any]:
+def summarise(
+  found: dataset_lib.Found, task: str | None = None
+) -> Mapping[str, Any]:
   """What a data set looks like, even one that training would refuse.
 
   Args:
-    name: a name of `SOURCES`, or that of a prepared data set, whose summary was
-      written with it.
-    options: what the source needs.
+    found: what its source yielded.
+    task: overrides what the source or its labels suggest.
 
   Returns:
-    Of `describe.describe`.
+    Of `describe.describe`; of a prepared data set, what was written with it.
 
   Raises:
-    InputError: if the files cannot be read, or rows do not line up.
+    InputError: if rows or modalities do not line up.
   """
-  rest = name.removeprefix(prepared.PREFIX)
-  if rest != name:
-    return dict(prepared.open_records(options.data_dir, rest).summary)
-  found = read(name, options)
+  if found.summary is not None:
+    return found.summary
   for split, examples in found.splits.items():
     checks.check_rows(split, examples)
+  checks.check_alike(found.splits)
   target = next(iter(found.splits.values())).target
   return describe.describe(
-    found.splits, options.task or found.task or checks.infer_task(target)
+    found.splits, task or found.task or checks.infer_task(target)
   )
 
 
@@ -254,10 +273,10 @@ def read(name: str, options: Options) -> dataset_lib.Found:
     InputError: if the name is unknown, or the files cannot be read.
   """
   source = find(name)
-  if options.stream and not name.startswith(prepared.PREFIX):
+  if options.stream and not prepared.named(name):
     raise types.InputError(
       f"--reading=stream: {name} is read as a whole: convert it with"
-      f" experiments.prepare_data and set --dataset={prepared.PREFIX}NAME."
+      f" experiments.prepare_data and set --dataset=tfds:{name}."
     )
   if source.reads and not options.data_dir:
     raise types.InputError(
@@ -278,8 +297,8 @@ def find(name: str) -> Source:
   Raises:
     InputError: if the name is unknown.
   """
-  prefix, _, rest = name.partition(prepared.PREFIX)
-  if not prefix and rest:
+  rest = prepared.named(name)
+  if rest:
 
     def load_prepared(options):
       read = prepared.stream if options.stream else prepared.load
@@ -289,7 +308,7 @@ def find(name: str) -> Source:
   if name not in SOURCES:
     raise types.InputError(
       f"--dataset={name}: unknown: use one of {', '.join(SOURCES)}, or"
-      f" {prepared.PREFIX}NAME for one that was prepared."
+      " tfds:NAME for one that was prepared."
     )
   return SOURCES[name]
 

@@ -4,7 +4,7 @@ Each failure is one `InputError` that names the file, the field and the first
 offending row (0-based), and says what to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -121,6 +121,37 @@ def infer_task(target: np.ndarray) -> str:
   return "binary" if set(values.tolist()) <= {0, 1} else "multiclass"
 
 
+def check_alike(splits: Mapping[str, dataset_lib.Examples]) -> None:
+  """Checks that splits have the same modalities, as wide in each.
+
+  Args:
+    splits: as a source yields them.
+
+  Raises:
+    InputError: naming the first that differs.
+  """
+  (first, one), *others = splits.items()
+  for split, other in others:
+    for name, has, lacking, lacks in (
+      (first, one, split, other), (split, other, first, one)
+    ):  # fmt: skip
+      for modality in has.modalities:
+        if modality not in lacks.modalities:
+          raise types.InputError(
+            f"{lacks.files['target']}: split {lacking!r} has no modality"
+            f" {modality!r}, but {name!r} has it: add it, or choose others"
+            " with --modalities."
+          )
+    for modality, x in one.features.items():
+      there = other.features[modality]
+      if (there.ndim, there.shape[-1]) != (x.ndim, x.shape[-1]):
+        raise types.InputError(
+          f"{other.files[modality]}: modality {modality!r} has"
+          f" {in_words(there.shape[1:])}, but {in_words(x.shape[1:])} in"
+          f" {one.files[modality]}: give the same in every split."
+        )
+
+
 def check_dataset(dataset: dataset_lib.Dataset) -> None:
   """Checks the splits against each other and against the task.
 
@@ -128,13 +159,11 @@ def check_dataset(dataset: dataset_lib.Dataset) -> None:
     dataset: the whole data set.
 
   Raises:
-    InputError: for labels out of range, widths that differ between splits, a
-      training target or modality that is constant.
+    InputError: for labels out of range, a training target or modality that is
+      constant.
   """
   train = dataset.splits["train"]
   for examples in dataset.splits.values():
-    if isinstance(train, dataset_lib.Examples):
-      _check_shapes(examples, train)
     check_labels(dataset.task, dataset.num_classes, examples)
   if np.all(train.target == train.target[:1]):
     raise types.InputError(
@@ -163,17 +192,6 @@ def check_varies(file: str, modality: str, varies: bool) -> None:
       f"{file}: modality {modality!r} is constant over the training split and"
       " can predict only a constant: leave it out with --modalities."
     )
-
-
-def _check_shapes(examples, train):
-  for modality, x in train.features.items():
-    found = examples.features[modality].shape[1:]
-    if found != x.shape[1:]:
-      raise types.InputError(
-        f"{examples.files[modality]}: modality {modality!r} has"
-        f" {in_words(found)}, but {in_words(x.shape[1:])} in"
-        f" {train.files[modality]}: give the same in every split."
-      )
 
 
 def check_labels(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -219,11 +219,13 @@ class Found(NamedTuple):
     splits: those that it gives, of train, valid and test.
     task: name of the task; None to infer it from the labels.
     notes: lines that a reader of the log should see.
+    summary: of `describe.describe`, where it is known already.
   """
 
   splits: Mapping[str, Examples]
   task: str | None = None
   notes: tuple[str, ...] = ()
+  summary: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

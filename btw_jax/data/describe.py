@@ -8,10 +8,9 @@ import numpy as np
 
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import moments
 from btw_jax.data import splitting
 
-# Examples that are looked at together: bounds the memory of a mask.
-_AT_ONCE = 1024
 # Of a histogram of targets.
 _BINS = 20
 
@@ -84,36 +83,22 @@ def _modality(splits, modality):
 
 def _values(examples, modality):
   """Mean and std of all values that are there, and columns without spread."""
-  x, present = examples.features[modality], examples.present[modality]
-  width = x.shape[-1]
-  count, total, square = np.zeros(width), np.zeros(width), np.zeros(width)
-  low, high = np.full(width, np.inf), np.full(width, -np.inf)
-  for start in range(0, len(examples), _AT_ONCE):
-    rows = np.arange(start, min(start + _AT_ONCE, len(examples)))
-    part = x[rows].astype(np.float64)
-    there = np.broadcast_to(
-      present[rows].reshape(-1, *[1] * (x.ndim - 1)), part.shape
-    )
-    if modality in examples.steps:
-      there = there & examples.steps[modality].take(rows).there(part)
-    axes = tuple(range(part.ndim - 1))
-    part = np.where(there & np.isfinite(part), part, 0)
-    count += there.sum(axis=axes)
-    total += part.sum(axis=axes)
-    square += (part**2).sum(axis=axes)
-    low = np.minimum(low, np.where(there, part, np.inf).min(axis=axes))
-    high = np.maximum(high, np.where(there, part, -np.inf).max(axis=axes))
-  number = max(count.sum(), 1)
-  mean = total.sum() / number
-  found = {
-    "mean": float(mean),
-    "std": float(np.sqrt(max(square.sum() / number - mean**2, 0))),
-    "constant columns": int(np.count_nonzero(low >= high)),
+  found = moments.Moments(examples.features[modality].shape[-1])
+  for part in examples.chunks():
+    values, mask = moments.rows(part, modality)
+    finite = np.isfinite(values)
+    found.add(values, finite if mask is None else finite & mask)
+  mean, std = found.overall()
+  shown = {
+    "mean": mean,
+    "std": std,
+    "constant columns": int(np.count_nonzero(found.low >= found.high)),
   }
+  present = examples.present[modality]
   if modality in examples.steps and present.any():
     lengths = examples.steps[modality].length[present]
-    found["median length"] = float(np.median(lengths))
-  return found
+    shown["median length"] = float(np.median(lengths))
+  return shown
 
 
 def _hashes(examples):

@@ -6,14 +6,13 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from btw_jax import types
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import records
 from btw_jax.data import streaming
 
-PREFIX = "tfds:"
+_PREFIX = "tfds:"
 # What the converter leaves beside the records; other data sets lack it.
 KEY = "btw_jax"
 
@@ -44,6 +43,19 @@ class Prepared:
     )
 
 
+def named(name: str) -> str | None:
+  """The prepared data set that a name means.
+
+  Args:
+    name: of a data set, as flags give it.
+
+  Returns:
+    What is behind "tfds:", or None if it means a source.
+  """
+  rest = name.removeprefix(_PREFIX)
+  return None if rest in ("", name) else rest
+
+
 def find(data_dir: str, name: str) -> pathlib.Path:
   """The folder of a data set's newest version.
 
@@ -69,7 +81,7 @@ def find(data_dir: str, name: str) -> pathlib.Path:
       f" {', '.join(have) or 'none at all'}: set --data_dir, or run"
       " python -m experiments.prepare_data."
     )
-  return max(found, key=lambda p: tfds.core.Version(p.name))
+  return max(found, key=lambda p: [int(part) for part in p.name.split(".")])
 
 
 def open_records(data_dir: str, name: str) -> Prepared:
@@ -85,6 +97,9 @@ def open_records(data_dir: str, name: str) -> Prepared:
   Raises:
     InputError: if it is not there, or not of this project.
   """
+  # Takes longer to import than most data sets to read.
+  import tensorflow_datasets as tfds
+
   folder = find(data_dir, name)
   info = tfds.builder_from_directory(folder).info
   about = (info.metadata or {}).get(KEY)
@@ -135,6 +150,7 @@ def load(*, path: str, name: str) -> dataset_lib.Found:
     {s: r.read(np.arange(len(r))) for s, r in found.readers.items()},
     found.task,
     found.notes,
+    found.summary,
   )
 
 
@@ -156,4 +172,5 @@ def stream(*, path: str, name: str) -> dataset_lib.Found:
     {s: streaming.open_split(r) for s, r in found.readers.items()},
     found.task,
     found.notes,
+    found.summary,
   )

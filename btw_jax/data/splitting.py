@@ -44,6 +44,35 @@ def hold_out(
   return {"train": np.sort(kept), "valid": np.sort(held)}
 
 
+def three_ways(
+  num_examples: int, classes: np.ndarray | None = None, *, seed: int
+) -> dict[str, np.ndarray]:
+  """Splits what comes in one piece: 60% train, 20% valid, 20% test.
+
+  Args:
+    num_examples: N.
+    classes: `[N]`, which keep their shares; none by default.
+    seed: of the draw.
+
+  Returns:
+    Split -> rows, in order.
+  """
+  train, rest = model_selection.train_test_split(
+    np.arange(num_examples),
+    train_size=0.6,
+    stratify=classes,
+    random_state=seed,
+  )
+  valid, test = model_selection.train_test_split(
+    rest,
+    train_size=0.5,
+    stratify=None if classes is None else classes[rest],
+    random_state=seed,
+  )
+  rows = {"train": train, "valid": valid, "test": test}
+  return {split: np.sort(own) for split, own in rows.items()}
+
+
 def by_subject(
   subjects: np.ndarray, shares: Mapping[str, float], *, seed: int
 ) -> dict[str, np.ndarray]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any
 
-import grain
 import numpy as np
 
 from btw_jax.data import dataset as dataset_lib
@@ -200,6 +199,9 @@ class Stream:
       plan: an entry per item.
       start: entries to pass over.
     """
+    # Takes longer to import than most data sets to read.
+    import grain
+
     options = grain.ReadOptions(
       num_threads=_THREADS, prefetch_buffer_size=_AHEAD
     )

@@ -61,14 +61,14 @@ class Inputs:
     return self.datasets[0]
 
 
-def load(
+def read_datasets(
   name: str,
   options: catalog.Options,
   seeds: Sequence[int],
   *,
   split_per_seed: bool,
   reading: Reading,
-) -> Inputs:
+) -> list[dataset_lib.Dataset]:
   """Reads a data set, once for all seeds or once for each.
 
   Args:
@@ -81,7 +81,7 @@ def load(
     reading: at once or batch by batch.
 
   Returns:
-    The inputs.
+    As many data sets as seeds, or one that all share.
   """
   stream = streams(name, options, seeds, reading)
   options = dataclasses.replace(options, stream=stream)
@@ -92,7 +92,26 @@ def load(
   datasets = [of_seed(seeds[0])]
   if split_per_seed and datasets[0].drawn and not stream:
     datasets += [of_seed(seed) for seed in seeds[1:]]
+  return datasets
+
+
+def prepare(
+  datasets: Sequence[dataset_lib.Dataset], reading: Reading
+) -> Inputs:
+  """Scales data sets, and stacks their splits.
+
+  Args:
+    datasets: one per seed, or one that all share.
+    reading: of what stays on disk.
+
+  Returns:
+    The inputs.
+
+  Raises:
+    InputError: if a modality that stays on disk is constant.
+  """
   scalers = [scaling.fit(dataset) for dataset in datasets]
+  stream = isinstance(datasets[0].splits["train"], streaming.Streamed)
   if stream:
     _check_varies(datasets[0], scalers[0])
   splits = {
@@ -169,8 +188,8 @@ def streams(
   """
   if reading.how != "auto":
     return reading.how == "stream"
-  rest = name.removeprefix(prepared.PREFIX)
-  if rest == name or not options.data_dir:
+  rest = prepared.named(name)
+  if not rest or not options.data_dir:
     return False
   found = prepared.open_records(options.data_dir, rest)
   drawn = "valid" not in found.readers or options.split_by != "given"

@@ -6,11 +6,10 @@ scikit-learn's copy of the UCI "Breast Cancer Wisconsin (Diagnostic)" set
 
 import numpy as np
 from sklearn import datasets
-from sklearn import model_selection
 
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import splitting
 
-_SHARE_TRAIN = 0.6
 # Ten measures of a nucleus, each as three numbers over the nuclei of an image.
 _VIEWS = ("mean", "error", "worst")
 
@@ -28,16 +27,7 @@ def load(*, seed: int = 0) -> dataset_lib.Found:
   table = datasets.load_breast_cancer()
   views = dict(zip(_VIEWS, np.split(table.data, 3, axis=1), strict=True))
   examples = dataset_lib.complete(views, table.target, name="breast_cancer")
-  train, rest = model_selection.train_test_split(
-    np.arange(len(examples)),
-    train_size=_SHARE_TRAIN,
-    stratify=table.target,
-    random_state=seed,
-  )
-  valid, test = model_selection.train_test_split(
-    rest, train_size=0.5, stratify=table.target[rest], random_state=seed
-  )
-  rows = {"train": train, "valid": valid, "test": test}
+  rows = splitting.three_ways(len(examples), table.target, seed=seed)
   return dataset_lib.Found(
-    {s: examples.take(np.sort(r)) for s, r in rows.items()}, "binary"
+    {s: examples.take(r) for s, r in rows.items()}, "binary"
   )

@@ -4,13 +4,10 @@ scikit-learn's copy of the data of Efron et al. (2004), "Least angle
 regression". Nothing is downloaded.
 """
 
-import numpy as np
 from sklearn import datasets
-from sklearn import model_selection
 
 from btw_jax.data import dataset as dataset_lib
-
-_SHARE_TRAIN = 0.6
+from btw_jax.data import splitting
 
 
 def load(*, seed: int = 0) -> dataset_lib.Found:
@@ -29,13 +26,7 @@ def load(*, seed: int = 0) -> dataset_lib.Found:
     "serum": table.data[:, 4:],
   }
   examples = dataset_lib.complete(views, table.target, name="diabetes")
-  train, rest = model_selection.train_test_split(
-    np.arange(len(examples)), train_size=_SHARE_TRAIN, random_state=seed
-  )
-  valid, test = model_selection.train_test_split(
-    rest, train_size=0.5, random_state=seed
-  )
-  rows = {"train": train, "valid": valid, "test": test}
+  rows = splitting.three_ways(len(examples), seed=seed)
   return dataset_lib.Found(
-    {s: examples.take(np.sort(r)) for s, r in rows.items()}, "regression"
+    {s: examples.take(r) for s, r in rows.items()}, "regression"
   )

@@ -92,7 +92,8 @@ def _examples(file, task):
     fields.Fields(f"{file}, row {row}", "a stay", stay)
     for row, stay in enumerate(stays)
   ]
-  parts = {"vitals": _vitals(stays), "hourly": _hourly(stays)}
+  measured = [_measured(stay) for stay in stays]
+  parts = {"vitals": _vitals(measured), "hourly": _hourly(measured)}
   parts |= {m: _listed(stays, *how) for m, how in _LISTS.items()}
   features, steps, present, replaced = {}, {}, {}, {}
   for modality, (x, own) in parts.items():
@@ -126,8 +127,7 @@ def _measured(stay):
 
 
 def _vitals(stays):
-  every = [_measured(stay) for stay in stays]
-  hours, values, masks = zip(*every, strict=True) if every else ((), (), ())
+  hours, values, masks = zip(*stays, strict=True) if stays else ((), (), ())
   x, length = padding.pad(values, _NUM_VITALS)
   observed = padding.pad(masks, _NUM_VITALS)[0] > 0
   return x, dataset_lib.Steps(length, _clock(hours), observed)
@@ -136,9 +136,9 @@ def _vitals(stays):
 def _hourly(stays):
   """`[N, 48, 60]`: the latest value of every hour or before, and its mask."""
   x = np.zeros((len(stays), _HOURS, 2 * _NUM_VITALS), np.float32)
-  for row, stay in enumerate(stays):
+  for row, measured in enumerate(stays):
     values, mask = x[row, :, :_NUM_VITALS], x[row, :, _NUM_VITALS:]
-    for hour, value, seen in zip(*_measured(stay), strict=True):
+    for hour, value, seen in zip(*measured, strict=True):
       if 0 <= hour < _HOURS:
         values[int(hour)][seen] = value[seen]
         mask[int(hour)][seen] = 1
