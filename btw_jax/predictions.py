@@ -45,6 +45,8 @@ class Laplace(NamedTuple):
 
 
 Prediction = Categorical | Bernoulli | Gaussian | Laplace
+# Kinds whose information is estimated from nearest neighbours.
+POINTS = (Gaussian, Laplace)
 
 
 def divergence(p: Prediction, q: Prediction, *, kind: str = "kl") -> chex.Array:
@@ -79,6 +81,7 @@ def information(
   *,
   where: chex.Array | None = None,
   transform: str = "none",
+  axis_name: str | None = None,
 ) -> chex.Array:
   """Mutual information between two models' predictions over a set, in nats.
 
@@ -93,6 +96,8 @@ def information(
     where: `[N]` bool, the examples that count; all by default.
     transform: a name of `transforms.TRANSFORMS`, static, applied to the point
       predictions before neighbours are sought; not used by the other kinds.
+    axis_name: of a mapped axis over which the examples are spread: tables are
+      added up over it, points are gathered; all are at hand by default.
 
   Returns:
     Scalar in nats.
@@ -106,11 +111,15 @@ def information(
       f"transform {transform!r} is unknown: use one of"
       f" {', '.join(transforms.TRANSFORMS)}."
     )
-  return _of_one_kind(p, q, _INFORMATION)(p, q, where, transform)
+  return _of_one_kind(p, q, _INFORMATION)(p, q, where, transform, axis_name)
 
 
 def correlation(
-  p: Prediction, q: Prediction, *, where: chex.Array | None = None
+  p: Prediction,
+  q: Prediction,
+  *,
+  where: chex.Array | None = None,
+  axis_name: str | None = None,
 ) -> chex.Array:
   """Pearson correlation between two models' predictions over a set.
 
@@ -121,6 +130,8 @@ def correlation(
     p: predictions of N examples.
     q: predictions of the same kind for the same examples.
     where: `[N]` bool, the examples that count; all by default.
+    axis_name: of a mapped axis over which the examples are spread; all are at
+      hand by default.
 
   Returns:
     Scalar in [−1, 1].
@@ -128,7 +139,7 @@ def correlation(
   Raises:
     ValueError: if the two are not predictions of one kind.
   """
-  return _of_one_kind(p, q, _CORRELATION)(p, q, where)
+  return _of_one_kind(p, q, _CORRELATION)(p, q, where, axis_name)
 
 
 def _of_one_kind(p, q, table):
@@ -165,37 +176,56 @@ def _both_ways(kl):
   return lambda p, q: divergences.jeffreys(kl, (p,), (q,))
 
 
-def _categorical_information(p, q, where, transform):
+def _categorical_information(p, q, where, transform, axis_name):
   del transform
   joint = discrete.soft_contingency(
-    jax.nn.softmax(p.logits), jax.nn.softmax(q.logits), where=where
+    jax.nn.softmax(p.logits),
+    jax.nn.softmax(q.logits),
+    where=where,
+    axis_name=axis_name,
   )
   return discrete.from_joint(joint)
 
 
-def _bernoulli_information(p, q, where, transform):
+def _bernoulli_information(p, q, where, transform, axis_name):
   del transform
 
   def of_label(p_logits, q_logits):
     both = (jnp.stack([-v, v], axis=-1) for v in (p_logits, q_logits))
     p_probs, q_probs = (jax.nn.sigmoid(v) for v in both)
-    joint = discrete.soft_contingency(p_probs, q_probs, where=where)
+    joint = discrete.soft_contingency(
+      p_probs, q_probs, where=where, axis_name=axis_name
+    )
     return discrete.from_joint(joint)
 
   return jnp.sum(jax.vmap(of_label, (-1, -1))(p.logits, q.logits))
 
 
-def _point_information(p, q, where, transform):
+def _point_information(p, q, where, transform, axis_name):
   """Both kinds of real numbers have their point prediction first."""
+  p, q = p[:1], q[:1]
+  if axis_name is not None:
+    where = jnp.ones(jnp.shape(q[0]), bool) if where is None else where
+    p, q, where = jax.lax.all_gather((p, q, where), axis_name, tiled=True)
   x, y = (transforms.TRANSFORMS[transform](v[0], where=where) for v in (p, q))
   return knn.ksg(x, y, where=where)
 
 
-def _columnwise_correlation(p_probs, q_probs, where):
-  def of_column(x, y):
-    return correlation_lib.pearson(x, y, where=where)
+def _of_probabilities(probabilities):
+  """The mean correlation over classes."""
 
-  return jnp.mean(jax.vmap(of_column, (-1, -1))(p_probs, q_probs))
+  def correlated(p, q, where, axis_name):
+    def of_column(x, y):
+      return correlation_lib.pearson(x, y, where=where, axis_name=axis_name)
+
+    columns = probabilities(p.logits), probabilities(q.logits)
+    return jnp.mean(jax.vmap(of_column, (-1, -1))(*columns))
+
+  return correlated
+
+
+def _point_correlation(p, q, where, axis_name):
+  return correlation_lib.pearson(p[0], q[0], where=where, axis_name=axis_name)
 
 
 _KL = {
@@ -226,16 +256,8 @@ _INFORMATION = {
 }
 
 _CORRELATION = {
-  Categorical: lambda p, q, where: _columnwise_correlation(
-    jax.nn.softmax(p.logits), jax.nn.softmax(q.logits), where
-  ),
-  Bernoulli: lambda p, q, where: _columnwise_correlation(
-    jax.nn.sigmoid(p.logits), jax.nn.sigmoid(q.logits), where
-  ),
-  Gaussian: lambda p, q, where: correlation_lib.pearson(
-    p.mean, q.mean, where=where
-  ),
-  Laplace: lambda p, q, where: correlation_lib.pearson(
-    p.loc, q.loc, where=where
-  ),
+  Categorical: _of_probabilities(jax.nn.softmax),
+  Bernoulli: _of_probabilities(jax.nn.sigmoid),
+  Gaussian: _point_correlation,
+  Laplace: _point_correlation,
 }

@@ -12,6 +12,7 @@ Axis letters, used in docstrings and einsums everywhere:
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 
@@ -34,6 +35,19 @@ def as_float(*arrays: chex.Array) -> list[chex.Array]:
   """
   dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
   return [jnp.asarray(array, dtype) for array in arrays]
+
+
+def total(x: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
+  """Sum over the devices that something is spread over.
+
+  Args:
+    x: each device's part of the sum.
+    axis_name: of the mapped axis of devices; None if all is at hand.
+
+  Returns:
+    The sum, on every device.
+  """
+  return x if axis_name is None else jax.lax.psum(x, axis_name)
 
 
 class Steps(NamedTuple):

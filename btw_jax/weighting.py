@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from btw_jax import predictions
+from btw_jax import types
 
 # Divergence and information below this count as this, so that no weight is
 # exactly 0 and a negative estimate of information counts as none.
@@ -143,6 +144,7 @@ def set_information(
   present: chex.Array,
   measure: str = "mi",
   transform: str = "none",
+  axis_name: str | None = None,
 ) -> chex.Array:
   """What each modality's model tells about the multimodal one, over a set.
 
@@ -153,6 +155,8 @@ def set_information(
     measure: "mi" (nats) or "cc" (Pearson correlation), static.
     transform: of point predictions before "mi", a name of
       `transforms.TRANSFORMS`, static.
+    axis_name: of a mapped axis over which the examples are spread; all are at
+      hand by default.
 
   Returns:
     `[M]`, not clipped.
@@ -160,9 +164,11 @@ def set_information(
 
   def of_modality(p, where):
     if measure == "cc":
-      return predictions.correlation(p, multimodal, where=where)
+      return predictions.correlation(
+        p, multimodal, where=where, axis_name=axis_name
+      )
     return predictions.information(
-      p, multimodal, where=where, transform=transform
+      p, multimodal, where=where, transform=transform, axis_name=axis_name
     )
 
   return jax.vmap(of_modality, (0, 1))(unimodal, present)
@@ -279,12 +285,19 @@ def update(
   )
 
 
-def prior(table: chex.Array, present: chex.Array | None = None) -> chex.Array:
+def prior(
+  table: chex.Array,
+  present: chex.Array | None = None,
+  *,
+  axis_name: str | None = None,
+) -> chex.Array:
   """Weights to expect of an example never seen: the mean row of W.
 
   Args:
     table: `[N, M]` averaged weights.
     present: `[N, M]` bool; a modality's mean is over the examples having it.
+    axis_name: of a mapped axis over which the examples are spread; all are at
+      hand by default.
 
   Returns:
     `[M]` summing to 1.
@@ -293,8 +306,14 @@ def prior(table: chex.Array, present: chex.Array | None = None) -> chex.Array:
     present = jnp.ones(table.shape, bool)
   # w·M_i is free of how many modalities an example happens to have.
   relative = table * jnp.sum(present, axis=-1, keepdims=True)
-  count = jnp.maximum(jnp.sum(present, axis=0), 1)
-  mean = jnp.sum(jnp.where(present, relative, 0.0), axis=0) / count
+  count, mean = types.total(
+    (
+      jnp.sum(present, axis=0),
+      jnp.sum(jnp.where(present, relative, 0.0), axis=0),
+    ),
+    axis_name,
+  )
+  mean = mean / jnp.maximum(count, 1)
   return mean / jnp.maximum(jnp.sum(mean), FLOOR)
 
 

@@ -19,6 +19,7 @@ import time
 from absl import logging
 from array_record.python import array_record_data_source
 import jax
+import jax.numpy as jnp
 import numpy as np
 import psutil
 import tensorflow_datasets as tfds
@@ -275,7 +276,7 @@ def _at_once(folder: pathlib.Path) -> dict[str, str]:
       ),
       reading,
     )
-    held.extend([found, *map(inputs.on_device, found.splits.values())])
+    held.extend([found, jax.tree.map(jnp.asarray, found.splits)])
 
   added = _peak(read)
   size = prepared.open_records(str(folder / "out"), "npz").num_bytes

@@ -7,9 +7,11 @@ import optax
 
 from btw_jax import tasks
 from btw_jax import types
+from btw_jax.data import plans
 from btw_jax.models import networks
 from btw_jax.training import data_parallel
 from btw_jax.training import epoch as epoch_lib
+from btw_jax.training import placement
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import runs
 from btw_jax.training import stages
@@ -105,13 +107,20 @@ def _steps(num_seeds):
 
   def epoch(run, seeds, train):
     def of_seed(run, seed):
-      return epoch_lib.train_epoch(trainer, run, cell, seed, 0, train)
+      return epoch_lib.train_epoch(
+        trainer, _NUM_TRAIN, run, cell, seed, 0, train
+      )
 
     return jax.vmap(of_seed)(run, seeds)
 
-  bare = train._replace(unimodal=None)
-  run = jax.vmap(trainer.init, (0, None))(seeds, bare)
-  compiled = data_parallel.parallelise(epoch)
+  bare = placement.place(
+    train._replace(unimodal=None), plans.Layout(_NUM_TRAIN, _BATCH)
+  ).split
+  same, spread = data_parallel.SAME, data_parallel.SPREAD
+  run = data_parallel.parallelise(
+    jax.vmap(trainer.init, (0, None)), (same, spread)
+  )(seeds, bare)
+  compiled = data_parallel.parallelise(epoch, (same, same, spread))
   return lambda: jax.block_until_ready(compiled(run, seeds, bare))
 
 

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from absl import flags
+import jax
 
 from btw_jax import predictions
 from btw_jax import tasks
@@ -17,6 +18,7 @@ from btw_jax.models import gating as gating_lib
 from btw_jax.models import networks
 from btw_jax.models import routers
 from btw_jax.mutual_information import transforms
+from btw_jax.training import data_parallel
 from btw_jax.training import inputs
 from btw_jax.training import selection
 
@@ -34,13 +36,33 @@ def _field(group, default, text, **metadata):
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Every field is a flag of that name; its metadata is the flag's help."""
+  """Every field is a flag of that name; its metadata is the flag's help.
 
-  workdir: str = _field("Run", "runs/run", "folder for what the run leaves")
+  A run may be taken up again with other values of the fields marked `free`.
+  """
+
+  workdir: str = _field(
+    "Run", "runs/run", "folder for what the run leaves", free=True
+  )
   num_seeds: int = _field("Run", 5, "number of seeds, trained together", low=1)
   seed: int = _field("Run", 0, "first seed", low=0)
+  resume: bool = _field(
+    "Run", True, "go on with a run that was stopped, if the workdir has one",
+    free=True,
+  )  # fmt: skip
+  snapshot_seconds: int = _field(
+    "Run",
+    60,
+    "seconds between snapshots to go on from, at least",
+    low=0,
+    free=True,
+  )
   num_epochs: int = _field("Run", 60, "epochs of every run", low=1)
   batch_size: int = _field("Run", 32, "examples per step, all devices", low=1)
+  per_device_batch_size: int = _field(
+    "Run", 0, "examples per step of each device, in place of those of all",
+    low=0,
+  )  # fmt: skip
   learning_rate: float = _field("Run", 1e-3, "AdamW step, per step", low=0.0)
   weight_decay: float = _field("Run", 1e-4, "AdamW decay, relative", low=0.0)
   max_norm: float = _field(
@@ -50,6 +72,14 @@ class Config:
     "Run", 0, "epochs without a better one before a run ends; 0 for no end",
     low=0,
   )  # fmt: skip
+
+  parallelism: str = _field(
+    "Devices",
+    "pmap",
+    "how a program is mapped over devices",
+    choices=data_parallel.PARALLELISMS,
+    free=True,
+  )
 
   dataset: str = _field("Data", "digits", _DATASETS, check=catalog.find)
   data_dir: str = _field("Data", "", "file or folder of a data set of files")
@@ -131,6 +161,12 @@ class Config:
     choices=("divergence", "agreement"),
   )
   refresh_every: int = _field("Weighting", 1, "epochs between refreshes", low=1)
+  information_samples: int = _field(
+    "Weighting",
+    2**14,
+    "examples, at most, that neighbours are sought among (regression)",
+    low=10,
+  )
   num_refinements: int = _field(
     "Weighting", 1, "rounds of weighing an unseen example", low=0
   )
@@ -269,12 +305,35 @@ def define_flags() -> None:
 
 
 def from_flags() -> Config:
-  """The configuration that the parsed flags give."""
+  """The configuration that the parsed flags give, for the devices at hand."""
   values = {}
   for field in dataclasses.fields(Config):
     value = flags.FLAGS[field.name].value
     values[field.name] = tuple(value) if isinstance(value, list) else value
+  # What a run does is a matter of the batches of all devices.
+  each = values["per_device_batch_size"]
+  if each:
+    values["batch_size"] = each * jax.device_count()
+    values["per_device_batch_size"] = 0
   return Config(**values)
+
+
+def differing(one: Config, other: Config) -> list[str]:
+  """Names of the flags that make two runs different ones.
+
+  Args:
+    one: a configuration.
+    other: another.
+
+  Returns:
+    Names, in order.
+  """
+  return [
+    field.name
+    for field in dataclasses.fields(Config)
+    if not field.metadata.get("free")
+    and getattr(one, field.name) != getattr(other, field.name)
+  ]
 
 
 def to_dict(config: Config) -> dict[str, Any]:

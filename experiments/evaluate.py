@@ -22,6 +22,7 @@ from btw_jax.training import inputs as inputs_lib
 from btw_jax.training import metrics_writer
 from btw_jax.training import selection
 from experiments import cli
+from experiments import cluster
 from experiments import config as config_lib
 from experiments import report
 from experiments import scoring
@@ -40,6 +41,7 @@ _DATA_DIR = flags.DEFINE_string(
 
 def main() -> None:
   """Loads a run, evaluates it, reports."""
+  cluster.join()
   written = workdir_lib.read(_WORKDIR.value)
   config = dataclasses.replace(written.config, workdir=_WORKDIR.value)
   written = dataclasses.replace(written, config=config)
@@ -198,4 +200,5 @@ def _plan(config):
 
 
 if __name__ == "__main__":
-  cli.run(main, {"Evaluation": ["workdir", "split", "data_dir"]})
+  groups = {"Evaluation": ["workdir", "split", "data_dir"]}
+  cli.run(main, groups | cluster.GROUP)

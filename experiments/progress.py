@@ -48,6 +48,17 @@ class Progress:
       "epoch %d of %d, %s, %.0f s left", self._done, self._total, text, left
     )
 
+  def skip(self, epochs: int) -> None:
+    """Some epochs need not be done.
+
+    Args:
+      epochs: how many.
+    """
+    self._done += epochs
+    self._last, self._last_done = time.monotonic(), self._done
+    if self._bar is not None:
+      self._bar.update(epochs)
+
   def close(self) -> None:
     """Ends the bar."""
     if self._bar is not None:

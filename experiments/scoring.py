@@ -54,7 +54,6 @@ def with_unimodal(
   Returns:
     The split, outputs `[S, M, N, K]`.
   """
-  batch = inputs_lib.on_device(batch)
   plain = state_lib.Cell(jnp.int32(0), jnp.float32(0), jnp.float32(1))
   outputs, _ = stages.predict(
     trainers.unimodal, plain, params, None, state_lib.Split(batch, None)

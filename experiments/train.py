@@ -21,9 +21,11 @@ from btw_jax.training import metrics_writer
 from btw_jax.training import nulls
 from btw_jax.training import runs
 from btw_jax.training import selection
+from btw_jax.training import snapshots
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from experiments import cli
+from experiments import cluster
 from experiments import config as config_lib
 from experiments import progress as progress_lib
 from experiments import report
@@ -53,6 +55,7 @@ class Study:
 def main() -> None:
   """Runs both stages and reports."""
   start = time.monotonic()
+  cluster.join()
   study = prepare(config_lib.from_flags())
   unimodal = train_unimodal(study)
   splits = add_unimodal(study, unimodal)
@@ -103,9 +106,7 @@ def train_unimodal(study: Study) -> checkpoints.Unimodal:
     The models.
   """
   bare = {
-    split: state_lib.Split(
-      inputs_lib.on_device(study.inputs.splits[split]), None
-    )
+    split: state_lib.Split(study.inputs.splits[split], None)
     for split in ("train", "valid")
   }
   plain = [runs.Choice("uniform", 0.0, 1.0)]
@@ -353,6 +354,20 @@ def _fit(
     loss = np.mean(log["valid_loss"])
     study.progress.advance(f"{stage}, mean validation loss {loss:.3f}")
 
+  def resumed(num_epochs: int) -> None:
+    study.workdir.rewind(stage, num_epochs)
+    if num_epochs:
+      logging.info("%s: going on after epoch %d", stage, num_epochs)
+      study.progress.skip(num_epochs)
+
+  keep = snapshots.Snapshots(
+    study.config.workdir,
+    stage,
+    scalers=study.inputs.scalers,
+    about=config_lib.to_dict(study.config),
+    seconds=study.config.snapshot_seconds,
+    resume=study.config.resume,
+  )
   stop: Callable[[], bool] = lambda: study.interrupt.requested  # noqa: E731
   return stages.fit(
     trainer,
@@ -363,6 +378,8 @@ def _fit(
     num_epochs=study.config.num_epochs,
     observe=observe,
     stop=stop,
+    keep=keep,
+    resumed=resumed,
   )
 
 
@@ -374,4 +391,4 @@ def _stop_if_asked(study: Study, message: str) -> None:
 
 if __name__ == "__main__":
   config_lib.define_flags()
-  cli.run(main, config_lib.groups())
+  cli.run(main, config_lib.groups() | cluster.GROUP)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 
+from absl import logging
 import jax
 import jax.numpy as jnp
 import optax
@@ -83,12 +84,19 @@ def build(
   Raises:
     InputError: if a batch does not divide over the devices.
   """
-  devices = jax.local_device_count()
+  devices = jax.device_count()
   batch_size = min(config.batch_size, num_train) // devices * devices
   if batch_size == 0:
     raise types.InputError(
       f"--batch_size={config.batch_size}: fewer than the {devices} devices:"
       f" give at least {devices}."
+    )
+  if config.batch_size % devices:
+    logging.warning(
+      "--batch_size=%d: %d devices share batches of %d",
+      config.batch_size,
+      devices,
+      batch_size,
     )
   task = tasks.make(shape.task, shape.num_classes, config.predictive)
   sizes = _sizes(config, shape, task.num_outputs)
@@ -99,6 +107,7 @@ def build(
     agreement=config.instance == "agreement",
     refresh_every=config.refresh_every,
     num_refinements=config.num_refinements,
+    num_samples=config.information_samples,
   )
   network, penalties = networks.Concatenation(sizes), {}
   if config.model == "moe":
@@ -116,6 +125,7 @@ def build(
     "batch_size": batch_size,
     "max_norm": config.max_norm or None,
     "patience": config.patience or None,
+    "parallelism": config.parallelism,
   }
   return Trainers(
     task,

@@ -39,10 +39,10 @@ class Workdir:
   """A run's folder."""
 
   def __init__(self, written: Written, unit: str):
-    """Starts the run's files anew.
+    """Starts the run's files, or goes on with them.
 
     Args:
-      written: what to keep in `config.json`.
+      written: what to keep in `config.json`; its flags say whether to go on.
       unit: name of the mean score.
 
     Raises:
@@ -59,28 +59,50 @@ class Workdir:
         f"--workdir={self.path}: cannot be made ({error.strerror}): choose"
         " another."
       ) from error
-    for stale in (
-      "results.json", "results.md", "predictions.csv", "routing.csv",
-    ):  # fmt: skip
-      (self.path / stale).unlink(missing_ok=True)
+    stale = ["results.json", "results.md", "predictions.csv"]
+    if not self._config.resume:
+      stale.append("routing.csv")
+    metrics_writer.remove(self.path / name for name in stale)
     metrics_writer.write_json(self.path / _CONFIG, _to_json(written))
     moe = written.config.model == "moe"
     self._metrics = metrics_writer.TableWriter(
       self.path / "metrics.csv",
       ("stage", "run", "strength", "scale", "seed", "epoch", "split", "loss",
        unit, *(routers.PENALTIES if moe else ())),
+      go_on=self._config.resume,
     )  # fmt: skip
     if moe:
       self._routing = metrics_writer.TableWriter(
         self.path / "routing.csv",
         ("stage", "run", "strength", "scale", "seed", "epoch", "layer",
          "modality", *_experts(written.config.num_experts)),
+        go_on=self._config.resume,
       )  # fmt: skip
     self._weights = metrics_writer.TableWriter(
       self.path / "weights.csv",
       ("run", "strength", "scale", "seed", "epoch", "alpha",
        *written.shape.modalities),
+      go_on=self._config.resume,
     )  # fmt: skip
+
+  def rewind(self, stage: str, num_epochs: int) -> None:
+    """Forgets what was logged of a stage after an epoch that it goes on from.
+
+    Args:
+      stage: "unimodal", "scale" or "multimodal".
+      num_epochs: epochs of it to keep.
+    """
+
+    def wanted(row):
+      # Weights are those of the only stage that has some.
+      own = row.get("stage", "multimodal") == stage
+      return not own or int(row["epoch"]) < num_epochs
+
+    tables = [self._metrics, self._weights]
+    if self._config.model == "moe":
+      tables.append(self._routing)
+    for table in tables:
+      table.retain(wanted)
 
   def log_epoch(
     self,
@@ -174,9 +196,9 @@ def refuse_another(config: config_lib.Config) -> None:
   path = pathlib.Path(config.workdir)
   if not (path / _CONFIG).exists():
     return
-  before = config_lib.to_dict(read(path).config)
-  after = config_lib.to_dict(config)
-  differ = [k for k in after if before[k] != after[k] and k != "workdir"]
+  there = read(path).config
+  before = config_lib.to_dict(there)
+  differ = config_lib.differing(config, there)
   if differ:
     listed = ", ".join(f"--{k} ({before[k]} there)" for k in differ)
     raise types.InputError(

@@ -11,6 +11,7 @@ from btw_jax import tasks
 from btw_jax import types
 from btw_jax.models import fusion
 from btw_jax.models import networks
+from btw_jax.training import data_parallel
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import runs
 from btw_jax.training import stages
@@ -121,3 +122,11 @@ def fit(made, choices, seeds, train, valid, *, num_epochs=4):
     observe=lambda epoch, log: logs.append(log),
   )
   return jax.device_get(best), logs
+
+
+def loss(made, outputs, batch):
+  """Mean loss `[U]` of outputs `[U, N, K]`."""
+  mapped = jax.vmap(
+    lambda part: made.measure(*part)[0], axis_name=data_parallel.AXIS
+  )
+  return mapped(jax.tree.map(lambda x: x[None], (outputs, batch)))[0]

@@ -7,8 +7,10 @@ import pytest
 
 from btw_jax import tasks
 from btw_jax.data import catalog
+from btw_jax.data import plans
 from btw_jax.models import networks
 from btw_jax.training import inputs
+from btw_jax.training import placement
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import runs
 from btw_jax.training import sources
@@ -64,7 +66,7 @@ def _train(loaded, trainer, seeds, num_epochs):
   rng = np.random.default_rng(0)
   splits = []
   for name in ("train", "valid", "test"):
-    batch = inputs.on_device(loaded.splits[name])
+    batch = loaded.splits[name]
     shape = (len(seeds), 3, len(batch.present), 2)
     outputs = jnp.asarray(rng.normal(size=shape), jnp.float32)
     splits.append(state_lib.Split(batch, outputs))
@@ -104,8 +106,9 @@ def test_buckets_change_no_prediction(folder):
   """The same parameters, the same outputs, in shapes of any number."""
   memory = _load(folder, "memory", average=False)
   trainer = _trainer(memory)
-  split = state_lib.Split(inputs.on_device(memory.splits["train"]), None)
-  params = runs.init(trainer, 1, jnp.arange(2), split).train.params
+  split = state_lib.Split(memory.splits["train"], None)
+  placed = placement.place(split, plans.Layout(12, 3)).split
+  params = runs.init(trainer, 1, jnp.arange(2), placed).train.params
   params = runs.slice_cell(params, 0)
   cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 1)
   expected = stages.predict(trainer, cell, params, None, split)
@@ -131,7 +134,7 @@ def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
   assert np.all(losses[:, 0] != losses[:, 1])
   assert np.all(np.isfinite(jax.tree.leaves(best.params)[0]))
   # 12 training examples in batches of 3; the passes besides.
-  steps = [p for p in read if len(p.rows) == 3]
+  steps = [p for p in read if p.rows.shape == (3, 1)]
   assert len(steps) == 4
 
 

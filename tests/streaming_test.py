@@ -116,54 +116,96 @@ def test_only_what_is_prepared_can_stay_on_disk(stays):
 BUCKETS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 
 
+def _places(layout, seed):
+  """What slots see in an epoch, `[batches, B]`, drawn by NumPy."""
+  rng = np.random.default_rng(seed)
+  rows = layout.rows(np.arange(layout.num_slots))
+  drawn = [
+    rng.permutation(np.flatnonzero(own != plans.NOTHING)) for own in rows
+  ]
+  return np.stack([own[: layout.num_batches] for own in drawn], axis=1)
+
+
 @hypothesis.given(BUCKETS, st.integers(1, 9), st.integers(0, 99))
 def test_an_epoch_sees_each_example_at_most_once_in_its_bucket(
-  bucket, batch_size, seed
+  bucket, num_slots, seed
 ):
   bucket = np.array(bucket)
-  order = np.random.default_rng(seed).permutation(len(bucket))
-  plan = plans.shuffled(order, bucket, batch_size)
-  seen = np.concatenate([b.rows for b in plan] or [np.zeros(0, int)])
-  assert len(seen) == len(set(seen.tolist()))
+  layout = plans.by_bucket(bucket, num_slots)
+  slots, places = np.arange(num_slots), _places(layout, seed)
+  plan = plans.epoch(layout, slots, places, bucket, (seed, 0))
+  every = layout.rows(slots)
+  assert sorted(every[every != plans.NOTHING]) == list(range(len(bucket)))
+  seen = [row for batch in plan for row in batch.rows[:, 0].tolist()]
+  assert len(seen) == len(set(seen))
   # No more is left out than a batch would hold.
-  assert len(bucket) - len(seen) < batch_size
+  assert len(bucket) - len(seen) < num_slots
   for batch in plan:
-    assert len(batch.rows) == batch_size == batch.count
-    assert batch.bucket == bucket[batch.rows].max()
-  mixed = [b for b in plan if len(set(bucket[b.rows].tolist())) > 1]
-  assert len(mixed) <= len(set(bucket.tolist()))
-
-
-def test_with_one_bucket_the_order_is_cut_into_batches():
-  order = np.random.default_rng(0).permutation(23)
-  plan = plans.shuffled(order, np.zeros(23, int), 5)
-  np.testing.assert_array_equal(
-    [b.rows for b in plan], order[:20].reshape(4, 5)
-  )
-
-
-@hypothesis.given(BUCKETS, st.integers(1, 9))
-def test_a_pass_sees_each_example_once(bucket, batch_size):
-  bucket = np.array(bucket)
-  plan = plans.in_order(bucket, batch_size)
-  seen = np.concatenate([b.rows[: b.count] for b in plan])
-  assert sorted(seen.tolist()) == list(range(len(bucket)))
-  for batch in plan:
-    assert len(batch.rows) == batch_size
-    np.testing.assert_array_equal(bucket[batch.rows], batch.bucket)
-
-
-def test_processes_share_every_batch():
-  plan = plans.in_order(np.array([0] * 10 + [1] * 3), 4)
-  parts = [plans.share(plan, i, 2) for i in range(2)]
-  for whole, *halves in zip(plan, *parts, strict=True):
+    # Each slot keeps to its own examples.
     np.testing.assert_array_equal(
-      np.concatenate([h.rows for h in halves]), whole.rows
+      batch.rows[:, 0], every[slots, batch.places[:, 0]]
     )
-    assert sum(h.count for h in halves) == whole.count
-    assert {h.bucket for h in halves} == {whole.bucket}
-  with pytest.raises(ValueError, match="batch of 4 cannot be divided among 3"):
-    plans.share(plan, 0, 3)
+    assert batch.bucket == bucket[batch.rows].max()
+  mixed = [b for b in plan if len(set(bucket[b.rows].ravel().tolist())) > 1]
+  assert len(mixed) <= 2 * len(set(bucket.tolist()))
+
+
+def test_with_one_bucket_slots_keep_their_order():
+  layout = plans.Layout(23, 5)
+  places = _places(layout, 0)
+  plan = plans.epoch(layout, np.arange(5), places, np.zeros(23, int), (0, 0))
+  found = np.concatenate([batch.places for batch in plan], axis=1)
+  np.testing.assert_array_equal(found.T, places)
+  np.testing.assert_array_equal(
+    layout.rows([3, 4]), [[3, 8, 13, 18, plans.NOTHING],
+                          [4, 9, 14, 19, plans.NOTHING]]
+  )  # fmt: skip
+
+
+@hypothesis.given(BUCKETS, st.integers(1, 9), st.integers(1, 30))
+def test_a_pass_sees_each_example_once(bucket, num_slots, at_once):
+  bucket = np.array(bucket)
+  layout = plans.by_bucket(bucket, num_slots)
+  slots = np.arange(num_slots)
+  plan = plans.in_order(layout, slots, bucket, at_once)
+  rows = np.concatenate([batch.rows for batch in plan], axis=1)
+  assert sorted(rows[rows != plans.NOTHING]) == list(range(len(bucket)))
+  assert len({batch.rows.shape for batch in plan}) == 1
+  assert plan[0].rows.size <= max(at_once, num_slots)
+  every = np.append(bucket, 0)
+  for batch in plan:
+    assert batch.bucket == every[batch.rows].max()
+  np.testing.assert_array_equal(rows[:, : layout.length], layout.rows(slots))
+
+
+@hypothesis.given(BUCKETS, st.sampled_from([2, 4, 6]), st.integers(0, 99))
+def test_processes_share_every_batch(bucket, num_slots, seed):
+  """What two plan, each for half of the slots, is what one plans for all."""
+  bucket = np.array(bucket)
+  layout = plans.by_bucket(bucket, num_slots)
+  places = _places(layout, seed)
+  halves = np.split(np.arange(num_slots), 2)
+
+  def plan_epoch(slots, largest=lambda x: x):
+    return plans.epoch(
+      layout, slots, places[:, slots], bucket, (seed, 0), largest
+    )
+
+  def plan_pass(slots, largest=lambda x: x):
+    return plans.in_order(layout, slots, bucket, 8, largest)
+
+  for make in (plan_epoch, plan_pass):
+    of_halves = []
+    for slots in halves:
+      make(slots, lambda x: of_halves.append(x) or x)
+    largest = np.maximum(*of_halves)
+    whole = make(np.arange(num_slots))
+    parts = [make(slots, lambda x: largest) for slots in halves]
+    for one, *shared in zip(whole, *parts, strict=True):
+      assert {part.bucket for part in shared} == {one.bucket}
+      for name in ("rows", "places"):
+        joined = np.concatenate([getattr(part, name) for part in shared])
+        np.testing.assert_array_equal(joined, getattr(one, name))
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 50])

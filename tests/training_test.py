@@ -10,9 +10,11 @@ import pytest
 
 from btw_jax import types
 from btw_jax import weighting
+from btw_jax.data import plans
 from btw_jax.models import networks
 from btw_jax.training import checkpoints
 from btw_jax.training import data_parallel
+from btw_jax.training import epoch as epoch_lib
 from btw_jax.training import runs
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
@@ -128,7 +130,7 @@ def test_the_best_epoch_is_the_one_kept():
     valid,
   )
   for s in range(2):
-    loss, _ = made.measure(outputs[s], valid.batch)
+    loss = problems.loss(made, outputs[s], valid.batch)
     np.testing.assert_allclose(loss, best.loss[0, s], rtol=1e-5)
 
 
@@ -148,7 +150,7 @@ def test_every_unimodal_model_keeps_its_own_best_epoch():
   outputs, _ = stages.predict(
     made, cell, runs.slice_cell(best.params, 0), None, valid
   )
-  loss, _ = made.measure(outputs[0], valid.batch)
+  loss = problems.loss(made, outputs[0], valid.batch)
   np.testing.assert_allclose(loss, losses.min(0)[0, 0], rtol=1e-5)
 
 
@@ -202,11 +204,12 @@ def test_weights_rest_between_refreshes():
 
 
 def test_the_noise_modality_loses_its_weight():
-  train, valid = problems.splits()
+  seeds = range(6)
+  train, valid = problems.splits(seeds)
   made = problems.trainer(rule=problems.RULE)
   choice = runs.Choice("mi", 1.0, 1.0)
-  _, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=10)
-  weights = logs[-1]["weights"][0, 0]
+  _, logs = problems.fit(made, [choice], seeds, train, valid, num_epochs=10)
+  weights = logs[-1]["weights"][0].mean(axis=0)
   np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
   assert weights[2] < 0.5 * min(weights[0], weights[1])
 
@@ -320,6 +323,45 @@ def test_the_gradient_is_that_of_the_mean_loss():
     np.testing.assert_allclose(before - after[0], g, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("num_examples", [16, 23, 40])
+def test_slots_draw_their_own_order(num_examples):
+  """Every example once at most, the same whoever asks for a slot."""
+  made = dataclasses.replace(problems.trainer(), batch_size=8)
+  layout = plans.Layout(num_examples, 8)
+  slots = np.arange(8)
+  orders = [made.order(0, epoch, slots, num_examples) for epoch in range(12)]
+  every = layout.rows(slots)
+  left_out = set()
+  for order in orders:
+    assert order.shape == (num_examples // 8, 8)
+    seen = every[slots, order].ravel().tolist()
+    assert plans.NOTHING not in seen
+    assert len(set(seen)) == len(seen)
+    left_out |= set(range(num_examples)) - set(seen)
+  assert np.any(orders[0] != orders[1])
+  # A remainder is not always the same examples.
+  assert len(left_out) > 2 * (num_examples % 8) or num_examples % 8 == 0
+  np.testing.assert_array_equal(
+    made.order(0, 1, slots[2:5], num_examples), orders[1][:, 2:5]
+  )
+  assert np.any(orders[0] != made.order(1, 0, slots, num_examples))
+
+
+def test_neighbours_are_sought_among_a_sample_of_every_slot():
+  made = dataclasses.replace(problems.trainer(), batch_size=8)
+  few = dataclasses.replace(
+    made, rule=dataclasses.replace(problems.RULE, num_samples=24)
+  )
+  assert made.sample(0, 0, np.arange(8), 100) is None
+  slots = np.arange(4, 8)
+  rows = np.asarray(few.sample(0, 0, slots, 100))
+  assert len(set(rows.tolist())) == 4 * 3
+  np.testing.assert_array_equal(rows // 13, np.repeat(np.arange(4), 3))
+  numbers = plans.Layout(100, 8).rows(slots).reshape(-1)[rows]
+  assert plans.NOTHING not in numbers
+  assert np.any(rows != few.sample(0, 1, slots, 100))
+
+
 _ON_DEVICES = """
 import json, sys
 sys.path.insert(0, "tests")
@@ -362,9 +404,8 @@ def test_checkpoints_give_back_what_was_saved(tmp_path):
     checkpoints.load(tmp_path, "kl+mi", other)
 
 
-@pytest.mark.parametrize("num_devices", [1, 3])
 @pytest.mark.parametrize("at_once", [1, 4, 5, 100])
-def test_examples_are_mapped_in_turns_of_a_size(num_devices, at_once):
+def test_examples_are_mapped_in_turns_of_a_size(at_once):
   x = jnp.arange(11.0)
   sizes = []
 
@@ -372,10 +413,6 @@ def test_examples_are_mapped_in_turns_of_a_size(num_devices, at_once):
     sizes.append(examples["x"].shape[0])
     return {"y": 2 * examples["x"]}
 
-  found = jax.vmap(
-    lambda _: data_parallel.map_examples(function, {"x": x}, at_once=at_once),
-    axis_name=data_parallel.AXIS,
-  )(jnp.arange(num_devices))
-  for of_device in found["y"]:
-    np.testing.assert_array_equal(of_device, 2 * x)
+  found = epoch_lib.in_turns(function, {"x": x}, at_once)
+  np.testing.assert_array_equal(found["y"], 2 * x)
   assert max(sizes) <= at_once

@@ -1,9 +1,13 @@
 """Which examples a batch has, and in what shape, before anything is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
+
+# In place of the number of an example.
+NOTHING = -1
 
 
 class Buckets(NamedTuple):
@@ -72,99 +76,154 @@ def make_buckets(
   return Buckets((*found, whole))
 
 
-class Rows(NamedTuple):
-  """One batch to come.
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """Which slot of a batch, hence which device, each example belongs to.
+
+  Slot j of every batch is filled from examples of its own, so the batches of an
+  epoch are the same on any number of devices, and yet a device needs only the
+  examples and the weights of its slots. With examples `[B, L]`, a row for every
+  slot: example `t * B + j` of `order` is the t-th of slot j.
 
   Attributes:
-    bucket: its position among the buckets.
-    rows: `[B]` numbers of its examples.
-    count: of the first so many; the rest fill it up and do not count.
+    num_examples: N.
+    num_slots: B.
+    order: `[N]` examples, those of a bucket side by side; by number if None.
+  """
+
+  num_examples: int
+  num_slots: int
+  order: np.ndarray | None = None
+
+  @property
+  def length(self) -> int:
+    """L, the most examples of a slot; others have one less."""
+    return -(-self.num_examples // self.num_slots)
+
+  @property
+  def num_batches(self) -> int:
+    """Full batches of an epoch."""
+    return self.num_examples // self.num_slots
+
+  def rows(self, slots: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Numbers of the examples of some slots.
+
+    Args:
+      slots: n of them.
+
+    Returns:
+      `[n, L]` int; `NOTHING` where a slot has one less.
+    """
+    place = np.arange(self.length) * self.num_slots
+    place = place + np.asarray(slots)[:, None]
+    inside = place < self.num_examples
+    if self.order is not None:
+      place = self.order[np.minimum(place, self.num_examples - 1)]
+    return np.where(inside, place, NOTHING)
+
+
+def by_bucket(bucket: np.ndarray, num_slots: int) -> Layout:
+  """A layout whose slots have as many examples of every bucket.
+
+  Args:
+    bucket: `[N]` bucket of each example.
+    num_slots: B.
+
+  Returns:
+    The layout.
+  """
+  order = None
+  if len(bucket) and bucket.min() != bucket.max():
+    order = np.argsort(bucket, kind="stable")
+  return Layout(len(bucket), num_slots, order)
+
+
+class Rows(NamedTuple):
+  """What some slots contribute to one batch to come.
+
+  Attributes:
+    bucket: the batch's position among the buckets.
+    rows: `[n, C]` numbers of its examples, C of each slot; or `NOTHING`.
+    places: `[n, C]` where these are among those of their slot.
   """
 
   bucket: int
   rows: np.ndarray
-  count: int
+  places: np.ndarray
 
 
-def shuffled(
-  order: np.ndarray, bucket: np.ndarray, batch_size: int
+def epoch(
+  layout: Layout,
+  slots: np.ndarray,
+  places: np.ndarray,
+  bucket: np.ndarray,
+  seed: Sequence[int],
+  largest: Callable[[np.ndarray], np.ndarray] = lambda x: x,
 ) -> list[Rows]:
-  """The batches of an epoch, each of examples of one bucket.
-
-  What is left over in the buckets makes up batches of the largest shape needed;
-  a remainder smaller than a batch is left out.
+  """The batches of an epoch, few of them of examples of several buckets.
 
   Args:
-    order: `[N]` a permutation of the examples.
+    layout: of the training set.
+    slots: `[n]` those to plan for.
+    places: `[batches, n]` the examples of each slot, by place, in the order of
+      the epoch.
     bucket: `[N]` bucket of each example.
-    batch_size: B.
+    seed: of the order of batches, if there are several buckets.
+    largest: of `[batches]` the largest among all slots, where others plan for
+      the rest of them.
 
   Returns:
-    Batches, those whose last example comes first in `order` before others: with
-    one bucket, `order` cut into batches.
+    As many batches, an example of every slot in each.
   """
-  place = np.empty(len(order), int)
-  place[order] = np.arange(len(order))
-  full, rest = [], []
-  for k in np.unique(bucket):
-    mine = order[bucket[order] == k]
-    end = len(mine) // batch_size * batch_size
-    full += [Rows(int(k), rows, batch_size)
-             for rows in mine[:end].reshape(-1, batch_size)]  # fmt: skip
-    rest.append(mine[end:])
-  rest = np.concatenate(rest)
-  rest = rest[np.argsort(place[rest])]
-  end = len(rest) // batch_size * batch_size
-  full += [
-    Rows(int(bucket[rows].max()), rows, batch_size)
-    for rows in rest[:end].reshape(-1, batch_size)
+  places = places.T
+  rows = np.take_along_axis(layout.rows(slots), places, axis=1)
+  by_size = np.argsort(bucket[rows], axis=1, kind="stable")
+  rows = np.take_along_axis(rows, by_size, axis=1)
+  places = np.take_along_axis(places, by_size, axis=1)
+  of_batch = largest(bucket[rows].max(axis=0))
+  order = np.arange(len(of_batch))
+  if layout.order is not None:
+    order = np.random.default_rng(seed).permutation(len(of_batch))
+  return [
+    Rows(int(of_batch[t]), rows[:, t : t + 1], places[:, t : t + 1])
+    for t in order
   ]
-  return sorted(full, key=lambda batch: place[batch.rows].max())
 
 
-def in_order(bucket: np.ndarray, batch_size: int) -> list[Rows]:
-  """All examples once, bucket by bucket, in batches of one size.
+def in_order(
+  layout: Layout,
+  slots: np.ndarray,
+  bucket: np.ndarray,
+  at_once: int,
+  largest: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+) -> list[Rows]:
+  """All examples once, those of small buckets first, in batches of one size.
 
   Args:
+    layout: of the examples.
+    slots: `[n]` those to plan for.
     bucket: `[N]` bucket of each example.
-    batch_size: B.
+    at_once: examples of a batch over all slots, about.
+    largest: as of `epoch`.
 
   Returns:
-    Batches; the last of a bucket repeats its last example to be full.
+    Batches; the last one is filled up with `NOTHING`.
   """
-  found = []
-  for k in np.unique(bucket):
-    mine = np.flatnonzero(bucket == k)
-    for start in range(0, len(mine), batch_size):
-      rows = mine[start : start + batch_size]
-      fill = np.full(batch_size - len(rows), rows[-1])
-      found.append(Rows(int(k), np.concatenate([rows, fill]), len(rows)))
-  return found
-
-
-def share(plan: Sequence[Rows], index: int, count: int) -> list[Rows]:
-  """What one of several processes reads of every batch.
-
-  Args:
-    plan: batches of all.
-    index: of the process.
-    count: of processes; divides the size of a batch.
-
-  Returns:
-    As many batches, each the part of that process.
-
-  Raises:
-    ValueError: if a batch cannot be divided.
-  """
-  found = []
-  for batch in plan:
-    if len(batch.rows) % count:
-      raise ValueError(
-        f"a batch of {len(batch.rows)} cannot be divided among {count}: give a"
-        " multiple."
-      )
-    size = len(batch.rows) // count
-    rows = batch.rows[index * size : (index + 1) * size]
-    counted = min(max(batch.count - index * size, 0), size)
-    found.append(Rows(batch.bucket, rows, counted))
-  return found
+  rows = layout.rows(slots)
+  each = min(max(1, at_once // layout.num_slots), layout.length)
+  num_batches = -(-layout.length // each)
+  fill = num_batches * each - layout.length
+  rows = np.pad(rows, ((0, 0), (0, fill)), constant_values=NOTHING)
+  places = np.broadcast_to(
+    np.minimum(np.arange(rows.shape[1]), layout.length - 1), rows.shape
+  )
+  of_row = np.where(rows == NOTHING, 0, bucket[np.maximum(rows, 0)])
+  of_batch = largest(of_row.reshape(len(rows), num_batches, each).max((0, 2)))
+  return [
+    Rows(
+      int(of_batch[b]),
+      rows[:, b * each : (b + 1) * each],
+      places[:, b * each : (b + 1) * each],
+    )
+    for b in range(num_batches)
+  ]

@@ -15,10 +15,12 @@ class SelfAttention(nn.Module):
   Attributes:
     num_heads: a divisor of D.
     dropout: share of the result dropped in training.
+    axis_name: of the devices that a batch is spread over, or None.
   """
 
   num_heads: int
   dropout: float
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(
@@ -28,7 +30,8 @@ class SelfAttention(nn.Module):
     y = nn.LayerNorm()(x)
     attend = nn.MultiHeadDotProductAttention(self.num_heads)
     y = attend(y, mask=where[:, None, None])
-    return x + dropout.Dropout(self.dropout)(y, train=train)
+    drop = dropout.Dropout(self.dropout, self.axis_name)
+    return x + drop(y, train=train)
 
 
 class Perceptron(nn.Module):
@@ -37,16 +40,18 @@ class Perceptron(nn.Module):
   Attributes:
     hidden_dim: hidden units.
     dropout: share of the hidden units dropped in training.
+    axis_name: of the devices that a batch is spread over, or None.
   """
 
   hidden_dim: int
   dropout: float
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, x: chex.Array, *, train: bool) -> chex.Array:
-    """Maps tokens `[..., D]`."""
+    """Maps tokens `[B, ..., D]`."""
     y = nn.relu(nn.Dense(self.hidden_dim)(nn.LayerNorm()(x)))
-    y = dropout.Dropout(self.dropout)(y, train=train)
+    y = dropout.Dropout(self.dropout, self.axis_name)(y, train=train)
     return x + nn.Dense(x.shape[-1])(y)
 
 

@@ -1,4 +1,4 @@
-"""Dropout whose masks cost a quarter of the random words."""
+"""Random masks of a batch, the same however many devices it is spread over."""
 
 import chex
 from flax import linen as nn
@@ -6,6 +6,26 @@ import jax
 import jax.numpy as jnp
 
 _LEVELS = 2**8
+
+
+def keys(
+  key: chex.PRNGKey, batch_size: int, axis_name: str | None
+) -> chex.PRNGKey:
+  """A key for each example, by its number in the whole batch.
+
+  Args:
+    key: of the batch, the same on all devices.
+    batch_size: examples at hand, static.
+    axis_name: of the devices that the batch is spread over, in order; None if
+      all of it is at hand.
+
+  Returns:
+    `[batch_size]` keys.
+  """
+  slots = jnp.arange(batch_size)
+  if axis_name is not None:
+    slots += jax.lax.axis_index(axis_name) * batch_size
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, slots)
 
 
 class Dropout(nn.Module):
@@ -17,18 +37,36 @@ class Dropout(nn.Module):
   Attributes:
     rate: share to drop, in [0, 1), rounded to 1/256; the others are scaled by
       the share that is kept in fact.
+    axis_name: of the devices that a batch is spread over, or None.
   """
 
   rate: float
+  axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: chex.Array, *, train: bool) -> chex.Array:
-    """Drops entries of `x` in training, with the rng stream `dropout`."""
+  def __call__(
+    self, x: chex.Array, *, train: bool, batch_axis: int = 0
+  ) -> chex.Array:
+    """Drops entries in training, with the rng stream `dropout`.
+
+    Args:
+      x: any array.
+      train: whether to drop.
+      batch_axis: the axis of examples.
+
+    Returns:
+      As large an array.
+    """
     threshold = round(self.rate * _LEVELS)
     if not train or threshold == 0:
       return x
-    num_words = -(-x.size // 4)
-    words = jax.random.bits(self.make_rng("dropout"), (num_words,), jnp.uint32)
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)
-    keep = (bits[: x.size] >= threshold).reshape(x.shape)
+    shape = list(x.shape)
+    batch_size = shape.pop(batch_axis)
+    size = x.size // batch_size
+    words = jax.vmap(
+      lambda key: jax.random.bits(key, (-(-size // 4),), jnp.uint32)
+    )(keys(self.make_rng("dropout"), batch_size, self.axis_name))
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint8)
+    bits = bits.reshape(batch_size, -1)[:, :size].reshape(batch_size, *shape)
+    keep = jnp.moveaxis(bits >= threshold, 0, batch_axis)
     return jnp.where(keep, x * (_LEVELS / (_LEVELS - threshold)), 0.0)

@@ -47,19 +47,22 @@ class MLP(nn.Module):
     hidden_dim: hidden units.
     embedding_dim: width of the embedding.
     dropout: share of hidden units dropped in training.
+    axis_name: of the devices that a batch is spread over, or None.
   """
 
   widths: Sequence[int]
   hidden_dim: int
   embedding_dim: int
   dropout: float
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, features: chex.Array, *, train: bool) -> chex.Array:
     """Encodes every modality."""
     x = jnp.swapaxes(features, 0, 1)
     x = nn.relu(ModalityDense(self.hidden_dim, self.widths)(x))
-    x = dropout.Dropout(self.dropout)(x, train=train)
+    drop = dropout.Dropout(self.dropout, self.axis_name)
+    x = drop(x, train=train, batch_axis=1)
     hidden = (self.hidden_dim,) * len(self.widths)
     x = nn.relu(ModalityDense(self.embedding_dim, hidden)(x))
     return jnp.swapaxes(x, 0, 1)

@@ -148,7 +148,9 @@ class Layer(nn.Module):
   ) -> tuple[chex.Array, routers.Usage]:
     """Maps tokens `[B, N, D]`, and says how their experts were used."""
     sizes, mixture = self.sizes, self.mixture
-    attend = attention.SelfAttention(sizes.num_heads, sizes.dropout)
+    attend = attention.SelfAttention(
+      sizes.num_heads, sizes.dropout, sizes.axis_name
+    )
     x = attend(x, where, train=train)
     y = nn.LayerNorm()(x)
     router = routers.Router(
@@ -158,6 +160,7 @@ class Layer(nn.Module):
       mixture.num_selected,
       mixture.noisy,
       self.modalities,
+      sizes.axis_name,
     )
     routing, usage = router(y, where, train=train)
     answer = experts.Experts(
@@ -165,4 +168,5 @@ class Layer(nn.Module):
     )
     flat = jax.tree.map(lambda v: v.reshape(-1, v.shape[-1]), (y, *routing))
     y = answer(*flat).reshape(x.shape)
-    return x + dropout.Dropout(sizes.dropout)(y, train=train), usage
+    drop = dropout.Dropout(sizes.dropout, sizes.axis_name)
+    return x + drop(y, train=train), usage

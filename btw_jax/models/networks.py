@@ -32,12 +32,17 @@ SEQUENCE_ENCODERS = {
     sizes.num_heads,
     sizes.num_layers,
     sizes.dropout,
+    sizes.axis_name,
   ),
   "gru": lambda sizes: sequences.BidirectionalGRU(
-    sizes.embedding_dim, sizes.dropout
+    sizes.embedding_dim, sizes.dropout, sizes.axis_name
   ),
   "mtand": lambda sizes: sequences.MultiTimeAttention(
-    sizes.embedding_dim, sizes.num_heads, sizes.num_points, sizes.dropout
+    sizes.embedding_dim,
+    sizes.num_heads,
+    sizes.num_points,
+    sizes.dropout,
+    sizes.axis_name,
   ),
 }
 
@@ -58,6 +63,8 @@ class Sizes:
     num_heads: of attention; divides `embedding_dim`.
     num_layers: of attention, in encoders of sequences and in fusion.
     num_points: grid points of "mtand".
+    axis_name: of the devices that a batch is spread over, so that what is drawn
+      does not depend on how many there are; None if it is not.
   """
 
   widths: Sequence[int]
@@ -71,6 +78,7 @@ class Sizes:
   num_heads: int = 4
   num_layers: int = 2
   num_points: int = 16
+  axis_name: str | None = None
 
   @property
   def vectors(self) -> tuple[int, ...]:
@@ -103,7 +111,11 @@ class _Encoding(nn.Module):
     if sizes.vectors:
       widths = tuple(sizes.widths[m] for m in sizes.vectors)
       self.encoder = encoders.MLP(
-        widths, sizes.hidden_dim, sizes.embedding_dim, sizes.dropout
+        widths,
+        sizes.hidden_dim,
+        sizes.embedding_dim,
+        sizes.dropout,
+        sizes.axis_name,
       )
     self.sequences = [
       sequences.Group(SEQUENCE_ENCODERS[sizes.encoder](sizes))
@@ -208,7 +220,7 @@ class Multimodal(_Encoding):
     """Declares encoders and head."""
     super().setup()
     self.hidden = nn.Dense(self.sizes.hidden_dim)
-    self.dropout = dropout.Dropout(self.sizes.dropout)
+    self.dropout = dropout.Dropout(self.sizes.dropout, self.sizes.axis_name)
     self.head = nn.Dense(self.sizes.num_outputs)
 
   def read(self, embeddings: chex.Array, *, train: bool) -> chex.Array:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btw_jax.models import dropout
 from btw_jax.models import gating
 from btw_jax.models import sequences
 
@@ -111,6 +112,7 @@ class Router(nn.Module):
     num_selected: K.
     noisy: add learned Gaussian noise to scores in training.
     modalities: modality of each of the N tokens of an example.
+    axis_name: of the devices that a batch is spread over, or None.
   """
 
   kind: str
@@ -119,6 +121,7 @@ class Router(nn.Module):
   num_selected: int
   noisy: bool
   modalities: Sequence[int]
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(
@@ -185,7 +188,10 @@ class Router(nn.Module):
     std = nn.softplus(_each(gating.softmax, tokens, spread, ids))
     noise = jnp.zeros_like(scores)
     if train:
-      noise = jax.random.normal(self.make_rng("dropout"), scores.shape)
+      keys = dropout.keys(self.make_rng("dropout"), len(scores), self.axis_name)
+      noise = jax.vmap(lambda key: jax.random.normal(key, scores.shape[1:]))(
+        keys
+      )
     noisy = scores + jnp.where(may, std * noise, 0.0)
     experts, gates = gating.select(noisy, self.num_selected)
     load = gating.smooth_load(scores, noisy, std, self.num_selected)

@@ -86,6 +86,7 @@ class Transformer(nn.Module):
     num_heads: a divisor of `embedding_dim`.
     num_layers: layers.
     dropout: share dropped in training.
+    axis_name: of the devices that a batch is spread over, or None.
   """
 
   embedding_dim: int
@@ -93,6 +94,7 @@ class Transformer(nn.Module):
   num_heads: int
   num_layers: int
   dropout: float
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, steps: types.Steps, *, train: bool) -> chex.Array:
@@ -102,9 +104,9 @@ class Transformer(nn.Module):
     x = nn.Dense(self.embedding_dim)(steps.values)
     x = x + attention.sinusoids(num_steps, self.embedding_dim)
     for _ in range(self.num_layers):
-      layer = attention.SelfAttention(self.num_heads, self.dropout)
-      x = layer(x, where, train=train)
-      x = attention.Perceptron(self.hidden_dim, self.dropout)(x, train=train)
+      drop = self.dropout, self.axis_name
+      x = attention.SelfAttention(self.num_heads, *drop)(x, where, train=train)
+      x = attention.Perceptron(self.hidden_dim, *drop)(x, train=train)
     return nn.LayerNorm()(x)
 
 
@@ -117,10 +119,12 @@ class BidirectionalGRU(nn.Module):
   Attributes:
     embedding_dim: width of a token, half of it from each way.
     dropout: share of each token dropped in training.
+    axis_name: of the devices that a batch is spread over, or None.
   """
 
   embedding_dim: int
   dropout: float
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, steps: types.Steps, *, train: bool) -> chex.Array:
@@ -131,7 +135,7 @@ class BidirectionalGRU(nn.Module):
     x = nn.Bidirectional(forward, backward)(
       steps.values, seq_lengths=steps.length
     )
-    return dropout.Dropout(self.dropout)(x, train=train)
+    return dropout.Dropout(self.dropout, self.axis_name)(x, train=train)
 
 
 class MultiTimeAttention(nn.Module):
@@ -147,12 +151,14 @@ class MultiTimeAttention(nn.Module):
     num_heads: h.
     num_points: L points, evenly spaced over [0, 1].
     dropout: share of each token dropped in training.
+    axis_name: of the devices that a batch is spread over, or None.
   """
 
   embedding_dim: int
   num_heads: int
   num_points: int
   dropout: float
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, steps: types.Steps, *, train: bool) -> chex.Array:
@@ -176,7 +182,7 @@ class MultiTimeAttention(nn.Module):
       values = jnp.where(where, steps.values, 0.0)
       read = jnp.einsum("bhldt,btd->blhd", shares, values)
     x = nn.Dense(self.embedding_dim)(read.reshape(*read.shape[:2], -1))
-    return dropout.Dropout(self.dropout)(x, train=train)
+    return dropout.Dropout(self.dropout, self.axis_name)(x, train=train)
 
 
 class TimeScores(nn.Module):

@@ -7,7 +7,11 @@ from btw_jax import types
 
 
 def pearson(
-  x: chex.Array, y: chex.Array, *, where: chex.Array | None = None
+  x: chex.Array,
+  y: chex.Array,
+  *,
+  where: chex.Array | None = None,
+  axis_name: str | None = None,
 ) -> chex.Array:
   """Pearson correlation, `cov(x, y) / (std(x) std(y))`.
 
@@ -15,6 +19,8 @@ def pearson(
     x: `[N]` samples.
     y: `[N]` samples, row by row with `x`.
     where: `[N]` bool, the samples that count; all by default.
+    axis_name: of a mapped axis over which the samples are spread; all are at
+      hand by default.
 
   Returns:
     Scalar in [−1, 1]; 0 where an input is constant (no direction to share).
@@ -27,20 +33,22 @@ def pearson(
       f"x has shape {jnp.shape(x)} and y {jnp.shape(y)}: give two [N] arrays."
     )
   where = jnp.ones(jnp.shape(x), bool) if where is None else where
-  count = jnp.maximum(jnp.sum(where), 1)
 
-  def centre(v):
-    v = jnp.where(where, v, 0.0)
-    return jnp.where(where, v - jnp.sum(v) / count, 0.0)
+  def add_up(*values):
+    return types.total([jnp.sum(v) for v in values], axis_name)
 
-  x, y = centre(x), centre(y)
-  sxx, syy = jnp.sum(x * x), jnp.sum(y * y)
+  x, y = jnp.where(where, x, 0.0), jnp.where(where, y, 0.0)
+  count, sx, sy = add_up(where, x, y)
+  count = jnp.maximum(count, 1)
+  x = jnp.where(where, x - sx / count, 0.0)
+  y = jnp.where(where, y - sy / count, 0.0)
+  sxx, syy, sxy = add_up(x * x, y * y, x * y)
   informative = (sxx > 0) & (syy > 0)
   # Taking roots apart keeps the product from underflowing.
   norm = jnp.sqrt(jnp.where(informative, sxx, 1.0)) * jnp.sqrt(
     jnp.where(informative, syy, 1.0)
   )
-  return jnp.clip(jnp.sum(x * y) / norm, -1.0, 1.0)
+  return jnp.clip(sxy / norm, -1.0, 1.0)
 
 
 def gaussian_information(correlation: chex.Array) -> chex.Array:

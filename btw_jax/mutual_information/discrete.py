@@ -11,6 +11,7 @@ def soft_contingency(
   q_probs: chex.Array,
   *,
   where: chex.Array | None = None,
+  axis_name: str | None = None,
 ) -> chex.Array:
   """Joint distribution of two classifiers' decisions, `(1/N) Σ_i p_i q_iᵀ`.
 
@@ -23,6 +24,8 @@ def soft_contingency(
     p_probs: `[N, C]` class probabilities of the first classifier.
     q_probs: `[N, K]` class probabilities of the second, row by row.
     where: `[N]` bool, the examples that count; all by default.
+    axis_name: of a mapped axis over which the examples are spread; all are at
+      hand by default.
 
   Returns:
     `[C, K]` joint probabilities summing to 1; zeros when nothing counts.
@@ -41,8 +44,9 @@ def soft_contingency(
   p_probs, q_probs = types.as_float(p_probs, q_probs)
   p_probs = jnp.where(where[:, None], p_probs, 0.0)
   q_probs = jnp.where(where[:, None], q_probs, 0.0)
-  total = jnp.einsum("nc,nk->ck", p_probs, q_probs)
-  return total / jnp.maximum(jnp.sum(where), 1)
+  table = jnp.einsum("nc,nk->ck", p_probs, q_probs)
+  table, count = types.total((table, jnp.sum(where)), axis_name)
+  return table / jnp.maximum(count, 1)
 
 
 def from_joint(joint: chex.Array) -> chex.Array:

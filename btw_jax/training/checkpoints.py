@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import chex
 import jax
-import jax.numpy as jnp
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from btw_jax import types
@@ -48,7 +48,7 @@ def save(folder: str, name: str, tree: chex.ArrayTree) -> None:
     name: of the checkpoint; one of that name is replaced.
     tree: any pytree of arrays.
   """
-  ocp.save(_path(folder, name), jax.tree.map(jnp.asarray, tree), overwrite=True)
+  ocp.save(_path(folder, name), jax.tree.map(np.asarray, tree), overwrite=True)
 
 
 def load(folder: str, name: str, like: chex.ArrayTree) -> chex.ArrayTree:
@@ -70,12 +70,9 @@ def load(folder: str, name: str, like: chex.ArrayTree) -> chex.ArrayTree:
     raise types.InputError(
       f"{path}: no such checkpoint: train it first, or set --workdir."
     )
-  # Saved on any number of devices, restored onto one; a program that maps over
-  # several replicates its arguments itself.
-  one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like
-  )
+  # Saved on any number of devices, restored to the host; a program that maps
+  # over several spreads its arguments itself.
+  abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
   try:
     return ocp.load(path, abstract)
   except (ValueError, KeyError) as error:

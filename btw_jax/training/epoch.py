@@ -4,6 +4,8 @@
 calls the same ones batch by batch.
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from btw_jax.training import step as step_lib
 
 def run_epoch(
   trainer: step_lib.Trainer,
+  num_examples: int,
   run: state_lib.RunState,
   cell: state_lib.Cell,
   seed: chex.Array,
@@ -29,26 +32,28 @@ def run_epoch(
 
   Args:
     trainer: what is trained.
+    num_examples: N of the training set, static.
     run: the run.
     cell: what the run is about.
     seed: scalar int.
     epoch: scalar int, from 0.
-    train: training split; a remainder smaller than a batch is left out, a
+    train: this device's part of the training set, `[n, ...]`, slot by slot of
+      a `plans.Layout`; a remainder smaller than a batch is left out, a
       different one every epoch.
-    valid: validation split.
+    valid: this device's part of the validation split.
 
   Returns:
     The run after the epoch, and what to log: train_loss, train_score,
     valid_loss, valid_score `[U]`, and weights `[M]`, alpha if weighted.
   """
-  state, log = train_epoch(trainer, run, cell, seed, epoch, train)
+  state, log = train_epoch(trainer, num_examples, run, cell, seed, epoch, train)
   run = run._replace(train=state)
   refreshed = None
   if trainer.rule.weighs:
 
     def anew():
       outputs = train_outputs(trainer, run, cell, train.batch)
-      return refresh(trainer, cell, train, outputs)
+      return refresh(trainer, num_examples, cell, seed, epoch, train, outputs)
 
     # On CPU a conditional costs as much as a refresh.
     every = trainer.rule.refresh_every == 1
@@ -72,6 +77,7 @@ def run_epoch(
 
 def train_epoch(
   trainer: step_lib.Trainer,
+  num_examples: int,
   run: state_lib.RunState,
   cell: state_lib.Cell,
   seed: chex.Array,
@@ -82,21 +88,22 @@ def train_epoch(
 
   Args:
     trainer: what is trained.
+    num_examples: N of the training set, static.
     run: the run.
     cell: what the run is about.
     seed: scalar int.
     epoch: scalar int, from 0.
-    train: training split.
+    train: this device's part of the training set.
 
   Returns:
     What the steps changed, and train_loss and train_score `[U]`; with
     experts also routing `[L, M, E]`, the share of a modality's gates that
     each expert got, and the mean of each penalty.
   """
-  num_examples = train.batch.present.shape[0]
-  num_steps = num_examples // trainer.batch_size
-  order = trainer.order(seed, epoch, num_examples)
-  order = order[: num_steps * trainer.batch_size]
+  slots = data_parallel.my_slots(trainer.batch_size)
+  order = trainer.order(seed, epoch, slots, num_examples)
+  length = train.batch.present.shape[0] // len(slots)
+  order = order + jnp.arange(len(slots)) * length
 
   # Once for all steps: weights rest within an epoch, and on CPU each of these
   # small operations costs a step more than the whole set costs an epoch.
@@ -109,15 +116,12 @@ def train_epoch(
   )
 
   def body(state, rows):
-    rows = data_parallel.my_share(rows)
     batch = jax.tree.map(lambda x: x[rows], train.batch)
     return trainer.drawn_step(state, batch, multipliers[rows], seed)
 
-  state, sums = jax.lax.scan(
-    body, run.train, order.reshape(num_steps, trainer.batch_size)
-  )
+  state, sums = jax.lax.scan(body, run.train, order)
   sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
-  return state, trainer.training_log(sums, num_steps)
+  return state, trainer.training_log(sums, len(order))
 
 
 def train_outputs(
@@ -127,14 +131,14 @@ def train_outputs(
   batch: types.Batch,
   rows: chex.Array | slice = slice(None),
 ) -> chex.Array:
-  """Outputs `[N, K]` of the multimodal model for training examples.
+  """Outputs `[n, K]` of the multimodal model for training examples.
 
   Args:
     trainer: what is trained.
     run: the run.
     cell: what the run is about.
     batch: the examples.
-    rows: their numbers.
+    rows: where they are in this device's part of the table.
 
   Returns:
     What a refresh compares with the unimodal outputs.
@@ -149,10 +153,10 @@ def train_outputs(
     return outputs[0]
 
   batch = batch._replace(target=None)
-  return data_parallel.map_examples(
+  return in_turns(
     outputs_of,
     (batch, trainer.table(run, batch.present, rows)),
-    at_once=trainer.at_once,
+    trainer.at_once,
   )
 
 
@@ -171,7 +175,10 @@ def due(trainer: step_lib.Trainer, epoch: chex.Array) -> chex.Array:
 
 def refresh(
   trainer: step_lib.Trainer,
+  num_examples: int,
   cell: state_lib.Cell,
+  seed: chex.Array,
+  epoch: chex.Array,
   train: state_lib.Split,
   outputs: chex.Array,
 ) -> state_lib.Refreshed:
@@ -179,16 +186,25 @@ def refresh(
 
   Args:
     trainer: what is trained.
+    num_examples: N of the training set, static.
     cell: what the run is about.
-    train: training split, its features not read.
-    outputs: `[N, K]` of the multimodal model.
+    seed: scalar int.
+    epoch: scalar int, from 0.
+    train: this device's part of the training set, its features not read.
+    outputs: `[n, K]` of the multimodal model.
 
   Returns:
     The weights before they are averaged with earlier ones.
   """
   present = train.batch.present
   pair = trainer.task.predict(train.unimodal), trainer.task.predict(outputs)
-  information = trainer.rule.information(*pair, present)
+  slots = data_parallel.my_slots(trainer.batch_size)
+  information = trainer.rule.information(
+    *pair,
+    present,
+    rows=trainer.sample(seed, epoch, slots, num_examples),
+    axis_name=data_parallel.AXIS,
+  )
   new = trainer.rule.weigh(*pair, present, information, cell.variant)
   return state_lib.Refreshed(new, information)
 
@@ -267,7 +283,9 @@ def close(
     weights = state_lib.Weights(average, refreshed.information)
     log |= {
       "weights": weighting.prior(
-        _effective(trainer, average.table, cell, present), present
+        _effective(average.table, cell, present),
+        present,
+        axis_name=data_parallel.AXIS,
       ),
       "alpha": average.alpha,
     }
@@ -337,19 +355,49 @@ def predict(
         num_refinements=trainer.rule.num_refinements,
       )
     outputs = jnp.swapaxes(outputs_of(weights), 0, 1)
-    return outputs, _effective(trainer, weights, cell, present)
+    return outputs, _effective(weights, cell, present)
 
   unimodal = None if guide is None else jnp.swapaxes(split.unimodal, 0, 1)
-  outputs, weights = data_parallel.map_examples(
+  outputs, weights = in_turns(
     of_examples,
     (split.batch._replace(target=None), unimodal),
-    at_once=trainer.at_once,
+    trainer.at_once,
   )
   return jnp.swapaxes(outputs, 0, 1), weights
 
 
-def _effective(trainer, weights, cell, present):
+def _effective(weights, cell, present):
   """Weights with the strength applied: rows sum to 1."""
   return weighting.uniform(present) * weighting.multipliers(
     weights, present, strength=cell.strength
+  )
+
+
+def in_turns(
+  function: Callable[[chex.ArrayTree], chex.ArrayTree],
+  examples: chex.ArrayTree,
+  at_once: int,
+) -> chex.ArrayTree:
+  """`function` of parts of equal size, one after the other.
+
+  Args:
+    function: of a pytree of `[n, ...]`, returning a pytree of `[n, ...]`.
+    examples: pytree of `[N, ...]`.
+    at_once: the largest n, static; bounds the memory that `function` takes.
+
+  Returns:
+    Pytree of `[N, ...]`.
+  """
+  num_examples = jax.tree.leaves(examples)[0].shape[0]
+  num_parts = -(-num_examples // at_once)
+  if num_parts == 1:
+    return function(examples)
+  size = -(-num_examples // num_parts)
+  rows = jnp.minimum(jnp.arange(num_parts * size), num_examples - 1)
+  parts = jax.tree.map(
+    lambda x: x[rows].reshape(num_parts, size, *x.shape[1:]), examples
+  )
+  found = jax.lax.map(function, parts)
+  return jax.tree.map(
+    lambda x: x.reshape(-1, *x.shape[2:])[:num_examples], found
   )

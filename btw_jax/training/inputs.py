@@ -5,7 +5,6 @@ import dataclasses
 
 from absl import logging
 import jax
-import jax.numpy as jnp
 import numpy as np
 import psutil
 
@@ -151,22 +150,6 @@ def stack(
   if len(batches) == 1:
     return batches[0]
   return jax.tree.map(lambda *x: np.stack(x), *batches)
-
-
-def on_device(
-  batch: types.Batch | sources.Source,
-) -> types.Batch | sources.Source:
-  """The same with arrays on the device, unless it stays on disk.
-
-  Args:
-    batch: of NumPy arrays, or a source of batches.
-
-  Returns:
-    The batch, or the source itself.
-  """
-  if isinstance(batch, sources.Source):
-    return batch
-  return jax.tree.map(jnp.asarray, batch)
 
 
 def streams(

@@ -1,25 +1,63 @@
-"""Tables that grow while a run goes on, and files written whole."""
+"""Tables that grow while a run goes on, and files written whole.
 
-from collections.abc import Iterable, Mapping, Sequence
+Of several processes only the first writes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import csv
+import io
 import json
 import os
 import pathlib
 from typing import Any
 
+import jax
+
 
 class TableWriter:
   """A CSV file; every batch of rows is on disk when `write` returns."""
 
-  def __init__(self, path: str | os.PathLike, columns: Sequence[str]):
-    """Starts the file anew with its header.
+  def __init__(
+    self,
+    path: str | os.PathLike,
+    columns: Sequence[str],
+    *,
+    go_on: bool = False,
+  ):
+    """Starts the file with its header.
 
     Args:
       path: of the file.
       columns: names of the columns.
+      go_on: keep the rows that are there, if it has these columns.
     """
     self._path, self._columns = pathlib.Path(path), list(columns)
+    kept = self._rows() if go_on else []
     self._append("w", lambda writer: writer.writeheader())
+    self.write(kept)
+
+  def retain(self, wanted: Callable[[Mapping[str, str]], bool]) -> None:
+    """Keeps some of the rows, whole or not at all.
+
+    Args:
+      wanted: whether to keep a row.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, self._columns)
+    writer.writeheader()
+    writer.writerows(row for row in self._rows() if wanted(row))
+    write_text(self._path, text.getvalue())
+
+  def _rows(self):
+    """Rows that are whole: the last may have been cut off."""
+    if jax.process_index() or not self._path.exists():
+      return []
+    with self._path.open(newline="", encoding="utf-8") as file:
+      lines = file.read().splitlines(keepends=True)
+    reader = csv.DictReader(line for line in lines if line.endswith("\n"))
+    if reader.fieldnames != self._columns:
+      return []
+    return [row for row in reader if None not in row.values()]
 
   def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
     """Appends rows.
@@ -30,6 +68,8 @@ class TableWriter:
     self._append("a", lambda writer: writer.writerows(rows))
 
   def _append(self, mode, write):
+    if jax.process_index():
+      return
     with self._path.open(mode, newline="", encoding="utf-8") as file:
       write(csv.DictWriter(file, self._columns))
 
@@ -51,7 +91,21 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     path: of the file.
     text: what to write.
   """
+  if jax.process_index():
+    return
   path = pathlib.Path(path)
   partial = path.with_name(path.name + ".partial")
-  partial.write_text(text, encoding="utf-8")
+  partial.write_text(text, encoding="utf-8", newline="")
   partial.replace(path)
+
+
+def remove(paths: Iterable[str | os.PathLike]) -> None:
+  """Removes files, those of them that are there.
+
+  Args:
+    paths: of the files.
+  """
+  if jax.process_index():
+    return
+  for path in paths:
+    pathlib.Path(path).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from btw_jax import predictions
@@ -21,6 +22,7 @@ class Rule:
     agreement: weigh by 1/KL instead of KL.
     refresh_every: epochs between refreshes.
     num_refinements: how often the weights of an unseen example are refined.
+    num_samples: examples, at most, that neighbours are sought among.
   """
 
   variants: Sequence[str] = ("uniform",)
@@ -29,6 +31,7 @@ class Rule:
   agreement: bool = False
   refresh_every: int = 1
   num_refinements: int = 1
+  num_samples: int = 2**14
 
   @property
   def weighs(self) -> bool:
@@ -46,6 +49,9 @@ class Rule:
     unimodal: predictions.Prediction,
     multimodal: predictions.Prediction,
     present: chex.Array,
+    *,
+    rows: chex.Array | None = None,
+    axis_name: str | None = None,
   ) -> dict[str, chex.Array]:
     """What each modality tells about the multimodal prediction.
 
@@ -53,20 +59,30 @@ class Rule:
       unimodal: predictions, each array `[M, N, ...]`.
       multimodal: predictions, each array `[N, ...]`.
       present: `[N, M]` bool.
+      rows: examples among which neighbours are sought, where an estimator seeks
+        some; all by default.
+      axis_name: of the devices that examples are spread over, or None.
 
     Returns:
       Measure -> `[M]`, for those that the variants need.
     """
-    return {
-      measure: weighting.set_information(
-        unimodal,
-        multimodal,
-        present=present,
+
+    def of(measure):
+      p, q, where = unimodal, multimodal, present
+      seeks = measure == "mi" and isinstance(q, predictions.POINTS)
+      if seeks and rows is not None:
+        p = jax.tree.map(lambda x: x[:, rows], p)
+        q, where = jax.tree.map(lambda x: x[rows], (q, where))
+      return weighting.set_information(
+        p,
+        q,
+        present=where,
         measure=measure,
         transform=self.transform,
+        axis_name=axis_name,
       )
-      for measure in self.measures
-    }
+
+    return {measure: of(measure) for measure in self.measures}
 
   def weigh(
     self,

@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import weighting
 from btw_jax.training import data_parallel
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import state as state_lib
@@ -85,19 +86,38 @@ def map_runs(
   return jax.vmap(jax.vmap(function, of_seeds), of_cells)
 
 
-def of_split(split: state_lib.Split) -> tuple[Any, None]:
+def of_split(
+  split: state_lib.Split, *, devices: bool = False
+) -> tuple[Any, None]:
   """Axes of a split.
 
   Args:
     split: its examples may be shared by the seeds, `[N, ...]`; unimodal outputs
       are each seed's own.
+    devices: whether it has an axis of devices before those.
 
   Returns:
     For `map_runs`.
   """
-  batch = 0 if split.batch.present.ndim == 3 else None
+  batch = 0 if split.batch.present.ndim == 3 + devices else None
   unimodal = None if split.unimodal is None else 0
   return state_lib.Split(batch, unimodal), None
+
+
+def spread(trainer: step_lib.Trainer) -> state_lib.RunState:
+  """What of a run is spread over devices: the weights of their examples.
+
+  Args:
+    trainer: of the run.
+
+  Returns:
+    For `data_parallel.parallelise`.
+  """
+  same, weights = data_parallel.SAME, None
+  if trainer.rule.weighs:
+    table = weighting.WeightState(data_parallel.SPREAD, same, same)
+    weights = state_lib.Weights(table, same)
+  return state_lib.RunState(same, weights, same)
 
 
 def init(
@@ -112,13 +132,13 @@ def init(
     trainer: what to train.
     num_cells: R.
     seeds: `[S]`.
-    train: training split.
+    train: training split, spread over devices.
 
   Returns:
-    State `[R, S, ...]`.
+    State `[R, S, ...]`, weights spread over devices.
   """
   one = train._replace(unimodal=None)
-  of_seeds = jax.vmap(trainer.init, (0, of_split(one)[0]))
+  of_seeds = jax.vmap(trainer.init, (0, of_split(one, devices=True)[0]))
 
   def everywhere(seeds, one):
     return jax.tree.map(
@@ -126,4 +146,10 @@ def init(
       of_seeds(seeds, one),
     )
 
-  return data_parallel.parallelise(everywhere)(seeds, one)
+  mapped = data_parallel.parallelise(
+    everywhere,
+    (data_parallel.SAME, data_parallel.SPREAD),
+    spread(trainer),
+    how=trainer.parallelism,
+  )
+  return mapped(seeds, one)

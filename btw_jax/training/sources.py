@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
 
-import chex
 import numpy as np
 
 from btw_jax import types
@@ -13,6 +12,8 @@ from btw_jax.data import buffers
 from btw_jax.data import plans
 from btw_jax.data import scaling
 from btw_jax.data import streaming
+
+_ONE = np.zeros((1, 1), int)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +65,9 @@ class Source:
     """Modalities that come in steps, by shape, as a network knows them."""
     return batching.groups(self.examples.num_steps, self.examples.widths)
 
-  @property
-  def small(self) -> types.Batch:
-    """All examples without their features."""
-    return types.Batch(None, self.present, self.target)
-
   def first(self) -> types.Batch:
-    """An example's features beside the presence of all, to start runs from."""
-    batch = self.batch(plans.Rows(len(self.buckets.num_steps) - 1, [0], 1))
-    return batch._replace(present=self.present)
+    """An example, in the largest shape."""
+    return self.batch(plans.Rows(len(self.buckets.num_steps) - 1, _ONE, _ONE))
 
   def batch(self, planned: plans.Rows) -> types.Batch:
     """Reads a batch.
@@ -81,14 +76,17 @@ class Source:
       planned: its bucket and rows.
 
     Returns:
-      A `Batch` of NumPy arrays.
+      A `Batch` of NumPy arrays; in place of no example one without modalities.
     """
+    rows = planned.rows.reshape(-1)
     examples = self.examples.read(
-      np.asarray(planned.rows), self.buckets.num_steps[planned.bucket]
+      np.maximum(rows, 0), self.buckets.num_steps[planned.bucket]
     )
-    return batching.stack(
+    batch = batching.stack(
       examples, self.scaler, self.groups, self._buffers.empty
     )
+    there = (rows != plans.NOTHING)[:, None]
+    return batch._replace(present=batch.present & there)
 
   def batches(
     self, plan: Sequence[plans.Rows], *, start: int = 0
@@ -144,23 +142,3 @@ def num_steps(source: Source, bucket: int) -> tuple[int, ...]:
   shape = source.buckets.num_steps[bucket]
   names = source.examples.modalities
   return tuple(shape[names[group[0]]] for group in source.groups)
-
-
-def fill(
-  found: Sequence[tuple[plans.Rows, chex.Array]], count: int
-) -> np.ndarray:
-  """Puts what was computed of each batch in the order of the examples.
-
-  Args:
-    found: batches of `plans.in_order` and arrays `[..., B, K]`.
-    count: N.
-
-  Returns:
-    `[..., N, K]`.
-  """
-  first = found[0][1]
-  whole = np.empty((*first.shape[:-2], count, first.shape[-1]), first.dtype)
-  for planned, part in found:
-    kept = planned.rows[: planned.count]
-    whole[..., kept, :] = part[..., : planned.count, :]
-  return whole

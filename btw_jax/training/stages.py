@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btw_jax.data import plans
 from btw_jax.training import data_parallel
 from btw_jax.training import epoch as epoch_lib
+from btw_jax.training import placement
 from btw_jax.training import runs
+from btw_jax.training import snapshots
 from btw_jax.training import sources
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
@@ -28,12 +31,14 @@ def fit(
   trainer: step_lib.Trainer,
   choices: Sequence[runs.Choice],
   seeds: Sequence[int],
-  train: state_lib.Split,
-  valid: state_lib.Split,
+  train: state_lib.Split | placement.Placed,
+  valid: state_lib.Split | placement.Placed,
   *,
   num_epochs: int,
   observe: Observer,
   stop: Callable[[], bool] = lambda: False,
+  keep: snapshots.Snapshots | None = None,
+  resumed: Callable[[int], None] = lambda num_epochs: None,
 ) -> state_lib.Best:
   """Trains every choice with every seed, in one program.
 
@@ -42,23 +47,45 @@ def fit(
     choices: R cells. All runs of a seed start from the same parameters and
       see the same batches.
     seeds: S of them.
-    train: training split; `unimodal` is `[S, M, N, K]`.
-    valid: validation split; `unimodal` is `[S, M, N, K]`.
+    train: training split, whole, `unimodal` `[S, M, N, K]`; or placed with as
+      many slots as a batch has examples.
+    valid: validation split, whole or placed.
     num_epochs: the budget of every run.
     observe: called after every epoch.
     stop: asked after every epoch whether to end before the budget is spent.
+    keep: where snapshots are kept, and found if there are some.
+    resumed: called before the first epoch with the number of those that a
+      snapshot has behind it.
 
   Returns:
     The best epoch of every run by validation loss, `[R, S, ...]`.
   """
-  from_disk = isinstance(train.batch, sources.Source)
-  make = streamed.Program if from_disk else Program
+  make = streamed.Program if _on_disk(train) else Program
   program = make(trainer, choices, seeds, train, valid)
-  for epoch in range(num_epochs):
-    observe(epoch, jax.device_get(program(epoch)))
-    if stop() or _finished(program.run.best, epoch, trainer.patience):
+  form, done = snapshots.Form(trainer), 0
+  found = keep.latest(form, program.run) if keep else None
+  if found:
+    done, program.run = found[0] + 1, found[1]
+  resumed(done)
+  while done < num_epochs and not _finished(program.run.best, done, trainer):
+    log = jax.device_get(program(done))
+    observe(done, log)
+    asked, due = data_parallel.anywhere([stop(), bool(keep and keep.due())])
+    done += 1
+    last = asked or done == num_epochs
+    last = last or _finished(program.run.best, done, trainer)
+    if keep and (last or due):
+      keep.save(done - 1, form, program.run, np.mean(log["valid_loss"]))
+    if asked:
       break
-  return program.run.best
+  if keep:
+    keep.close()
+  return jax.device_get(program.run.best)
+
+
+def _on_disk(split):
+  whole = isinstance(split, state_lib.Split)
+  return whole and isinstance(split.batch, sources.Source)
 
 
 class Program:
@@ -73,8 +100,8 @@ class Program:
     trainer: step_lib.Trainer,
     choices: Sequence[runs.Choice],
     seeds: Sequence[int],
-    train: state_lib.Split,
-    valid: state_lib.Split,
+    train: state_lib.Split | placement.Placed,
+    valid: state_lib.Split | placement.Placed,
   ):
     """Starts every run.
 
@@ -85,18 +112,35 @@ class Program:
       train: training split.
       valid: validation split.
     """
-    self._splits = (train, valid)
+    train = _placed(train, trainer.batch_size)
+    valid = _placed(valid, jax.device_count())
+    self._splits = (train.split, valid.split)
     self._cells = runs.stack_cells(trainer.rule, choices)
     self._seeds = jnp.asarray(seeds)
     self._advance = data_parallel.parallelise(
       runs.map_runs(
-        functools.partial(epoch_lib.run_epoch, trainer),
-        (runs.OF_RUN, runs.OF_CELL, runs.OF_SEED, runs.OF_ALL,
-         runs.of_split(train), runs.of_split(valid)),
+        functools.partial(
+          epoch_lib.run_epoch, trainer, train.layout.num_examples
+        ),
+        (
+          runs.OF_RUN,
+          runs.OF_CELL,
+          runs.OF_SEED,
+          runs.OF_ALL,
+          runs.of_split(train.split, devices=True),
+          runs.of_split(valid.split, devices=True),
+        ),
       ),
+      (
+        runs.spread(trainer),
+        *[data_parallel.SAME] * 3,
+        *[data_parallel.SPREAD] * 2,
+      ),
+      (runs.spread(trainer), data_parallel.SAME),
+      how=trainer.parallelism,
       donate_first=True,
-    )  # fmt: skip
-    self.run = runs.init(trainer, len(choices), self._seeds, train)
+    )
+    self.run = runs.init(trainer, len(choices), self._seeds, train.split)
 
   def __call__(self, epoch: int) -> dict[str, chex.Array]:
     """Trains an epoch.
@@ -113,11 +157,11 @@ class Program:
     return log
 
 
-def _finished(best, epoch, patience):
+def _finished(best, done, trainer):
   """Whether every run has waited for a better epoch in vain."""
-  if patience is None:
+  if trainer.patience is None or not done:
     return False
-  return epoch - max(int(jnp.max(best.epoch)), 0) >= patience
+  return done - 1 - max(int(np.max(best.epoch)), 0) >= trainer.patience
 
 
 def predict(
@@ -146,5 +190,23 @@ def predict(
     functools.partial(epoch_lib.predict, trainer),
     (0, 0, None, runs.of_split(split)[0]),
   )
-  compiled = data_parallel.parallelise(mapped)
-  return jax.device_get(compiled(params, guide, cell, split))
+  compiled = data_parallel.parallelise(
+    mapped,
+    (*[data_parallel.SAME] * 3, data_parallel.SPREAD),
+    data_parallel.SPREAD,
+    how=trainer.parallelism,
+  )
+  placed = _placed(split, jax.device_count())
+  outputs, weights = compiled(params, guide, cell, placed.split)
+  return (
+    placement.restore(placed.layout, outputs),
+    placement.restore(placed.layout, weights),
+  )
+
+
+def _placed(split, num_slots):
+  """A split on the devices, if it is not there yet."""
+  if isinstance(split, placement.Placed):
+    return split
+  num_examples = split.batch.present.shape[-2]
+  return placement.place(split, plans.Layout(num_examples, num_slots))

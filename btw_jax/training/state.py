@@ -106,10 +106,10 @@ class RunState(NamedTuple):
 
 
 class Split(NamedTuple):
-  """A split on the device.
+  """Examples, all of a split or those of it that a device has.
 
   Attributes:
-    batch: all its examples.
+    batch: the examples.
     unimodal: `[M, N, K]` outputs of the frozen unimodal models, or None.
   """
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 
 import chex
 from flax import linen as nn
@@ -12,13 +13,14 @@ import optax
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
+from btw_jax.data import plans
 from btw_jax.training import data_parallel
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import side_by_side
 from btw_jax.training import state as state_lib
 
 # Streams of random numbers, folded into a run's seed.
-_INIT, _SHUFFLE, _DROPOUT = range(3)
+_INIT, _SHUFFLE, _DROPOUT, _SAMPLE = range(4)
 _TOKENS_AT_ONCE = 2**16
 
 
@@ -35,6 +37,7 @@ class Trainer:
     penalties: what the network's `penalties` cost, name -> factor.
     max_norm: gradients are shortened to it, each model's own; None leaves them.
     patience: epochs without a better one after which a run keeps what it has.
+    parallelism: name of `data_parallel.PARALLELISMS`.
   """
 
   network: nn.Module
@@ -45,6 +48,7 @@ class Trainer:
   penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
   max_norm: float | None = None
   patience: int | None = None
+  parallelism: str = "pmap"
 
   def init(
     self, seed: chex.Array, train: state_lib.Split
@@ -71,7 +75,9 @@ class Trainer:
       )
       none = {m: jnp.zeros(num_modalities) for m in self.rule.measures}
       weights = state_lib.Weights(average, none)
-      guide = make_guide(weights, train.batch.present)
+      # Equal weights, also where each device knows its own examples alone.
+      prior = jnp.full(num_modalities, 1 / num_modalities, jnp.float32)
+      guide = state_lib.Guide(prior, average.alpha, none)
     return state_lib.RunState(
       state_lib.TrainState(jnp.int32(0), params, self.optimizer.init(params)),
       weights,
@@ -97,7 +103,7 @@ class Trainer:
       state: what to update.
       batch: this device's share.
       multipliers: `[B, M]` of the embeddings, or None for the plain model.
-      key: of dropout, different on every device.
+      key: of dropout, the same on every device.
 
     Returns:
       The next state, and sums over the whole batch: loss, score, count `[U]`;
@@ -109,7 +115,7 @@ class Trainer:
     )
 
     def loss(params):
-      outputs, usage = self.network.apply(
+      outputs, usage = self._spread_network.apply(
         {"params": params},
         batch,
         multipliers,
@@ -142,12 +148,75 @@ class Trainer:
       sums["penalties"] = self.network.penalties(sums["usage"])
     return next_state, {**sums, "count": count}
 
+  @functools.cached_property
+  def _spread_network(self):
+    """The network, its batches spread over devices."""
+    sizes = dataclasses.replace(
+      self.network.sizes, axis_name=data_parallel.AXIS
+    )
+    return self.network.clone(sizes=sizes)
+
   def order(
-    self, seed: chex.Array, epoch: chex.Array, num_examples: int
+    self,
+    seed: chex.Array,
+    epoch: chex.Array,
+    slots: chex.Array,
+    num_examples: int,
   ) -> chex.Array:
-    """The order in which a seed sees its examples in an epoch, `[N]`."""
-    key = jax.random.fold_in(_key(seed, _SHUFFLE), epoch)
-    return jax.random.permutation(key, num_examples)
+    """The order in which slots of a batch see their examples in an epoch.
+
+    Args:
+      seed: scalar int.
+      epoch: scalar int, from 0.
+      slots: `[n]` of a `plans.Layout`.
+      num_examples: N of the training set, static.
+
+    Returns:
+      `[num_batches, n]` places of examples; of a slot that has one more, a
+      different one is left out every epoch.
+    """
+    layout = plans.Layout(num_examples, self.batch_size)
+    order = self._draw(_SHUFFLE, seed, epoch, slots, layout)
+    return order[:, : layout.num_batches].T
+
+  def sample(
+    self,
+    seed: chex.Array,
+    epoch: chex.Array,
+    slots: chex.Array,
+    num_examples: int,
+  ) -> chex.Array | None:
+    """Examples whose neighbours are sought in an epoch.
+
+    Args:
+      seed: scalar int.
+      epoch: scalar int, from 0.
+      slots: `[n]` of a `plans.Layout`, side by side.
+      num_examples: N of the training set, static.
+
+    Returns:
+      `[C]` rows of the examples of these slots, as many of each; None for all.
+    """
+    if num_examples <= self.rule.num_samples:
+      return None
+    layout = plans.Layout(num_examples, self.batch_size)
+    each = max(1, self.rule.num_samples // self.batch_size)
+    places = self._draw(_SAMPLE, seed, epoch, slots, layout)[:, :each]
+    starts = jnp.arange(len(slots))[:, None] * layout.length
+    return (starts + places).reshape(-1)
+
+  def _draw(self, stream, seed, epoch, slots, layout):
+    """Places of the examples of each slot in random order, `[n, L]`."""
+    key = jax.random.fold_in(_key(seed, stream), epoch)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, slots)
+    drawn = jax.vmap(
+      lambda key: jax.random.bits(key, (layout.length,), jnp.uint32)
+    )(keys)
+    place = jnp.arange(layout.length)
+    there = place * self.batch_size + slots[:, None] < layout.num_examples
+    # What is not there comes last.
+    last = jnp.uint32(2**32 - 1)
+    return jnp.argsort(jnp.where(there, drawn >> 1, last), axis=1)
 
   def batch_step(
     self,
@@ -163,15 +232,12 @@ class Trainer:
       run: the run.
       cell: what the run is about.
       seed: scalar int.
-      batch: the whole batch, `[B, ...]`.
-      rows: `[B]` numbers of its examples.
+      batch: this device's share, `[B, ...]`.
+      rows: `[B]` where its examples are in this device's part of the table.
 
     Returns:
       The run, and what `step` sums.
     """
-    rows, batch = jax.tree.map(
-      lambda x: x[data_parallel.my_share(jnp.arange(len(rows)))], (rows, batch)
-    )
     multipliers = weighting.multipliers(
       self.table(run, batch.present, rows),
       batch.present,
@@ -188,9 +254,8 @@ class Trainer:
     multipliers: chex.Array,
     seed: chex.Array,
   ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
-    """A step with the dropout that a seed draws for it on this device."""
+    """A step with the dropout that a seed draws for it."""
     key = jax.random.fold_in(_key(seed, _DROPOUT), state.step)
-    key = jax.random.fold_in(key, jax.lax.axis_index(data_parallel.AXIS))
     return self.step(state, batch, multipliers, key)
 
   def table(
@@ -199,7 +264,7 @@ class Trainer:
     present: chex.Array,
     rows: chex.Array | slice = slice(None),
   ) -> chex.Array:
-    """Weights `[B, M]` of training examples, by number; uniform if plain."""
+    """Weights `[B, M]` of training examples, by place; uniform if plain."""
     if self.rule.weighs:
       return run.weights.average.table[rows]
     return weighting.uniform(present)
@@ -235,17 +300,21 @@ class Trainer:
   def measure(
     self, outputs: chex.Array, batch: types.Batch
   ) -> tuple[chex.Array, chex.Array]:
-    """Mean loss and score `[U]` of outputs `[U, N, K]`."""
+    """Mean loss and score `[U]` of a split's outputs `[U, N, K]`."""
     where = self.network.where(batch.present)
-    count = jnp.maximum(jnp.sum(where, axis=-1), 1)
 
-    def mean(values):
-      return jnp.sum(jnp.where(where, values, 0.0), axis=-1) / count
+    def add_up(values):
+      return jnp.sum(jnp.where(where, values, 0.0), axis=-1)
 
-    return (
-      mean(self.task.loss(outputs, batch.target)),
-      mean(self.task.score(outputs, batch.target)),
+    loss, score, count = jax.lax.psum(
+      (
+        add_up(self.task.loss(outputs, batch.target)),
+        add_up(self.task.score(outputs, batch.target)),
+        jnp.sum(where, axis=-1),
+      ),
+      data_parallel.AXIS,
     )
+    return loss / jnp.maximum(count, 1), score / jnp.maximum(count, 1)
 
   @property
   def at_once(self):
@@ -289,13 +358,12 @@ def make_guide(
   """How to weigh unseen examples, by what is known of the training set.
 
   Args:
-    weights: of the training set.
-    present: `[N, M]` bool, of the training set.
+    weights: of the training set, spread over the devices of `AXIS`.
+    present: `[N, M]` bool, likewise.
 
   Returns:
     The guide.
   """
   average = weights.average
-  return state_lib.Guide(
-    weighting.prior(average.table, present), average.alpha, weights.information
-  )
+  prior = weighting.prior(average.table, present, axis_name=data_parallel.AXIS)
+  return state_lib.Guide(prior, average.alpha, weights.information)

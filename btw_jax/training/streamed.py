@@ -1,7 +1,8 @@
 """The same training for sets that stay on disk: one program call per batch.
 
-All seeds see the same batches, in the order that the first one would see them
-in, so that every example is read once per epoch.
+Each process reads the examples of its own slots. All seeds see the same
+batches, in the order that the first one would see them in, so that every
+example is read once per epoch.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btw_jax import types
 from btw_jax.data import plans
 from btw_jax.training import data_parallel
 from btw_jax.training import epoch as epoch_lib
+from btw_jax.training import placement
 from btw_jax.training import runs
 from btw_jax.training import sources
 from btw_jax.training import state as state_lib
@@ -26,6 +29,7 @@ from btw_jax.training import step as step_lib
 _CHUNK = 256
 # Of a split whose examples are shared and whose unimodal outputs are not.
 _SPLIT = (state_lib.Split(None, 0), None)
+_SAME, _SPREAD = data_parallel.SAME, data_parallel.SPREAD
 
 
 class Program:
@@ -52,49 +56,71 @@ class Program:
       train: training split, its batch a `sources.Source`.
       valid: validation split, likewise.
     """
-    self._trainer, self._train, self._valid = trainer, train, valid
+    self._trainer = trainer
     self._cells = runs.stack_cells(trainer.rule, choices)
     self._seeds = jnp.asarray(seeds)
-    self._small = train._replace(batch=train.batch.small)
-    self._order = jax.jit(trainer.order, static_argnums=2)
+    self._train = _OnDisk(train, trainer.batch_size)
+    self._valid = _OnDisk(valid, jax.device_count())
+    self._order = jax.jit(trainer.order, static_argnums=3)
+    num_examples = len(train.batch.examples)
     run, cell, seed, every = (
       runs.OF_RUN, runs.OF_CELL, runs.OF_SEED, runs.OF_ALL,
     )  # fmt: skip
+    spread = runs.spread(trainer)
+    refreshed = None
+    if trainer.rule.weighs:
+      refreshed = state_lib.Refreshed(_SPREAD, _SAME)
 
-    def mapped(function, *axes, donate=False):
+    def mapped(function, axes, in_axes, out_axes, **options):
       return data_parallel.parallelise(
-        runs.map_runs(function, axes), donate_first=donate
+        runs.map_runs(function, axes),
+        in_axes,
+        out_axes,
+        how=trainer.parallelism,
+        **options,
       )
 
     self._steps = _of_buckets(
       trainer, train.batch,
       lambda own: mapped(
-        own.batch_step, run, cell, seed, every, every, donate=True
+        own.batch_step, (run, cell, seed, every, every),
+        (spread, _SAME, _SAME, _SPREAD, _SPREAD), (spread, _SAME),
+        donate_first=True,
       ),
     )  # fmt: skip
     self._outputs = _of_buckets(
       trainer, train.batch,
       lambda own: mapped(
         functools.partial(epoch_lib.train_outputs, own),
-        run, cell, every, every,
+        (run, cell, every, every),
+        (spread, _SAME, _SPREAD, _SPREAD), _SPREAD,
       ),
     )  # fmt: skip
     self._predict = _of_buckets(
       trainer, valid.batch,
       lambda own: mapped(
-        functools.partial(epoch_lib.predict, own), run, run, cell, _SPLIT
+        functools.partial(epoch_lib.predict, own), (run, run, cell, _SPLIT),
+        (_SAME, _SAME, _SAME, _SPREAD), _SPREAD,
       ),
     )  # fmt: skip
     self._refresh = mapped(
-      functools.partial(epoch_lib.refresh, trainer), cell, _SPLIT, run
-    )
-    self._guide = mapped(epoch_lib.guide_after, run, run, every)
+      functools.partial(epoch_lib.refresh, trainer, num_examples),
+      (cell, seed, every, _SPLIT, run),
+      (_SAME, _SAME, _SAME, _SPREAD, _SPREAD), refreshed,
+    )  # fmt: skip
+    self._guide = mapped(
+      epoch_lib.guide_after, (run, run, every),
+      (spread, refreshed, _SPREAD), _SAME,
+    )  # fmt: skip
     self._close = mapped(
       functools.partial(epoch_lib.close, trainer),
-      run, cell, every, every, run, run, every,
+      (run, cell, every, every, run, run, every),
+      (spread, _SAME, _SAME, _SPREAD, refreshed, _SPREAD, _SPREAD),
+      (spread, _SAME),
     )  # fmt: skip
-    one = state_lib.Split(train.batch.first(), None)
-    self.run = runs.init(trainer, len(choices), self._seeds, one)
+    self.run = runs.init(
+      trainer, len(choices), self._seeds, self._train.first()
+    )
 
   def __call__(self, epoch: int) -> dict[str, chex.Array]:
     """Trains an epoch.
@@ -106,10 +132,11 @@ class Program:
       What the runs log, `[R, S, ...]`.
     """
     log = self._train_epoch(epoch)
+    present = self._train.small.batch.present
     refreshed = guide = None
     if self._trainer.rule.weighs:
       refreshed = self._refreshed(epoch)
-      guide = self._guide(self.run, refreshed, self._small.batch.present)
+      guide = self._guide(self.run, refreshed, present)
     outputs, _ = _predict(
       self._predict, self.run.train.params, guide, self._cells, self._valid
     )
@@ -117,22 +144,30 @@ class Program:
       self.run,
       self._cells,
       epoch,
-      self._small.batch.present,
+      present,
       refreshed,
-      outputs,
-      self._valid.batch.small,
+      data_parallel.put(outputs),
+      self._valid.small.batch,
     )
     return log | closing
 
   def _train_epoch(self, epoch):
-    source, trainer = self._train.batch, self._trainer
-    order = self._order(self._seeds[0], epoch, len(source.examples))
-    plan = plans.shuffled(np.asarray(order), source.bucket, trainer.batch_size)
+    own, trainer = self._train, self._trainer
+    places = self._order(
+      self._seeds[0], epoch, own.slots, own.layout.num_examples
+    )
+    plan = plans.epoch(
+      own.layout,
+      own.slots,
+      np.asarray(places),
+      own.source.bucket,
+      (int(self._seeds[0]), epoch),
+      _largest,
+    )
     sums = []
-    for planned, batch in source.batches(plan):
-      step = self._steps[planned.bucket]
-      self.run, found = step(
-        self.run, self._cells, self._seeds, batch, planned.rows
+    for planned, batch, rows in own.batches(plan):
+      self.run, found = self._steps[planned.bucket](
+        self.run, self._cells, self._seeds, batch, rows
       )
       sums.append(found)
     total = jax.tree.map(
@@ -143,14 +178,69 @@ class Program:
   def _refreshed(self, epoch):
     if not epoch_lib.due(self._trainer, epoch):
       return epoch_lib.kept(self.run)
-    source, found = self._train.batch, []
-    for planned, batch in source.batches(_plan(source)):
+    own, found = self._train, []
+    for planned, batch, rows in own.batches(own.plan()):
       outputs = self._outputs[planned.bucket](
-        self.run, self._cells, batch, planned.rows
+        self.run, self._cells, batch, rows
       )
-      found.append((planned, np.asarray(outputs)))
-    outputs = sources.fill(found, len(source.examples))
-    return self._refresh(self._cells, self._small, outputs)
+      found.append(data_parallel.local(outputs))
+    outputs = data_parallel.put(own.join(found))
+    return self._refresh(self._cells, self._seeds, epoch, own.small, outputs)
+
+
+class _OnDisk:
+  """A split that every process reads its slots of.
+
+  Attributes:
+    source: the split.
+    layout: which example is where.
+    slots: those of this process.
+    small: presence, targets and unimodal outputs, on the devices.
+  """
+
+  def __init__(self, split, num_slots):
+    self.source = split.batch
+    self.layout = plans.by_bucket(self.source.bucket, num_slots)
+    self.slots = placement.my_slots(num_slots)
+    small = types.Batch(None, self.source.present, self.source.target)
+    self.small = placement.place(split._replace(batch=small), self.layout).split
+
+  def first(self):
+    """A split to start runs from: an example beside the presence of all."""
+    batch = jax.tree.map(
+      lambda x: np.repeat(x[None], jax.local_device_count(), axis=0),
+      self.source.first(),
+    )
+    batch = data_parallel.put(batch._replace(present=None))
+    present = self.small.batch.present
+    return state_lib.Split(batch._replace(present=present), None)
+
+  def plan(self):
+    """All examples once."""
+    return plans.in_order(
+      self.layout, self.slots, self.source.bucket, _CHUNK, _largest
+    )
+
+  def batches(self, plan):
+    """Reads batches; each as planned, by device, and where its examples are."""
+    starts = np.arange(len(self.slots)) * self.layout.length
+    for planned, batch in self.source.batches(plan):
+      rows = starts.reshape(jax.local_device_count(), -1, 1)
+      rows = rows - rows[:, :1]
+      places = planned.places.reshape(*rows.shape[:2], -1)
+      rows = (rows + places).reshape(len(rows), -1)
+      yield planned, placement.by_device(batch), rows
+
+  def join(self, parts):
+    """`[D, ..., n, K]` of what was computed of each batch of the plan."""
+    each = len(self.slots) // jax.local_device_count()
+
+    def by_slot(x):
+      return x.reshape(*x.shape[:-2], each, -1, x.shape[-1])
+
+    whole = np.concatenate([by_slot(x) for x in parts], axis=-2)
+    whole = whole[..., : self.layout.length, :]
+    return whole.reshape(*whole.shape[:-3], -1, whole.shape[-1])
 
 
 def predict(
@@ -178,31 +268,39 @@ def predict(
     lambda own: data_parallel.parallelise(
       jax.vmap(
         functools.partial(epoch_lib.predict, own), (0, 0, None, _SPLIT[0])
-      )
+      ),
+      (_SAME, _SAME, _SAME, _SPREAD),
+      _SPREAD,
+      how=trainer.parallelism,
     ),
   )
-  return _predict(of_buckets, params, guide, cell, split)
+  own = _OnDisk(split, jax.device_count())
+  found = _predict(of_buckets, params, guide, cell, own)
+  return tuple(placement.restore_own(own.layout, x) for x in found)
 
 
-def _predict(of_buckets, params, guide, cell, split):
-  """Outputs `[..., U, N, K]` and weights `[..., N, M]`, batch by batch."""
-  source, outputs, weights = split.batch, [], []
-  unimodal = None if guide is None else np.asarray(split.unimodal)
-  for planned, batch in source.batches(_plan(source)):
-    own = None if unimodal is None else unimodal[:, :, planned.rows]
-    part = state_lib.Split(batch._replace(target=None), own)
-    found = jax.device_get(
-      of_buckets[planned.bucket](params, guide, cell, part)
+def _predict(of_buckets, params, guide, cell, own):
+  """Outputs `[D, ..., U, n, K]` and weights `[D, ..., n, M]` of a process."""
+  found = []
+  unimodal = None
+  if guide is not None:
+    unimodal = data_parallel.local(own.small.unimodal)
+  for planned, batch, rows in own.batches(own.plan()):
+    outputs = None
+    if unimodal is not None:
+      outputs = np.stack(
+        [x[:, :, r] for x, r in zip(unimodal, rows, strict=True)]
+      )
+    part = state_lib.Split(batch._replace(target=None), outputs)
+    found.append(
+      data_parallel.local(of_buckets[planned.bucket](params, guide, cell, part))
     )
-    outputs.append((planned, found[0]))
-    weights.append((planned, found[1]))
-  count = len(source.examples)
-  return sources.fill(outputs, count), sources.fill(weights, count)
+  return tuple(own.join(parts) for parts in zip(*found, strict=True))
 
 
-def _plan(source):
-  size = min(_CHUNK, len(source.examples))
-  return plans.in_order(source.bucket, size)
+def _largest(bucket):
+  """The largest of each batch's buckets, over the slots of all processes."""
+  return data_parallel.gather(bucket[None]).max(axis=0)
 
 
 def _of_buckets(

@@ -1,0 +1,254 @@
+"""Snapshots of a stage while it trains, to go on from after it was stopped."""
+
+from collections.abc import Mapping, Sequence
+import pathlib
+import shutil
+import time
+from typing import Any
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from btw_jax import types
+from btw_jax.data import scaling
+from btw_jax.training import data_parallel
+from btw_jax.training import runs
+from btw_jax.training import state as state_lib
+from btw_jax.training import step as step_lib
+
+_FOLDER = "snapshots"
+
+
+class Form:
+  """The state of runs in a form that knows no devices, and back again.
+
+  The weights of `[R, S, B, L, M]` are those of the slots of a `plans.Layout`;
+  each process writes and reads those of its own.
+  """
+
+  def __init__(self, trainer: step_lib.Trainer):
+    """Prepares both ways.
+
+    Args:
+      trainer: of the runs.
+    """
+    self._axes = runs.spread(trainer)
+    self._slots = trainer.batch_size // jax.device_count()
+    axis = jax.sharding.PartitionSpec(data_parallel.AXIS)
+    of_slots = jax.sharding.PartitionSpec(None, None, data_parallel.AXIS)
+    self.freeze = jax.jit(self._freeze, out_shardings=self._shardings(of_slots))
+    self.thaw = jax.jit(self._thaw, out_shardings=self._shardings(axis))
+
+  def _shardings(self, spread):
+    mesh = data_parallel.mesh()
+
+    def sharding(axis):
+      same = jax.sharding.PartitionSpec()
+      spec = same if axis is data_parallel.SAME else spread
+      return jax.sharding.NamedSharding(mesh, spec)
+
+    return jax.tree.map(
+      sharding, self._axes, is_leaf=lambda x: x is data_parallel.SAME
+    )
+
+  def _freeze(self, run):
+    def by_slot(x):
+      x = x.reshape(*x.shape[:-2], self._slots, -1, x.shape[-1])
+      x = jnp.moveaxis(x, 0, 2)
+      return x.reshape(*x.shape[:2], -1, *x.shape[4:])
+
+    # Copies: what is being written must not be used again meanwhile.
+    return data_parallel.map_axes(
+      run, self._axes, spread=by_slot, same=jnp.copy
+    )
+
+  def _thaw(self, frozen):
+    def by_device(x):
+      x = x.reshape(*x.shape[:2], -1, self._slots, *x.shape[3:])
+      x = jnp.moveaxis(x, 2, 0)
+      return x.reshape(*x.shape[:3], -1, x.shape[-1])
+
+    return data_parallel.map_axes(
+      frozen, self._axes, spread=by_device, same=jnp.copy
+    )
+
+
+class Snapshots:
+  """Those of one stage: the latest two, and the best.
+
+  Written while training goes on, whole or not at all.
+  """
+
+  def __init__(
+    self,
+    folder: str,
+    stage: str,
+    *,
+    scalers: Sequence[scaling.Scaler] = (),
+    about: Mapping[str, Any] | None = None,
+    seconds: float = 0.0,
+    resume: bool = True,
+  ):
+    """Opens a stage's folder.
+
+    Args:
+      folder: a workdir.
+      stage: its name.
+      scalers: of the data; a snapshot of other data is refused.
+      about: JSON to write beside every snapshot.
+      seconds: time between two, at least; the last of a stage is always kept.
+      resume: whether to go on from what is there; it is removed otherwise.
+    """
+    self._path = pathlib.Path(folder).absolute() / _FOLDER / stage
+    self._scalers = [jax.tree.map(np.asarray, s) for s in scalers]
+    self._about, self._seconds = dict(about or {}), seconds
+    if not resume and not jax.process_index():
+      shutil.rmtree(self._path, ignore_errors=True)
+    data_parallel.wait("snapshots")
+    policies = ocp.training.preservation_policies
+    self._keeper = ocp.training.Checkpointer(
+      self._path,
+      preservation_policy=policies.AnyPreservationPolicy(
+        [
+          policies.LatestN(n=2),
+          policies.BestN(
+            get_metric_fn=lambda m: m["valid_loss"], reverse=True, n=1
+          ),
+        ]
+      ),
+      cleanup_tmp_directories=True,
+    )
+    self._writing, self._kept = None, None
+    self._last = time.monotonic()
+
+  def latest(
+    self, form: Form, run: state_lib.RunState
+  ) -> tuple[int, state_lib.RunState] | None:
+    """The latest snapshot that can be read.
+
+    Args:
+      form: of the runs.
+      run: their state before the first epoch.
+
+    Returns:
+      The epoch it is of, and the state after it; None if there is none.
+
+    Raises:
+      InputError: if the data has changed since.
+    """
+    like = self._tree(form.freeze(run), 0)
+    abstract = jax.tree.map(
+      lambda x: (
+        jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+        if isinstance(x, jax.Array)
+        else x
+      ),
+      like,
+    )
+    for found in reversed(self._keeper.checkpoints):
+      try:
+        tree = self._keeper.load(found.step, abstract)
+      except Exception as error:  # Whatever a damaged file makes of it.
+        reason = " ".join(str(error).split())[:200]
+        logging.warning(
+          "%s: the snapshot of epoch %d cannot be read (%s): trying the one"
+          " before",
+          self._path,
+          found.step + 1,
+          reason,
+        )
+        self._keeper.delete(found.step)
+        continue
+      self._check_scalers(tree["scalers"])
+      self._kept = found.step
+      return found.step, form.thaw(tree["run"])
+    return None
+
+  def due(self) -> bool:
+    """Whether it is time for another."""
+    return time.monotonic() - self._last >= self._seconds
+
+  def save(
+    self, epoch: int, form: Form, run: state_lib.RunState, valid_loss: float
+  ) -> None:
+    """Starts to write one; a failure is told, and training goes on.
+
+    Args:
+      epoch: that it is of.
+      form: of the runs.
+      run: their state after it.
+      valid_loss: the mean over runs, which the best is chosen by.
+    """
+    self.finish()
+    tree = self._tree(form.freeze(run), epoch)
+    try:
+      response = self._keeper.save_async(
+        epoch,
+        tree,
+        force=True,
+        metrics={"valid_loss": float(valid_loss)},
+        custom_metadata=self._about,
+      )
+      self._writing = epoch, response
+    except OSError as error:
+      self._failed(epoch, error)
+    self._last = time.monotonic()
+
+  def finish(self) -> None:
+    """Waits until the one being written is whole."""
+    if self._writing is None:
+      return
+    (epoch, response), self._writing = self._writing, None
+    try:
+      response.result()
+      self._kept = epoch
+    except Exception as error:  # Of a thread, wrapped by each of its layers.
+      self._failed(epoch, error)
+
+  def close(self) -> None:
+    """Waits for what is being written, and lets go of the folder."""
+    self.finish()
+    self._keeper.close()
+
+  def _failed(self, epoch, error):
+    before = "none is there"
+    if self._kept is not None:
+      before = f"that of epoch {self._kept + 1} is kept"
+    logging.warning(
+      "%s: the snapshot of epoch %d was not written (%s): %s",
+      self._path,
+      epoch + 1,
+      " ".join(str(error).split())[:200],
+      before,
+    )
+
+  def _tree(self, frozen, epoch):
+    return {
+      "run": frozen,
+      "epoch": np.asarray(epoch, np.int32),
+      "scalers": self._scalers,
+    }
+
+  def _check_scalers(self, saved):
+    for there, here in zip(saved, self._scalers, strict=True):
+      for field, a, b in zip(here._fields, there, here, strict=True):
+        if not np.allclose(a, b, rtol=1e-5, atol=1e-6):
+          raise types.InputError(
+            f"{self._path}: was trained on other data (its {field} differs):"
+            " give the same, choose another --workdir, or start anew with"
+            " --noresume."
+          )
+
+
+def remove(folder: str) -> None:
+  """Removes the snapshots of all stages.
+
+  Args:
+    folder: a workdir.
+  """
+  data_parallel.wait("remove snapshots")
+  if not jax.process_index():
+    shutil.rmtree(pathlib.Path(folder) / _FOLDER, ignore_errors=True)

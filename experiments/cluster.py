@@ -1,0 +1,105 @@
+"""Several processes as one program, each with the devices of its machine."""
+
+import os
+import sys
+
+from absl import flags
+from absl import logging
+import jax
+
+from btw_jax import types
+
+# How JAX is to find the other processes -> what it calls that.
+_DETECTION = {"slurm": "slurm", "mpi": "mpi4py", "tpu": None}
+CLUSTERS = ("none", "env", *_DETECTION)
+# What `--cluster=env` reads.
+ADDRESS, COUNT, NUMBER = (
+  "BTW_JAX_COORDINATOR", "BTW_JAX_NUM_PROCESSES", "BTW_JAX_PROCESS_ID"
+)  # fmt: skip
+
+_CLUSTER = flags.DEFINE_enum(
+  "cluster",
+  "none",
+  CLUSTERS,
+  f"who tells of other processes: nobody, {ADDRESS}, {COUNT} and {NUMBER} in"
+  " the environment, or a scheduler",
+)
+_TIMEOUT = flags.DEFINE_integer(
+  "cluster_timeout",
+  300,
+  "seconds to wait for the other processes at the start",
+  1,
+)
+_HEARTBEAT = flags.DEFINE_integer(
+  "heartbeat",
+  30,
+  "seconds of silence after which a process counts as lost and the others end",
+  10,
+)
+
+GROUP = {"Cluster": ["cluster", "cluster_timeout", "heartbeat"]}
+
+
+def join() -> None:
+  """Joins the other processes, if there are any; to be called before any use.
+
+  All but the first are silent from then on, but for warnings.
+
+  Raises:
+    InputError: if the environment does not say what it should, or the others
+      do not come.
+  """
+  name = _CLUSTER.value
+  if name == "none":
+    return
+  # Of the devices that programs are tested on; others bring their own.
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  settings = {}
+  if name == "env":
+    settings = {
+      "coordinator_address": _variable(ADDRESS),
+      "num_processes": _number(COUNT),
+      "process_id": _number(NUMBER),
+    }
+  elif _DETECTION[name]:
+    settings = {"cluster_detection_method": _DETECTION[name]}
+  try:
+    jax.distributed.initialize(
+      **settings,
+      initialization_timeout=_TIMEOUT.value,
+      heartbeat_timeout_seconds=_HEARTBEAT.value,
+    )
+  except (RuntimeError, ValueError) as error:
+    reason = str(error).splitlines()[0]
+    raise types.InputError(
+      f"--cluster={name}: no other processes found within"
+      f" {_TIMEOUT.value} s ({reason}): start all of them, or leave it out."
+    ) from error
+  logging.info(
+    "process %d of %d, %d of %d devices",
+    jax.process_index(),
+    jax.process_count(),
+    jax.local_device_count(),
+    jax.device_count(),
+  )
+  if jax.process_index():
+    logging.set_verbosity(logging.WARNING)
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _variable(name):
+  value = os.environ.get(name)
+  if not value:
+    raise types.InputError(
+      f"--cluster=env: {name} is not set: set it for every process."
+    )
+  return value
+
+
+def _number(name):
+  value = _variable(name)
+  if not value.isdecimal():
+    raise types.InputError(
+      f"--cluster=env: {name}={value} is no number: give one from 0 on."
+    )
+  return int(value)

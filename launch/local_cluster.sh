@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# One run by N processes on this machine, which talk to each other as those of a
+# cluster would:
+#   bash launch/local_cluster.sh 2 --flagfile=experiments/recipes/digits.flags
+#   DRY_RUN=1 bash launch/local_cluster.sh 2     prints what would run
+#   DEVICES=2                                    CPU devices of each process
+#   PORT=12321                                   of the first process
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! [[ "${1:-}" =~ ^[1-9][0-9]*$ ]]; then
+  echo "launch: give the number of processes: launch/local_cluster.sh 2" >&2
+  exit 2
+fi
+count=$1
+shift
+program=${PROGRAM:-train}
+export BTW_JAX_COORDINATOR=localhost:${PORT:-12321}
+export BTW_JAX_NUM_PROCESSES=$count
+if [ -n "${DEVICES:-}" ]; then
+  XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=$DEVICES"
+  export XLA_FLAGS
+fi
+
+if [ -n "${DRY_RUN:-}" ]; then
+  for ((i = 0; i < count; i++)); do
+    echo "BTW_JAX_COORDINATOR=$BTW_JAX_COORDINATOR" \
+      "BTW_JAX_NUM_PROCESSES=$count BTW_JAX_PROCESS_ID=$i" \
+      "python -m experiments.$program --cluster=env $*"
+  done
+  exit
+fi
+
+# shellcheck source=launch/environment.sh
+source launch/environment.sh
+# The first failure is that of the whole; the others are told, and ended.
+trap 'kill -TERM $(jobs -p) 2>/dev/null || true' TERM INT
+pids=()
+for ((i = 0; i < count; i++)); do
+  BTW_JAX_PROCESS_ID=$i python -m "experiments.$program" --cluster=env "$@" &
+  pids+=($!)
+done
+status=0
+for pid in "${pids[@]}"; do
+  wait "$pid" || { code=$?; [ $status -ne 0 ] || status=$code; }
+done
+exit $status
