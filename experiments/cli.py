@@ -1,39 +1,67 @@
 """What every program shares: help, errors in one line, a clean Ctrl-C."""
 
 from collections.abc import Callable, Mapping, Sequence
+import errno
 import logging as std_logging
+import os
 import pathlib
 import signal
 import sys
 import textwrap
+import time
 
 from absl import app
 from absl import flags
 from absl import logging
+import jax
 
 from btw_jax import types
 
 _DEBUG = flags.DEFINE_bool("debug", False, "show tracebacks of wrong input")
 
-_WRONG_INPUT, _INTERRUPTED = 2, 130
+_WRONG_INPUT, _LOST = 2, 3
+# A program that was told to stop exits with this plus the signal's number: 130
+# for Ctrl-C, 143 for SIGTERM.
+_INTERRUPTED = 128
+# Longer than heartbeats are missed for.
+_PATIENCE = 50
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Interrupted(Exception):
-  """Ctrl-C, met at a place where everything on disk is whole."""
+  """A request to stop, met at a place where everything on disk is whole."""
+
+  def __init__(self, message: str, number: int = signal.SIGINT):
+    """Says what is kept.
+
+    Args:
+      message: what.
+      number: of the signal.
+    """
+    super().__init__(message)
+    self.number = number
 
 
 class Interrupt:
-  """Turns the first Ctrl-C into a request; a second one stops at once."""
+  """Turns the first Ctrl-C or SIGTERM into a request; a second one stops.
+
+  Attributes:
+    requested: whether there was one in this process.
+    number: of the signal.
+  """
 
   def __init__(self):
     """Listens from here on."""
-    self.requested = False
-    signal.signal(signal.SIGINT, self._on_signal)
+    self.requested, self.number = False, signal.SIGINT
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, self._on_signal)
 
   def _on_signal(self, number, frame):
-    del number, frame
-    self.requested = True
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    del frame
+    if self.requested:
+      # At once: whatever is being written stays what it is without it.
+      os._exit(_INTERRUPTED + number)
+    self.requested, self.number = True, number
     print("\nstopping after this epoch; again to stop at once", file=sys.stderr)
 
 
@@ -71,9 +99,39 @@ def _guarded(main):
     if _DEBUG.value:
       raise
     _fail(str(error))
-  except (Interrupted, KeyboardInterrupt) as error:
-    print(f"interrupted: {error or 'nothing to keep'}", file=sys.stderr)
-    sys.exit(_INTERRUPTED)
+  except Interrupted as error:
+    print(f"interrupted: {error}", file=sys.stderr)
+    sys.exit(_INTERRUPTED + error.number)
+  except KeyboardInterrupt:
+    print("interrupted: nothing to keep", file=sys.stderr)
+    sys.exit(_INTERRUPTED + signal.SIGINT)
+  except OSError as error:
+    if error.errno not in _NO_SPACE or _DEBUG.value:
+      raise
+    _fail(
+      f"{error.filename or 'a file'}: cannot be written ({error.strerror}):"
+      " make room and start again with the same flags: it goes on from the"
+      " last snapshot."
+    )
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    _lose(error)
+
+
+def _lose(error):
+  """Another process is gone: waits for the runtime to say which, and ends."""
+  reason = " ".join(str(error).split())[:200]
+  print(
+    f"process {jax.process_index()} of {jax.process_count()}: lost another"
+    f" process ({reason}); waiting to hear which. Start all of them again with"
+    " the same flags: they go on from the last snapshot.",
+    file=sys.stderr,
+    flush=True,
+  )
+  # The runtime ends this process when it has missed the other's heartbeats.
+  time.sleep(_PATIENCE)
+  os._exit(_LOST)
 
 
 def _quiet_logging():

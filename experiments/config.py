@@ -68,6 +68,12 @@ class Config:
   max_norm: float = _field(
     "Run", 0.0, "clip gradients to this norm; 0 leaves them", low=0.0
   )
+  max_skipped: int = _field(
+    "Run",
+    10,
+    "steps in a row that may be passed over because a gradient is not finite",
+    low=1,
+  )
   patience: int = _field(
     "Run", 0, "epochs without a better one before a run ends; 0 for no end",
     low=0,

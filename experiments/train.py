@@ -8,6 +8,7 @@ the workdir.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from btw_jax.training import checkpoints
+from btw_jax.training import data_parallel
 from btw_jax.training import inputs as inputs_lib
 from btw_jax.training import metrics_writer
 from btw_jax.training import nulls
@@ -37,6 +39,8 @@ from experiments import workdir as workdir_lib
 _CONSTANT = 1e-6
 # A modality whose median p-value is not below this is reported.
 _LEVEL = 0.05
+# Steps of an epoch whose examples are named.
+_SKIPPED_SHOWN = 3
 
 
 @dataclasses.dataclass
@@ -380,13 +384,37 @@ def _fit(
     stop=stop,
     keep=keep,
     resumed=resumed,
+    skipped=functools.partial(_tell_skipped, study, stage),
   )
 
 
+def _tell_skipped(
+  study: Study, stage: str, steps: Sequence[stages.Skipped]
+) -> None:
+  """Names the examples of the first steps that were skipped."""
+  datasets = study.inputs.datasets
+  for step in steps[:_SKIPPED_SHOWN]:
+    ids = datasets[step.seed % len(datasets)].splits["train"].ids
+    logging.warning(
+      "%s, seed %d, epoch %d, step %d: the gradient is not finite, nothing is"
+      " learned from examples %s",
+      stage,
+      study.config.seeds[step.seed],
+      step.epoch + 1,
+      step.step + 1,
+      ", ".join(ids[step.examples]),
+    )
+  if len(steps) > _SKIPPED_SHOWN:
+    logging.warning("and %d more steps", len(steps) - _SKIPPED_SHOWN)
+
+
 def _stop_if_asked(study: Study, message: str) -> None:
-  if study.interrupt.requested:
+  """Ends the program in every process if one of them was told to stop."""
+  (asked,) = data_parallel.anywhere([study.interrupt.requested])
+  if asked:
     study.progress.close()
-    raise cli.Interrupted(message)
+    message += "; the same flags go on from here"
+    raise cli.Interrupted(message, study.interrupt.number)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,7 @@ def build(
     "max_norm": config.max_norm or None,
     "patience": config.patience or None,
     "parallelism": config.parallelism,
+    "max_skipped": config.max_skipped,
   }
   return Trainers(
     task,

@@ -1,13 +1,9 @@
 """One thread per test process, and where the real data lies."""
 
-import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 import tempfile
-from typing import Any
 
 import hypothesis
 import pytest
@@ -59,23 +55,6 @@ def environment() -> dict[str, str]:
   """What a child process needs to find the project."""
   kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   return {**kept, "PYTHONPATH": str(ROOT)}
-
-
-def on_devices(code: str, count: int) -> Any:
-  """What a program prints as JSON where it sees so many devices."""
-  done = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=ROOT,
-    env={
-      **environment(),
-      "XLA_FLAGS": f"{AS_WRITTEN}"
-      f" --xla_force_host_platform_device_count={count}",
-    },
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  return json.loads(done.stdout)
 
 
 def pytest_sessionfinish(session):

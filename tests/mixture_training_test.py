@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,30 +128,6 @@ def test_vmapped_runs_equal_separate_runs():
   assert routing.shape == (2, 2, 1, 3, 6)
   np.testing.assert_allclose(routing.sum(-1), 1.0, rtol=1e-4)
   assert set(logs[0]["penalties"]) == set(routers.PENALTIES)
-
-
-_ON_DEVICES = """
-import json, sys
-sys.path.insert(0, "tests")
-import numpy as np
-import mixture_training_test
-import problems
-from btw_jax.training import runs
-train, valid = problems.splits([0], dropout=0.0)
-made = mixture_training_test._trainer()
-choices = [runs.Choice("kl+mi", 1.0, 1.0)]
-best, logs = problems.fit(made, choices, [0], train, valid, num_epochs=3)
-print(json.dumps({
-  name: np.stack([log[name] for log in logs]).tolist()
-  for name in ("train_loss", "valid_loss", "weights", "routing")
-}))
-"""
-
-
-def test_four_devices_train_like_one():
-  one, four = (conftest.on_devices(_ON_DEVICES, n) for n in (1, 4))
-  for name in one:
-    np.testing.assert_allclose(four[name], one[name], atol=1e-5, rtol=1e-4)
 
 
 def test_uniform_weights_are_the_plain_model_bit_for_bit():

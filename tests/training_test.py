@@ -1,6 +1,6 @@
 import dataclasses
+import functools
 
-import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -362,30 +362,46 @@ def test_neighbours_are_sought_among_a_sample_of_every_slot():
   assert np.any(rows != few.sample(0, 1, slots, 100))
 
 
-_ON_DEVICES = """
-import json, sys
-sys.path.insert(0, "tests")
-import numpy as np
-import problems
-from btw_jax.training import runs
-train, valid = problems.splits([0, 1], dropout=0.0)
-made = problems.trainer(
-  rule=problems.RULE, dropout=0.0, optimizer=problems.SMOOTH
-)
-choices = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("mi", 0.5, 1.0)]
-best, logs = problems.fit(made, choices, [0, 1], train, valid)
-print(json.dumps({
-  "loss": np.stack([log["train_loss"] for log in logs]).tolist(),
-  "valid": np.stack([log["valid_loss"] for log in logs]).tolist(),
-  "weights": np.stack([log["weights"] for log in logs]).tolist(),
-}))
-"""
+def test_devices_seek_neighbours_among_the_same_examples():
+  """A refresh of the same outputs is the same to the last bit."""
+  num_examples = 45
+  rng = np.random.default_rng(0)
+  batch = problems.batch(num_examples, missing=0.2, task="regression")
+  outputs = rng.normal(size=(num_examples, 2)).astype(np.float32)
+  unimodal = rng.normal(size=(3, num_examples, 2)).astype(np.float32)
+  unimodal += outputs
+  rule = dataclasses.replace(problems.RULE, num_samples=24)
+  layout = plans.Layout(num_examples, 8)
+  rows = layout.rows(np.arange(8)).reshape(-1)
+  there = rows != plans.NOTHING
+  rows = np.maximum(rows, 0)
+  present = batch.present[rows] & there[:, None]
 
+  def refreshed(rule, num_devices):
+    made = problems.trainer(task="regression", rule=rule)
+    made = dataclasses.replace(made, batch_size=8)
 
-def test_four_devices_train_like_one():
-  one, four = (conftest.on_devices(_ON_DEVICES, n) for n in (1, 4))
-  for name in one:
-    np.testing.assert_allclose(four[name], one[name], atol=1e-5, rtol=1e-4)
+    def share(x, axis=0):
+      shape = (*x.shape[:axis], num_devices, -1, *x.shape[axis + 1 :])
+      return jnp.moveaxis(x.reshape(shape), axis, 0)
+
+    cell = runs.slice_cell(runs.stack_cells(rule, WEIGHTED), 0)
+    split = state_lib.Split(
+      types.Batch(None, share(present), None), share(unimodal[:, rows], 1)
+    )
+    mapped = jax.vmap(
+      functools.partial(epoch_lib.refresh, made, num_examples, cell, 0, 3),
+      axis_name=data_parallel.AXIS,
+    )
+    found = jax.jit(mapped)(split, share(outputs[rows]))
+    return found.information["mi"], found.table.reshape(-1, 3)
+
+  one, four = refreshed(rule, 1), refreshed(rule, 4)
+  for device in range(4):
+    np.testing.assert_array_equal(four[0][device], one[0][0])
+  np.testing.assert_array_equal(four[1], one[1])
+  # Not that of all examples.
+  assert np.all(refreshed(problems.RULE, 1)[0] != one[0])
 
 
 def test_checkpoints_give_back_what_was_saved(tmp_path):

@@ -47,8 +47,19 @@ def save(folder: str, name: str, tree: chex.ArrayTree) -> None:
     folder: a workdir.
     name: of the checkpoint; one of that name is replaced.
     tree: any pytree of arrays.
+
+  Raises:
+    InputError: if it cannot be written.
   """
-  ocp.save(_path(folder, name), jax.tree.map(np.asarray, tree), overwrite=True)
+  path = _path(folder, name)
+  try:
+    ocp.save(path, jax.tree.map(np.asarray, tree), overwrite=True)
+  except (OSError, ValueError, RuntimeError) as error:
+    reason = " ".join(str(error).split())[:200]
+    raise types.InputError(
+      f"{path}: cannot be written ({reason}): make room, or choose another"
+      " --workdir; the same flags go on from the last snapshot."
+    ) from error
 
 
 def load(folder: str, name: str, like: chex.ArrayTree) -> chex.ArrayTree:
@@ -74,13 +85,16 @@ def load(folder: str, name: str, like: chex.ArrayTree) -> chex.ArrayTree:
   # over several spreads its arguments itself.
   abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
   try:
-    return ocp.load(path, abstract)
-  except (ValueError, KeyError) as error:
+    found = ocp.load(path, abstract)
+    # Arrays of the host come back in whatever shape they were saved in.
+    chex.assert_trees_all_equal_shapes(found, abstract)
+  except (ValueError, KeyError, AssertionError) as error:
     raise types.InputError(
       f"{path}: does not fit this configuration"
-      f" ({str(error).splitlines()[0]}): evaluate it with the config.json that"
-      " it was trained with."
+      f" ({str(error).strip().splitlines()[0]}): evaluate it with the"
+      " config.json that it was trained with."
     ) from error
+  return found
 
 
 def _path(folder, name):

@@ -96,9 +96,9 @@ def train_epoch(
     train: this device's part of the training set.
 
   Returns:
-    What the steps changed, and train_loss and train_score `[U]`; with
-    experts also routing `[L, M, E]`, the share of a modality's gates that
-    each expert got, and the mean of each penalty.
+    What the steps changed, and train_loss and train_score `[U]`, skipped `[T]`
+    as `Trainer.step` tells it; with experts also routing `[L, M, E]`, the share
+    of a modality's gates that each expert got, and the mean of each penalty.
   """
   slots = data_parallel.my_slots(trainer.batch_size)
   order = trainer.order(seed, epoch, slots, num_examples)
@@ -120,7 +120,9 @@ def train_epoch(
     return trainer.drawn_step(state, batch, multipliers[rows], seed)
 
   state, sums = jax.lax.scan(body, run.train, order)
+  skipped = sums.pop("skipped")
   sums = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+  sums["skipped"] = skipped
   return state, trainer.training_log(sums, len(order))
 
 

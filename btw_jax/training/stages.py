@@ -4,14 +4,16 @@ Both call the same trainer. Seeds and cells (weighting x strength x scale) are
 axes of one compiled program, `[R, S, ...]`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import functools
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btw_jax import types
 from btw_jax.data import plans
 from btw_jax.training import data_parallel
 from btw_jax.training import epoch as epoch_lib
@@ -24,7 +26,29 @@ from btw_jax.training import step as step_lib
 from btw_jax.training import streamed
 
 # Called after every epoch with its number and what it logged, `[R, S, ...]`.
-Observer = Callable[[int, dict[str, np.ndarray]], None]
+Observer = Callable[[int, Mapping[str, np.ndarray]], None]
+
+
+class Skipped(NamedTuple):
+  """A step that changed nothing, because its gradient was not finite.
+
+  Attributes:
+    run: position of the cell.
+    seed: position of the seed.
+    epoch: from 0.
+    step: of the epoch, from 0.
+    examples: numbers of those that this process put into the batch.
+  """
+
+  run: int
+  seed: int
+  epoch: int
+  step: int
+  examples: np.ndarray
+
+
+class DivergedError(types.InputError):
+  """Too many steps in a row were skipped."""
 
 
 def fit(
@@ -39,6 +63,7 @@ def fit(
   stop: Callable[[], bool] = lambda: False,
   keep: snapshots.Snapshots | None = None,
   resumed: Callable[[int], None] = lambda num_epochs: None,
+  skipped: Callable[[Sequence[Skipped]], None] = lambda steps: None,
 ) -> state_lib.Best:
   """Trains every choice with every seed, in one program.
 
@@ -56,9 +81,13 @@ def fit(
     keep: where snapshots are kept, and found if there are some.
     resumed: called before the first epoch with the number of those that a
       snapshot has behind it.
+    skipped: called after an epoch with the steps of it that were skipped.
 
   Returns:
     The best epoch of every run by validation loss, `[R, S, ...]`.
+
+  Raises:
+    DivergedError: if more steps in a row were skipped than may be.
   """
   make = streamed.Program if _on_disk(train) else Program
   program = make(trainer, choices, seeds, train, valid)
@@ -70,6 +99,9 @@ def fit(
   while done < num_epochs and not _finished(program.run.best, done, trainer):
     log = jax.device_get(program(done))
     observe(done, log)
+    if np.any(log["skipped"]):
+      skipped(_skipped(program, done, log["skipped"]))
+      _check_diverged(trainer, done, log["skipped"])
     asked, due = data_parallel.anywhere([stop(), bool(keep and keep.due())])
     done += 1
     last = asked or done == num_epochs
@@ -81,6 +113,23 @@ def fit(
   if keep:
     keep.close()
   return jax.device_get(program.run.best)
+
+
+def _skipped(program, epoch, counts):
+  return [
+    Skipped(r, s, epoch, step, program.examples(epoch, s, step))
+    for r, s, step in np.argwhere(counts).tolist()
+  ]
+
+
+def _check_diverged(trainer, epoch, counts):
+  if np.max(counts) >= trainer.max_skipped:
+    r, s, step = np.argwhere(counts >= trainer.max_skipped)[0]
+    raise DivergedError(
+      f"epoch {epoch + 1}, step {step + 1}: the gradient of run {r}, seed"
+      f" {s} was not finite {counts[r, s, step]} times in a row: lower"
+      " --learning_rate, or set --max_norm; the log names the examples."
+    )
 
 
 def _on_disk(split):
@@ -114,7 +163,8 @@ class Program:
     """
     train = _placed(train, trainer.batch_size)
     valid = _placed(valid, jax.device_count())
-    self._splits = (train.split, valid.split)
+    self._splits, self._layout = (train.split, valid.split), train.layout
+    self._trainer = trainer
     self._cells = runs.stack_cells(trainer.rule, choices)
     self._seeds = jnp.asarray(seeds)
     self._advance = data_parallel.parallelise(
@@ -155,6 +205,23 @@ class Program:
       self.run, self._cells, self._seeds, epoch, *self._splits
     )
     return log
+
+  def examples(self, epoch: int, seed: int, step: int) -> np.ndarray:
+    """Which examples this process put into a batch.
+
+    Args:
+      epoch: its number.
+      seed: position of the seed.
+      step: of the epoch.
+
+    Returns:
+      Their numbers.
+    """
+    slots = placement.my_slots(self._layout.num_slots)
+    order = self._trainer.order(
+      self._seeds[seed], epoch, slots, self._layout.num_examples
+    )
+    return self._layout.rows(slots)[np.arange(len(slots)), order[step]]
 
 
 def _finished(best, done, trainer):

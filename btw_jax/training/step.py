@@ -38,6 +38,8 @@ class Trainer:
     max_norm: gradients are shortened to it, each model's own; None leaves them.
     patience: epochs without a better one after which a run keeps what it has.
     parallelism: name of `data_parallel.PARALLELISMS`.
+    max_skipped: steps in a row that may be skipped because their gradient is
+      not finite.
   """
 
   network: nn.Module
@@ -49,6 +51,7 @@ class Trainer:
   max_norm: float | None = None
   patience: int | None = None
   parallelism: str = "pmap"
+  max_skipped: int = 10
 
   def init(
     self, seed: chex.Array, train: state_lib.Split
@@ -79,7 +82,7 @@ class Trainer:
       prior = jnp.full(num_modalities, 1 / num_modalities, jnp.float32)
       guide = state_lib.Guide(prior, average.alpha, none)
     return state_lib.RunState(
-      state_lib.TrainState(jnp.int32(0), params, self.optimizer.init(params)),
+      state_lib.TrainState(jnp.int32(0), params, self._guarded.init(params)),
       weights,
       state_lib.Best(
         # A weak type would compile the second epoch anew.
@@ -107,7 +110,9 @@ class Trainer:
 
     Returns:
       The next state, and sums over the whole batch: loss, score, count `[U]`;
-      with experts also how they were used, and the penalties for it.
+      with experts also how they were used, and the penalties for it; `skipped`,
+      steps in a row that changed nothing, this one the last of them, because
+      their gradient was not finite.
     """
     where = self.network.where(batch.present)
     count = jax.lax.psum(
@@ -139,14 +144,24 @@ class Trainer:
       gradients = side_by_side.clip(
         gradients, self.max_norm, owners, len(count)
       )
-    updates, opt_state = self.optimizer.update(
+    updates, opt_state = self._guarded.update(
       gradients, state.opt_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
     next_state = state_lib.TrainState(state.step + 1, params, opt_state)
     if "usage" in sums:
       sums["penalties"] = self.network.penalties(sums["usage"])
-    return next_state, {**sums, "count": count}
+    return next_state, {
+      **sums,
+      "count": count,
+      "skipped": opt_state.notfinite_count,
+    }
+
+  @functools.cached_property
+  def _guarded(self):
+    """The optimizer, which passes over gradients that are not finite."""
+    for_ever = jnp.iinfo(jnp.int32).max
+    return optax.apply_if_finite(self.optimizer, for_ever)
 
   @functools.cached_property
   def _spread_network(self):
@@ -275,17 +290,19 @@ class Trainer:
     """What an epoch logs of its training.
 
     Args:
-      sums: of what `step` returns, over the epoch.
+      sums: of what `step` returns, over the epoch; of `skipped` each step's,
+        `[T]`.
       num_steps: steps that they are of.
 
     Returns:
-      train_loss and train_score `[U]`; with experts also routing `[L, M, E]`
-      and the mean of each penalty.
+      train_loss and train_score `[U]`, skipped; with experts also routing
+      `[L, M, E]` and the mean of each penalty.
     """
     count = jnp.maximum(sums["count"], 1.0)
     log = {
       "train_loss": sums["loss"] / count,
       "train_score": sums["score"] / count,
+      "skipped": sums["skipped"],
     }
     if "usage" in sums:
       usage = sums["usage"]

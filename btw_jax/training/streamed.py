@@ -151,6 +151,20 @@ class Program:
     )
     return log | closing
 
+  def examples(self, epoch: int, seed: int, step: int) -> np.ndarray:
+    """Which examples this process put into a batch of the latest epoch.
+
+    Args:
+      epoch: its number.
+      seed: position of a seed; all see the same.
+      step: of the epoch.
+
+    Returns:
+      Their numbers.
+    """
+    del epoch, seed
+    return self._plan[step].rows.reshape(-1)
+
   def _train_epoch(self, epoch):
     own, trainer = self._train, self._trainer
     places = self._order(
@@ -170,9 +184,11 @@ class Program:
         self.run, self._cells, self._seeds, batch, rows
       )
       sums.append(found)
-    total = jax.tree.map(
-      lambda *x: np.sum(np.stack(x), axis=0), *jax.device_get(sums)
-    )
+    sums = jax.device_get(sums)
+    skipped = np.stack([found.pop("skipped") for found in sums], axis=-1)
+    total = jax.tree.map(lambda *x: np.sum(np.stack(x), axis=0), *sums)
+    total["skipped"] = skipped
+    self._plan = plan
     return trainer.training_log(total, len(plan))
 
   def _refreshed(self, epoch):
