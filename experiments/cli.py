@@ -5,6 +5,7 @@ import errno
 import logging as std_logging
 import os
 import pathlib
+import re
 import signal
 import sys
 import textwrap
@@ -23,6 +24,10 @@ _WRONG_INPUT, _LOST = 2, 3
 # A program that was told to stop exits with this plus the signal's number: 130
 # for Ctrl-C, 143 for SIGTERM.
 _INTERRUPTED = 128
+# How JAX's runtime begins what it says of other processes.
+_OF_RUNTIME = re.compile(
+  "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|CANCELLED)[: ]"
+)
 # Longer than heartbeats are missed for.
 _PATIENCE = 50
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -113,8 +118,8 @@ def _guarded(main):
       " make room and start again with the same flags: it goes on from the"
       " last snapshot."
     )
-  except jax.errors.JaxRuntimeError as error:
-    if jax.process_count() == 1:
+  except (ValueError, RuntimeError) as error:
+    if jax.process_count() == 1 or not _OF_RUNTIME.match(str(error)):
       raise
     _lose(error)
 
@@ -145,9 +150,20 @@ def _quiet_logging():
   own = tuple(str(root / name) for name in ("btw_jax", "experiments"))
 
   def ours(record):
+    if record.exc_info and "orbax" in record.pathname and not _DEBUG.value:
+      # What is then raised, and told in one line.
+      return False
     return record.levelno > std_logging.INFO or record.pathname.startswith(own)
 
   handler.addFilter(ours)
+  shown = sys.unraisablehook
+
+  def unraisable(args):
+    # What Orbax was still writing when it found that it could not.
+    if str(args.exc_value) != "Event loop is closed":
+      shown(args)
+
+  sys.unraisablehook = unraisable
 
 
 def _fail(message):

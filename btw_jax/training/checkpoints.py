@@ -1,6 +1,8 @@
 """What a run leaves on disk, through Orbax."""
 
 from collections.abc import Sequence
+import errno
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -12,6 +14,9 @@ from orbax.checkpoint import v1 as ocp
 from btw_jax import types
 from btw_jax.data import scaling
 from btw_jax.training import state as state_lib
+
+# Letters of an unusual reason that are shown.
+_REASON = 120
 
 
 class Unimodal(NamedTuple):
@@ -55,10 +60,9 @@ def save(folder: str, name: str, tree: chex.ArrayTree) -> None:
   try:
     ocp.save(path, jax.tree.map(np.asarray, tree), overwrite=True)
   except (OSError, ValueError, RuntimeError) as error:
-    reason = " ".join(str(error).split())[:200]
     raise types.InputError(
-      f"{path}: cannot be written ({reason}): make room, or choose another"
-      " --workdir; the same flags go on from the last snapshot."
+      f"{path}: cannot be written ({reason(error)}): make room, or choose"
+      " another --workdir; the same flags go on from the last snapshot."
     ) from error
 
 
@@ -95,6 +99,23 @@ def load(folder: str, name: str, like: chex.ArrayTree) -> chex.ArrayTree:
       " config.json that it was trained with."
     ) from error
   return found
+
+
+def reason(error: BaseException) -> str:
+  """What went wrong on disk, in a few words.
+
+  Args:
+    error: of Orbax, whose text may run over many lines.
+
+  Returns:
+    What the system says, if it is among the usual; else the first words.
+  """
+  text = " ".join(str(error).split())
+  for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS,
+                 errno.EACCES):  # fmt: skip
+    if os.strerror(number) in text:
+      return os.strerror(number)
+  return text[:_REASON]
 
 
 def _path(folder, name):

@@ -198,12 +198,15 @@ def refresh(
   Returns:
     The weights before they are averaged with earlier ones.
   """
+  # An example whose outputs are not finite must not spoil all others' weights.
+  sound = jnp.all(jnp.isfinite(outputs), axis=-1, keepdims=True)
   present = train.batch.present
+  outputs = jnp.where(sound, outputs, 0.0)
   pair = trainer.task.predict(train.unimodal), trainer.task.predict(outputs)
   slots = data_parallel.my_slots(trainer.batch_size)
   information = trainer.rule.information(
     *pair,
-    present,
+    present & sound,
     rows=trainer.sample(seed, epoch, slots, num_examples),
     axis_name=data_parallel.AXIS,
   )

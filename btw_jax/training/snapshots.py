@@ -14,6 +14,7 @@ from orbax.checkpoint import v1 as ocp
 
 from btw_jax import types
 from btw_jax.data import scaling
+from btw_jax.training import checkpoints
 from btw_jax.training import data_parallel
 from btw_jax.training import runs
 from btw_jax.training import state as state_lib
@@ -108,21 +109,49 @@ class Snapshots:
     if not resume and not jax.process_index():
       shutil.rmtree(self._path, ignore_errors=True)
     data_parallel.wait("snapshots")
-    policies = ocp.training.preservation_policies
-    self._keeper = ocp.training.Checkpointer(
-      self._path,
-      preservation_policy=policies.AnyPreservationPolicy(
-        [
-          policies.LatestN(n=2),
-          policies.BestN(
-            get_metric_fn=lambda m: m["valid_loss"], reverse=True, n=1
-          ),
-        ]
-      ),
-      cleanup_tmp_directories=True,
-    )
     self._writing, self._kept = None, None
     self._last = time.monotonic()
+    self._keeper = self._open()
+
+  def _open(self):
+    """Orbax's keeper of the folder, without what it cannot make sense of."""
+    policies = ocp.training.preservation_policies
+    while True:
+      try:
+        return ocp.training.Checkpointer(
+          self._path,
+          preservation_policy=policies.AnyPreservationPolicy(
+            [
+              policies.LatestN(n=2),
+              policies.BestN(
+                get_metric_fn=lambda m: m["valid_loss"], reverse=True, n=1
+              ),
+            ]
+          ),
+          cleanup_tmp_directories=True,
+        )
+      except Exception as error:  # Whatever a damaged file makes of it.
+        newest = self._newest()
+        if newest is None:
+          raise
+        self._give_up(newest, error)
+
+  def _newest(self):
+    found = [p.name for p in self._path.glob("*") if p.name.isdecimal()]
+    return max(map(int, found), default=None)
+
+  def _give_up(self, epoch, error):
+    """Removes a snapshot that cannot be read."""
+    logging.warning(
+      "%s: the snapshot of epoch %d cannot be read (%s): trying the one before",
+      self._path,
+      epoch + 1,
+      checkpoints.reason(error),
+    )
+    data_parallel.wait("damaged snapshot")
+    if not jax.process_index():
+      shutil.rmtree(self._path / str(epoch), ignore_errors=True)
+    data_parallel.wait("damaged snapshot removed")
 
   def latest(
     self, form: Form, run: state_lib.RunState
@@ -148,23 +177,16 @@ class Snapshots:
       ),
       like,
     )
-    for found in reversed(self._keeper.checkpoints):
+    while (epoch := self._newest()) is not None:
       try:
-        tree = self._keeper.load(found.step, abstract)
+        tree = self._keeper.load(epoch, abstract)
       except Exception as error:  # Whatever a damaged file makes of it.
-        reason = " ".join(str(error).split())[:200]
-        logging.warning(
-          "%s: the snapshot of epoch %d cannot be read (%s): trying the one"
-          " before",
-          self._path,
-          found.step + 1,
-          reason,
-        )
-        self._keeper.delete(found.step)
+        self._give_up(epoch, error)
+        self._keeper = self._open()
         continue
       self._check_scalers(tree["scalers"])
-      self._kept = found.step
-      return found.step, form.thaw(tree["run"])
+      self._kept = epoch
+      return epoch, form.thaw(tree["run"])
     return None
 
   def due(self) -> bool:
@@ -193,7 +215,7 @@ class Snapshots:
         custom_metadata=self._about,
       )
       self._writing = epoch, response
-    except OSError as error:
+    except Exception as error:  # Whatever a full disk makes of it.
       self._failed(epoch, error)
     self._last = time.monotonic()
 
@@ -221,9 +243,13 @@ class Snapshots:
       "%s: the snapshot of epoch %d was not written (%s): %s",
       self._path,
       epoch + 1,
-      " ".join(str(error).split())[:200],
+      checkpoints.reason(error),
       before,
     )
+    if jax.process_count() > 1:
+      # The others wait for this one's part.
+      raise error
+    self._keeper = self._open()
 
   def _tree(self, frozen, epoch):
     return {
@@ -241,14 +267,3 @@ class Snapshots:
             " give the same, choose another --workdir, or start anew with"
             " --noresume."
           )
-
-
-def remove(folder: str) -> None:
-  """Removes the snapshots of all stages.
-
-  Args:
-    folder: a workdir.
-  """
-  data_parallel.wait("remove snapshots")
-  if not jax.process_index():
-    shutil.rmtree(pathlib.Path(folder) / _FOLDER, ignore_errors=True)

@@ -1,0 +1,169 @@
+"""Runs that are stopped in every way, and end as if they had not been.
+
+`python -m experiments.survive` kills more of them, at random moments.
+"""
+
+import dataclasses
+import re
+import signal
+
+import conftest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import problems
+import pytest
+
+from btw_jax import types
+from btw_jax.data import scaling
+from btw_jax.training import metrics_writer
+from btw_jax.training import runs
+from btw_jax.training import snapshots
+from btw_jax.training import stages
+from experiments import survive
+
+WEIGHTED = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 1.0)]
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory):
+  """Runs of two seeds, a snapshot after every epoch."""
+  flags = [flag for flag in survive.FLAGS if "num_epochs" not in flag]
+  return survive.Trials(
+    tmp_path_factory.mktemp("trials"),
+    (*flags, "--num_epochs=12"),
+    {**conftest.environment(), "XLA_FLAGS": conftest.AS_WRITTEN},
+  )
+
+
+@pytest.mark.parametrize("share", [0.6, 0.85])
+def test_a_killed_run_goes_on_to_the_same_end(trials, share):
+  one = survive.killed(trials, share * trials.seconds)
+  assert one.differs == []
+  assert one.lost <= 2
+
+
+def test_sigterm_saves_and_ends_with_its_status(trials):
+  one = survive.told_to_stop(trials, signal.SIGTERM, epoch=3)
+  assert (one.status, one.lost, one.differs) == (143, 0, [])
+  assert "interrupted: the best epochs so far are saved" in one.errors
+  assert "Traceback" not in one.errors
+
+
+def test_a_second_signal_ends_at_once(trials):
+  one = survive.told_to_stop(trials, signal.SIGINT, signal.SIGINT, epoch=3)
+  assert (one.status, one.differs) == (130, [])
+  assert one.errors.rstrip().endswith("again to stop at once")
+  assert one.lost <= 2
+
+
+def test_a_damaged_snapshot_is_told_and_the_one_before_taken(trials):
+  one = survive.corrupted(trials)
+  assert one.differs == []
+  assert "cannot be read" in one.told
+  assert 1 <= one.lost <= 3
+
+
+def test_a_full_disk_is_told_and_costs_no_result(trials):
+  one = survive.out_of_space(trials)
+  assert one.status == 2
+  assert "snapshot of epoch 1 was not written (File too large)" in one.errors
+  assert re.search(r"checkpoints/\S+: cannot be written \(File too", one.errors)
+  assert "Traceback" not in one.errors
+  assert one.differs == []
+
+
+def test_a_run_goes_on_with_other_devices(trials):
+  assert survive.other_devices(trials).differs == []
+
+
+def test_a_lost_process_ends_the_other_which_names_it(trials):
+  one = survive.process_lost(trials)
+  assert one.seconds < 60
+  assert one.status != 0
+  # The runtime's own words, then the number of the process.
+  assert re.search(r"tasks are unhealthy[^\n]*\n1\n", one.errors)
+  assert one.differs == []
+
+
+def _unsound(batch, row):
+  """A batch whose one example gives no finite gradient."""
+  features = batch.features.at[row, 0, 0].set(jnp.inf)
+  return batch._replace(
+    features=features, present=batch.present.at[row].set(True)
+  )
+
+
+def test_gradients_that_are_not_finite_change_nothing():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  bad = train._replace(batch=_unsound(train.batch, 5))
+  skipped, logs = [], []
+  best = stages.fit(
+    made, WEIGHTED, [0], bad, valid, num_epochs=3,
+    observe=lambda epoch, log: logs.append(log), skipped=skipped.extend,
+  )  # fmt: skip
+  # Of 48 examples in batches of 16, one batch of an epoch is passed over.
+  for run in range(2):
+    own = [step for step in skipped if step.run == run]
+    assert [step.epoch for step in own] == [0, 1, 2]
+  for step in skipped:
+    assert 5 in step.examples
+    assert len(step.examples) == 16
+  assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(best.params))
+  for log in logs:
+    assert np.sum(log["skipped"] > 0) == 2
+    assert np.all(np.isfinite(log["weights"]))
+
+
+def test_a_run_that_learns_from_nothing_is_ended():
+  train, valid = problems.splits()
+  made = dataclasses.replace(problems.trainer(), max_skipped=4)
+  features = jnp.full_like(train.batch.features, jnp.inf)
+  bad = train._replace(batch=train.batch._replace(features=features))
+  with pytest.raises(
+    types.InputError, match="epoch 2, step 1: .* not finite 4 times in a row"
+  ):
+    problems.fit(made, WEIGHTED[1:], [0], bad, valid, num_epochs=5)
+
+
+def test_snapshots_of_other_data_are_refused(tmp_path):
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+
+  def fit(mean, num_epochs):
+    one = scaling.Scaler(
+      np.full((3, 5), mean), np.ones((3, 5)), np.ones(3), np.zeros(()),
+      np.ones(()),
+    )  # fmt: skip
+    done = []
+    stages.fit(
+      made, WEIGHTED, [0], train, valid, num_epochs=num_epochs,
+      observe=lambda epoch, log: done.append(epoch),
+      keep=snapshots.Snapshots(tmp_path, "multimodal", scalers=[one]),
+    )  # fmt: skip
+    return done
+
+  assert fit(0.0, 2) == [0, 1]
+  assert fit(0.0, 4) == [2, 3]
+  with pytest.raises(types.InputError, match="other data .its mean differs"):
+    fit(0.1, 6)
+  names = {path.name for path in tmp_path.glob("snapshots/multimodal/*")}
+  assert {"2", "3"} <= names
+  assert len(names) <= 3
+
+
+def test_tables_go_on_where_they_were_cut(tmp_path):
+  path = tmp_path / "table.csv"
+  table = metrics_writer.TableWriter(path, ("epoch", "loss"))
+  table.write([{"epoch": e, "loss": e / 2} for e in range(4)])
+  with path.open("a", encoding="utf-8") as file:
+    file.write("4,2")
+  again = metrics_writer.TableWriter(path, ("epoch", "loss"), go_on=True)
+  assert path.read_text().splitlines()[-1] == "3,1.5"
+  again.retain(lambda row: int(row["epoch"]) < 2)
+  again.write([{"epoch": 2, "loss": 7}])
+  assert path.read_text().split() == ["epoch,loss", "0,0.0", "1,0.5", "2,7"]
+  other = metrics_writer.TableWriter(path, ("epoch", "score"), go_on=True)
+  other.write([])
+  assert path.read_text().split() == ["epoch,score"]
