@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 from absl import flags
 from absl import logging
@@ -46,6 +47,8 @@ FLAGS = (
 _FILES = ("metrics.csv", "weights.csv", "predictions.csv")
 # Of any step of a run, in seconds.
 _TIMEOUT = 300
+# Seconds, enough for the first to be heard.
+_BETWEEN_SIGNALS = 0.01
 
 
 class Failed(Exception):
@@ -313,13 +316,16 @@ def killed(trials: Trials, moment: float) -> Outcome:
   return trials.outcome(workdir, run, time.monotonic())
 
 
-def told_to_stop(trials: Trials, *signals: int, epoch: int = 5) -> Outcome:
+def told_to_stop(
+  trials: Trials, *signals: int, epoch: int = 5, **after: Any
+) -> Outcome:
   """A run that gets signals in the middle of stage 2.
 
   Args:
     trials: the runs.
     *signals: one after the other.
     epoch: after which.
+    **after: of `Trials.outcome`.
 
   Returns:
     What became of it.
@@ -330,32 +336,21 @@ def told_to_stop(trials: Trials, *signals: int, epoch: int = 5) -> Outcome:
   since = time.monotonic()
   for number in signals:
     run.send_signal(number)
-    time.sleep(0.005)
-  return trials.outcome(workdir, run, since)
+    time.sleep(_BETWEEN_SIGNALS)
+  return trials.outcome(workdir, run, since, **after)
 
 
-def corrupted(trials: Trials) -> Outcome:
-  """A run killed in stage 2, whose newest snapshot is then cut short.
+def spoil(workdir: pathlib.Path) -> None:
+  """Cuts every file of the newest snapshot of stage 2 in half.
 
   Args:
-    trials: the runs.
-
-  Returns:
-    What became of it.
+    workdir: of the run.
   """
-
-  def spoil(workdir):
-    folders = (workdir / "snapshots/multimodal").glob("*[0-9]")
-    newest = max(folders, key=lambda path: int(path.name))
-    for path in newest.rglob("*"):
-      if path.is_file():
-        os.truncate(path, path.stat().st_size // 2)
-
-  workdir = trials.new()
-  run = trials.start(workdir)
-  trials.wait_for(workdir, "multimodal", 8, run)
-  run.kill()
-  return trials.outcome(workdir, run, time.monotonic(), spoil=spoil)
+  folders = (workdir / "snapshots/multimodal").glob("*[0-9]")
+  newest = max(folders, key=lambda path: int(path.name))
+  for path in newest.rglob("*"):
+    if path.is_file():
+      os.truncate(path, path.stat().st_size // 2)
 
 
 def out_of_space(trials: Trials) -> Outcome:
@@ -370,24 +365,6 @@ def out_of_space(trials: Trials) -> Outcome:
   workdir = trials.new()
   run = trials.start(workdir, limit=40_000)
   return trials.outcome(workdir, run, time.monotonic())
-
-
-def other_devices(trials: Trials) -> Outcome:
-  """A run of one device, killed and taken up again on four.
-
-  Args:
-    trials: the runs.
-
-  Returns:
-    What became of it.
-  """
-  workdir = trials.new()
-  run = trials.start(workdir)
-  trials.wait_for(workdir, "multimodal", 3, run)
-  run.kill()
-  return trials.outcome(
-    workdir, run, time.monotonic(), tolerance=1e-5, num_devices=4
-  )
 
 
 def process_lost(trials: Trials) -> Outcome:
@@ -462,9 +439,17 @@ def rows(trials: Trials, num_kills: int, seed: int) -> list[dict[str, str]]:
       "a second SIGTERM",
       lambda: told_to_stop(trials, signal.SIGTERM, signal.SIGTERM),
     ),
-    ("the newest snapshot is damaged", lambda: corrupted(trials)),
+    (
+      "the newest snapshot is damaged",
+      lambda: told_to_stop(trials, signal.SIGTERM, spoil=spoil),
+    ),
     ("the disk is full", lambda: out_of_space(trials)),
-    ("four devices in place of one", lambda: other_devices(trials)),
+    (
+      "four devices in place of one",
+      lambda: told_to_stop(
+        trials, signal.SIGTERM, num_devices=4, tolerance=1e-5
+      ),
+    ),
     ("one process of two is killed", lambda: process_lost(trials)),
   ):
     one = trial()

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes .venv from requirements.txt when it is missing or out of date, and
 # puts it first on PATH. Sourced by the other scripts from the project's root.
-#   PYTHON   the interpreter to make it with (3.11 or 3.12; found if not set)
+#   PYTHON        the interpreter to make it with (3.11 or 3.12; found if unset)
+#   ACCELERATOR   what JAX is to run on besides CPUs: cuda12, cuda13 or tpu
 
 find_python() {
   local candidate
@@ -17,16 +18,17 @@ sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
 }
 
 make_environment() {
-  # The copy of the requirements is written last: an install that was cut short
-  # is done again.
-  if cmp -s requirements.txt .venv/requirements.txt; then return; fi
-  local python
+  # What was asked for is written last: an install that was cut short is done
+  # again.
+  local wanted python
+  wanted=$(cat requirements.txt && echo "# ${ACCELERATOR:-cpu}")
+  if [ "$wanted" = "$(cat .venv/wanted.txt 2>/dev/null)" ]; then return; fi
   python=$(find_python)
   echo "launch: installing requirements.txt into .venv with $python" >&2
   "$python" -m venv --clear .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    -r requirements.txt
-  cp requirements.txt .venv/requirements.txt
+    -r requirements.txt ${ACCELERATOR:+"jax[$ACCELERATOR]"}
+  echo "$wanted" >.venv/wanted.txt
 }
 
 make_environment

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if ! [[ "${1:-}" =~ ^[1-9][0-9]*$ ]]; then
-  echo "launch: give the number of processes: launch/local_cluster.sh 2" >&2
+  echo "launch: give a number of processes: launch/local_cluster.sh 2" >&2
   exit 2
 fi
 count=$1
@@ -42,6 +42,8 @@ for ((i = 0; i < count; i++)); do
 done
 status=0
 for pid in "${pids[@]}"; do
+  # A wait that a signal cut short is taken up again.
+  while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
   wait "$pid" || { code=$?; [ $status -ne 0 ] || status=$code; }
 done
 exit $status

@@ -43,4 +43,5 @@ for suite in train estimators moe data; do
   python -m experiments.benchmark --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done
+python -m experiments.survive --kills=20 --output=runs/tables/survive.json
 python -m experiments.readme_tables

@@ -144,3 +144,28 @@ def test_the_token_of_an_absent_modality_is_not_attended_to():
   )
   differ = np.any(before != after, axis=-1)
   np.testing.assert_array_equal(differ, batch.present[:, 1])
+
+
+def test_devices_draw_the_noise_that_one_would():
+  """The whole network in training, its batch on four devices."""
+  network, params, batch, multipliers = _network(noisy=True)
+  params = jax.tree.map(lambda x: x + 0.1, params)
+  spread = network.clone(sizes=dataclasses.replace(SIZES, axis_name="devices"))
+
+  def trained(network, batch, multipliers):
+    return network.apply(
+      params, batch, multipliers, train=True,
+      rngs={"dropout": jax.random.key(3)},
+    )[0]  # fmt: skip
+
+  whole = jax.jit(functools.partial(trained, network))(batch, multipliers)
+  parts = jax.tree.map(
+    lambda x: x.reshape(4, -1, *x.shape[1:]), (batch, multipliers)
+  )
+  found = jax.jit(
+    jax.vmap(functools.partial(trained, spread), axis_name="devices")
+  )(*parts)
+  found = jnp.concatenate(list(found), axis=1)
+  np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+  quiet = jax.jit(functools.partial(network.apply, train=False))
+  assert np.any(np.abs(whole - quiet(params, batch, multipliers)[0]) > 1e-3)

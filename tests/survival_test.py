@@ -31,35 +31,32 @@ def trials(tmp_path_factory):
   flags = [flag for flag in survive.FLAGS if "num_epochs" not in flag]
   return survive.Trials(
     tmp_path_factory.mktemp("trials"),
-    (*flags, "--num_epochs=12"),
+    (*flags, "--num_epochs=8"),
     {**conftest.environment(), "XLA_FLAGS": conftest.AS_WRITTEN},
   )
 
 
-@pytest.mark.parametrize("share", [0.6, 0.85])
-def test_a_killed_run_goes_on_to_the_same_end(trials, share):
-  one = survive.killed(trials, share * trials.seconds)
+def test_a_killed_run_goes_on_to_the_same_end(trials):
+  one = survive.killed(trials, 0.7 * trials.seconds)
   assert one.differs == []
   assert one.lost <= 2
 
 
-def test_sigterm_saves_and_ends_with_its_status(trials):
-  one = survive.told_to_stop(trials, signal.SIGTERM, epoch=3)
+def test_sigterm_saves_and_other_devices_go_on(trials):
+  one = survive.told_to_stop(
+    trials, signal.SIGTERM, epoch=3, tolerance=1e-5, num_devices=4
+  )
   assert (one.status, one.lost, one.differs) == (143, 0, [])
   assert "interrupted: the best epochs so far are saved" in one.errors
   assert "Traceback" not in one.errors
 
 
-def test_a_second_signal_ends_at_once(trials):
-  one = survive.told_to_stop(trials, signal.SIGINT, signal.SIGINT, epoch=3)
+def test_after_a_second_signal_and_damage_the_one_before_is_taken(trials):
+  one = survive.told_to_stop(
+    trials, signal.SIGINT, signal.SIGINT, epoch=5, spoil=survive.spoil
+  )
   assert (one.status, one.differs) == (130, [])
   assert one.errors.rstrip().endswith("again to stop at once")
-  assert one.lost <= 2
-
-
-def test_a_damaged_snapshot_is_told_and_the_one_before_taken(trials):
-  one = survive.corrupted(trials)
-  assert one.differs == []
   assert "cannot be read" in one.told
   assert 1 <= one.lost <= 3
 
@@ -71,10 +68,6 @@ def test_a_full_disk_is_told_and_costs_no_result(trials):
   assert re.search(r"checkpoints/\S+: cannot be written \(File too", one.errors)
   assert "Traceback" not in one.errors
   assert one.differs == []
-
-
-def test_a_run_goes_on_with_other_devices(trials):
-  assert survive.other_devices(trials).differs == []
 
 
 def test_a_lost_process_ends_the_other_which_names_it(trials):

@@ -1,0 +1,99 @@
+"""What the launch scripts would run; nothing is started."""
+
+import os
+import shlex
+import subprocess
+
+import conftest
+import pytest
+
+SCRIPTS = sorted((conftest.ROOT / "launch").glob("*.sh"))
+
+
+def _dry(script, *arguments, **environment):
+  done = subprocess.run(
+    ["bash", conftest.ROOT / "launch" / script, *arguments],
+    env={**os.environ, "DRY_RUN": "1", **environment},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_clean(path):
+  done = subprocess.run(
+    ["shellcheck", "--external-sources", path],
+    cwd=conftest.ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.stdout == ""
+  assert done.returncode == 0
+
+
+def test_a_local_cluster_starts_numbered_processes():
+  lines = _dry("local_cluster.sh", "2", "--num_seeds=3", PORT="999")
+  assert lines == [
+    [
+      "BTW_JAX_COORDINATOR=localhost:999", "BTW_JAX_NUM_PROCESSES=2",
+      f"BTW_JAX_PROCESS_ID={number}", "python", "-m", "experiments.train",
+      "--cluster=env", "--num_seeds=3",
+    ]
+    for number in range(2)
+  ]  # fmt: skip
+
+
+def test_slurm_starts_one_process_per_task():
+  (line,) = _dry("slurm.sh", "--workdir=x", PROGRAM="evaluate")
+  assert line[0] == "srun"
+  assert line[-5:] == [
+    "python", "-m", "experiments.evaluate", "--cluster=slurm", "--workdir=x",
+  ]  # fmt: skip
+
+
+def test_all_workers_of_a_tpu_get_the_code_and_the_flags():
+  make, copy, start = _dry("tpu_vm.sh", "mine", "here", "--modalities=a b")
+  assert make[-1] == "--command=mkdir -p btw_jax"
+  assert copy[-1] == "mine:btw_jax/"
+  assert {"btw_jax", "experiments", "launch"} <= set(copy)
+  for line in (make, copy, start):
+    assert {"--zone=here", "--worker=all"} <= set(line)
+  remote = shlex.split(start[-1].removeprefix("--command="))
+  assert remote[-2:] == ["--cluster=tpu", "--modalities=a b"]
+
+
+def test_a_sweep_runs_every_combination_once():
+  arguments = ("runs/s", "dropout=0,0.1", "seed=1,2,3", "--", "--task=binary")
+  lines = _dry("sweep.sh", *arguments)
+  assert len({tuple(line) for line in lines}) == len(lines) == 6
+  for line in lines:
+    assert line[:4] == ["python", "-m", "experiments.train", "--task=binary"]
+  assert lines[4][4:] == [
+    "--dropout=0.1", "--seed=2", "--workdir=runs/s/dropout=0.1,seed=2",
+  ]  # fmt: skip
+  # A task of a job array does its own.
+  assert _dry("sweep.sh", *arguments, SLURM_ARRAY_TASK_ID="4") == [lines[4]]
+
+
+@pytest.mark.parametrize(
+  ("script", "arguments"),
+  [
+    ("local_cluster.sh", ["two"]),
+    ("tpu_vm.sh", ["mine"]),
+    ("sweep.sh", ["runs/s", "--dropout"]),
+  ],
+)
+def test_wrong_arguments_are_told(script, arguments):
+  with pytest.raises(subprocess.CalledProcessError) as error:
+    _dry(script, *arguments)
+  assert error.value.returncode == 2
+  assert error.value.stderr.startswith("launch: give ")
+
+
+def test_a_manifest_counts_its_processes_once():
+  text = (conftest.ROOT / "launch/gke.yaml").read_text(encoding="utf-8")
+  for line in ("completions: 4", "parallelism: 4", 'value: "4"'):
+    assert text.count(line) == 1
