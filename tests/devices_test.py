@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import conftest
+import files
 import numpy as np
 
 
@@ -18,15 +19,24 @@ def free_address():
 def _runs(folder, num_processes, num_devices):
   """What `spread_runs` leaves, array by array."""
   output = folder / f"{num_processes}x{num_devices}.npz"
+  arguments = "spread_runs", output, folder / "prepared"
+  _end(_start(num_processes, num_devices, *arguments))
+  with np.load(output) as found:
+    assert found["devices"] == num_processes * num_devices
+    return dict(found)
+
+
+def _start(num_processes, num_devices, program, *arguments):
+  """Programs that meet, each with as many devices."""
   process = ()
   if num_processes > 1:
     process = (free_address(), str(num_processes))
-  started = [
+  return [
     subprocess.Popen(
       [
         sys.executable,
-        conftest.ROOT / "tests/spread_runs.py",
-        output,
+        conftest.ROOT / f"tests/{program}.py",
+        *map(str, arguments),
         *process,
         *([str(number)] if process else []),
       ],
@@ -35,17 +45,34 @@ def _runs(folder, num_processes, num_devices):
         "XLA_FLAGS": f"{conftest.AS_WRITTEN}"
         f" --xla_force_host_platform_device_count={num_devices}",
       },
+      stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
     )
     for number in range(num_processes)
   ]
+
+
+def _end(started):
   for one in started:
     _, errors = one.communicate(timeout=300)
     assert one.returncode == 0, errors
-  with np.load(output) as found:
-    assert found["devices"] == num_processes * num_devices
-    return dict(found)
+
+
+def _prepare(folder):
+  """Sequences of many lengths, as records."""
+  rng = np.random.default_rng(0)
+  (folder / "npz").mkdir()
+  for split, n in (("train", 50), ("valid", 21), ("test", 10)):
+    y = np.arange(n) % 2
+    np.savez(
+      folder / f"npz/{split}.npz",
+      y=y,
+      x_sound=y[:, None, None] + rng.normal(size=(n, 6, 2)),
+      length_sound=rng.integers(1, 7, n),
+      x_words=y[:, None] + rng.normal(size=(n, 3)),
+    )
+  files.prepare("npz", folder / "npz", folder / "prepared")
 
 
 def _of(found, parallelism):
@@ -57,16 +84,21 @@ def _of(found, parallelism):
 
 def test_devices_and_processes_change_nothing(tmp_path):
   """Of one device, of four, of two processes with two each; either way."""
+  _prepare(tmp_path)
   one, four, two_by_two = (
     _runs(tmp_path, *where) for where in ((1, 1), (1, 4), (2, 2))
   )
-  expected = _of(one, "pmap")
-  assert any("weights" in name for name in expected)
   for found in (one, four, two_by_two):
+    for case in ("pmap", "stream"):
+      own, expected = _of(found, case), _of(one, case)
+      assert own.keys() == expected.keys()
+      assert any("weights" in name for name in own)
+      for name in own:
+        np.testing.assert_allclose(
+          own[name], expected[name], atol=1e-5, rtol=1e-5,
+          err_msg=f"{case}{name}",
+        )  # fmt: skip
     pmap, shard_map = _of(found, "pmap"), _of(found, "shard_map")
-    assert pmap.keys() == shard_map.keys() == expected.keys()
-    for name in expected:
-      np.testing.assert_allclose(
-        pmap[name], expected[name], atol=1e-5, rtol=1e-5, err_msg=name
-      )
+    assert pmap.keys() == shard_map.keys()
+    for name in pmap:
       np.testing.assert_array_equal(shard_map[name], pmap[name])

@@ -1,6 +1,6 @@
 """Trains small runs on the devices at hand, and leaves what came out.
 
-  python tests/spread_runs.py OUTPUT [ADDRESS COUNT NUMBER]
+  python tests/spread_runs.py OUTPUT PREPARED [ADDRESS COUNT NUMBER]
 
 Started by `devices_test` for several numbers of devices and of processes.
 """
@@ -21,33 +21,45 @@ from experiments import trainers as trainers_lib
 CHOICES = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 1.0)]
 
 
-def digits(parallelism):
+def train(parallelism, **settings):
   """Stage 2 as users run it: AdamW, dropout, three epochs."""
   config = config_lib.Config(
-    dataset="digits", num_seeds=2, num_epochs=3, weighting=("kl+mi",),
-    hidden_dim=16, embedding_dim=16, parallelism=parallelism,
+    num_seeds=2, num_epochs=3, weighting=("kl+mi",), hidden_dim=16,
+    embedding_dim=16, parallelism=parallelism, **settings,
   )  # fmt: skip
   found = inputs.prepare(config.read_datasets(), config.how_to_read())
-  shape = trainers_lib.Shape.of(found.dataset, len(found.scalers))
-  sizes = len(found.dataset.splits["train"])
-  trainers = trainers_lib.build(config, shape, ("uniform", "kl+mi"), sizes)
+  dataset = found.dataset
+  shape = trainers_lib.Shape.of(dataset, len(found.scalers))
+  num_train = len(dataset.splits["train"])
+  made = trainers_lib.build(config, shape, ("uniform", "kl+mi"), num_train)
   rng, splits = np.random.default_rng(0), []
   for split in ("train", "valid"):
-    batch = found.splits[split]
-    outputs = rng.normal(size=(2, 4, batch.present.shape[1], 10))
-    splits.append(state_lib.Split(batch, outputs.astype(np.float32)))
+    outputs = rng.normal(
+      size=(2, len(dataset.modalities), len(dataset.splits[split]),
+            made.task.num_outputs)
+    )  # fmt: skip
+    splits.append(
+      state_lib.Split(found.splits[split], outputs.astype(np.float32))
+    )
   return problems.fit(
-    trainers.multimodal, CHOICES, config.seeds, *splits, num_epochs=3
+    made.multimodal, CHOICES, config.seeds, *splits, num_epochs=3
   )
 
 
-def main(output, *process):
+def main(output, prepared, *process):
   """Trains everything both ways."""
   if process:
     address, count, number = process
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, int(count), int(number))
-  found = {how: digits(how) for how in data_parallel.PARALLELISMS}
+  found = {
+    how: train(how, dataset="digits") for how in data_parallel.PARALLELISMS
+  }
+  # As many batches, in some of which one process has longer sequences.
+  found["stream"] = train(
+    "shard_map", dataset="tfds:npz", data_dir=prepared, reading="stream",
+    encoder="gru", num_buckets=2, batch_size=8,
+  )  # fmt: skip
   if jax.process_index() == 0:
     arrays = {}
     for name, tree in found.items():

@@ -235,17 +235,22 @@ def _specs(axes):
 
 
 def _everywhere(args, in_axes):
-  """The same values, known to be the same on the devices of all processes."""
+  """Arguments as arrays of the devices of all processes."""
   sharding = jax.sharding.NamedSharding(mesh(), _SAME_SPEC)
 
+  def whole(x):
+    return isinstance(x, jax.Array) and not x.is_fully_addressable
+
   def same(x):
-    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+    if whole(x):
       return x
     return jax.make_array_from_process_local_data(
       sharding, np.asarray(x), np.shape(x)
     )
 
-  return map_axes(args, in_axes, same=same)
+  return map_axes(
+    args, in_axes, same=same, spread=lambda x: x if whole(x) else put(x)
+  )
 
 
 def _of_all_processes(results, out_axes):

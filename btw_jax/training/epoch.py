@@ -5,6 +5,7 @@ calls the same ones batch by batch.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -16,6 +17,9 @@ from btw_jax.training import data_parallel
 from btw_jax.training import side_by_side
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
+
+# Examples whose weights are computed at a time.
+_WEIGHED_AT_ONCE = 2**18
 
 
 def run_epoch(
@@ -210,7 +214,20 @@ def refresh(
     rows=trainer.sample(seed, epoch, slots, num_examples),
     axis_name=data_parallel.AXIS,
   )
-  new = trainer.rule.weigh(*pair, present, information, cell.variant)
+
+  def weigh(examples):
+    unimodal, outputs, present = examples
+    return trainer.rule.weigh(
+      trainer.task.predict(unimodal),
+      trainer.task.predict(outputs),
+      present,
+      information,
+      cell.variant,
+    )
+
+  # In parts, so that a large set takes little more than its table.
+  examples = train.unimodal, outputs, present
+  new = in_turns(weigh, examples, _WEIGHED_AT_ONCE, axes=(1, 0, 0))
   return state_lib.Refreshed(new, information)
 
 
@@ -343,7 +360,7 @@ def predict(
 
     def reweigh(weights):
       return trainer.rule.weigh(
-        trainer.task.predict(jnp.swapaxes(unimodal, 0, 1)),
+        trainer.task.predict(unimodal),
         trainer.task.predict(outputs_of(weights)[0]),
         present,
         guide.information,
@@ -362,11 +379,12 @@ def predict(
     outputs = jnp.swapaxes(outputs_of(weights), 0, 1)
     return outputs, _effective(weights, cell, present)
 
-  unimodal = None if guide is None else jnp.swapaxes(split.unimodal, 0, 1)
+  unimodal = None if guide is None else split.unimodal
   outputs, weights = in_turns(
     of_examples,
     (split.batch._replace(target=None), unimodal),
     trainer.at_once,
+    axes=(0, None if unimodal is None else 1),
   )
   return jnp.swapaxes(outputs, 0, 1), weights
 
@@ -382,27 +400,47 @@ def in_turns(
   function: Callable[[chex.ArrayTree], chex.ArrayTree],
   examples: chex.ArrayTree,
   at_once: int,
+  *,
+  axes: Any = 0,
 ) -> chex.ArrayTree:
   """`function` of parts of equal size, one after the other.
 
   Args:
-    function: of a pytree of `[n, ...]`, returning a pytree of `[n, ...]`.
-    examples: pytree of `[N, ...]`.
+    function: of a pytree like `examples` with n of them, returning a pytree of
+      `[n, ...]`.
+    examples: pytree of arrays with N examples each.
     at_once: the largest n, static; bounds the memory that `function` takes.
+    axes: of examples, for all arrays or as a prefix of the pytree.
 
   Returns:
     Pytree of `[N, ...]`.
   """
-  num_examples = jax.tree.leaves(examples)[0].shape[0]
+  axes = jax.tree.broadcast(axes, examples)
+  leaf, axis = jax.tree.leaves(examples)[0], jax.tree.leaves(axes)[0]
+  num_examples = leaf.shape[axis]
   num_parts = -(-num_examples // at_once)
   if num_parts == 1:
     return function(examples)
   size = -(-num_examples // num_parts)
-  rows = jnp.minimum(jnp.arange(num_parts * size), num_examples - 1)
-  parts = jax.tree.map(
-    lambda x: x[rows].reshape(num_parts, size, *x.shape[1:]), examples
+
+  def part(start):
+    return jax.tree.map(
+      lambda x, axis: jax.lax.dynamic_slice_in_dim(x, start, size, axis),
+      examples,
+      axes,
+    )
+
+  def body(number, found):
+    # The last part begins early enough to be as large as the others.
+    start = jnp.minimum(number * size, num_examples - size)
+    return jax.tree.map(
+      lambda x, new: jax.lax.dynamic_update_slice_in_dim(x, new, start, 0),
+      found,
+      function(part(start)),
+    )
+
+  like = jax.eval_shape(lambda: function(part(0)))
+  empty = jax.tree.map(
+    lambda x: jnp.zeros((num_examples, *x.shape[1:]), x.dtype), like
   )
-  found = jax.lax.map(function, parts)
-  return jax.tree.map(
-    lambda x: x.reshape(-1, *x.shape[2:])[:num_examples], found
-  )
+  return jax.lax.fori_loop(0, num_parts, body, empty)
