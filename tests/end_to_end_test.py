@@ -403,36 +403,62 @@ def test_data_that_training_refuses_is_shown_first(tmp_path):
   assert "prepare_data: --source is needed" in done.stderr
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (["--weighting=lk"], "--weighting.*'lk' is unknown: use some of uniform"),
-    (["--strength=2"], "--strength=2: '2' is not a number from 0 to 1"),
-    (["--datset=npz"], "unknown command line flag 'datset'.*dataset"),
-    (["--dataset=mosi"], "--dataset=mosi: unknown: use one of digits, di"),
-    (["--num_epochs=0"], "--num_epochs=0: 0 is not a positive integer"),
-    (["digits"], "'digits' is no flag"),
-    (["--modalities=smell"], "'smell' is unknown: use some of pixels"),
-    (["--dataset=npz", "--data_dir=/nowhere"], "/nowhere: holds none of tra"),
-    (["--batch_size=x"], "--batch_size=x: invalid literal"),
-    (["--model=moe", "--num_heads=5"], "--num_heads=5: does not divide --emb"),
-    (
-      ["--model=moe", "--router=disjoint", "--num_experts=7"],
-      "--num_experts=7: too few for --num_selected=2 of its own for each of 4"
-      " modalities: give at least 8",
-    ),
-    (
-      ["--model=moe", "--num_experts=2", "--num_selected=3"],
-      "--num_experts=2: too few for --num_selected=3: give at least 3",
-    ),
-  ],
-)
-def test_wrong_input_is_one_line(tmp_path, arguments, message):
+WRONG = [
+  (["--weighting=lk"], "--weighting.*'lk' is unknown: use some of uniform"),
+  (["--strength=2"], "--strength=2: '2' is not a number from 0 to 1"),
+  (["--datset=npz"], "unknown command line flag 'datset'.*dataset"),
+  (["--dataset=mosi"], "--dataset=mosi: unknown: use one of digits, di"),
+  (["--num_epochs=0"], "--num_epochs=0: 0 is not a positive integer"),
+  (["digits"], "'digits' is no flag"),
+  (["--modalities=smell"], "'smell' is unknown: use some of pixels"),
+  (["--dataset=npz", "--data_dir=/nowhere"], "/nowhere: holds none of tra"),
+  (["--batch_size=x"], "--batch_size=x: invalid literal"),
+  (["--model=moe", "--num_heads=5"], "--num_heads=5: does not divide --emb"),
+  (
+    ["--model=moe", "--router=disjoint", "--num_experts=7"],
+    "--num_experts=7: too few for --num_selected=2 of its own for each of 4"
+    " modalities: give at least 8",
+  ),
+  (
+    ["--model=moe", "--num_experts=2", "--num_selected=3"],
+    "--num_experts=2: too few for --num_selected=3: give at least 3",
+  ),
+]
+
+# Begins with the libraries imported, then is each of the programs in turn.
+_FORKS = """
+import json, os, runpy, sys, flax, jax, optax
+import orbax.checkpoint, sklearn.model_selection
+folder, cases = sys.argv[1], json.load(sys.stdin)
+for number, arguments in enumerate(cases):
+  if not os.fork():
+    for stream, name in ((1, "out"), (2, "err")):
+      path = f"{folder}/{number}.{name}"
+      os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), stream)
+    sys.argv = ["train", *arguments]
+    runpy.run_module("experiments.train", run_name="__main__", alter_sys=True)
+  print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_wrong_input_is_one_line(tmp_path):
   workdir = tmp_path / "run"
-  done = _run("train", *arguments, f"--workdir={workdir}", status=2)
-  assert re.search(message, done.stderr), done.stderr
-  assert len(done.stderr.strip().splitlines()) == 1
-  assert done.stdout == ""
+  cases = [[*arguments, f"--workdir={workdir}"] for arguments, _ in WRONG]
+  done = subprocess.run(
+    [sys.executable, "-W", "ignore", "-c", _FORKS, tmp_path],
+    cwd=conftest.ROOT,
+    env=conftest.environment(),
+    input=json.dumps(cases),
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.split() == ["2"] * len(WRONG)
+  for number, (_, message) in enumerate(WRONG):
+    errors = (tmp_path / f"{number}.err").read_text(encoding="utf-8")
+    assert re.search(message, errors), errors
+    assert len(errors.strip().splitlines()) == 1
+    assert (tmp_path / f"{number}.out").read_text(encoding="utf-8") == ""
   assert not workdir.exists()
 
 

@@ -37,7 +37,7 @@ def test_every_flag_that_the_readme_names_exists():
   text = README.read_text("utf-8")
   programs = (
     "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
-    "plot_routing", "prepare_data", "inspect_data",
+    "plot_routing", "prepare_data", "inspect_data", "survive",
   )  # fmt: skip
   # Each in a process of its own that begins with the libraries imported.
   code = (
@@ -60,7 +60,9 @@ def test_every_flag_that_the_readme_names_exists():
   ).stdout
   assert known.count("--help ") == len(programs)
   for flag in set(re.findall(r"--([a-z_]+)", text)):
-    assert re.search(rf"--(\[no\])?{flag}\b", known), flag
+    turned_off = rf"--\[no\]{flag.removeprefix('no')}\b"
+    there = re.search(rf"--(\[no\])?{flag}\b", known)
+    assert there or re.search(turned_off, known), flag
 
 
 def test_every_function_that_the_readme_names_exists():
