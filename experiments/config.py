@@ -59,7 +59,7 @@ class Config:
   )
   num_epochs: int = _field("Run", 60, "epochs of every run", low=1)
   batch_size: int = _field("Run", 32, "examples per step, all devices", low=1)
-  per_device_batch_size: int = _field(
+  device_batch_size: int = _field(
     "Run", 0, "examples per step of each device, in place of those of all",
     low=0,
   )  # fmt: skip
@@ -317,10 +317,10 @@ def from_flags() -> Config:
     value = flags.FLAGS[field.name].value
     values[field.name] = tuple(value) if isinstance(value, list) else value
   # What a run does is a matter of the batches of all devices.
-  each = values["per_device_batch_size"]
+  each = values["device_batch_size"]
   if each:
     values["batch_size"] = each * jax.device_count()
-    values["per_device_batch_size"] = 0
+    values["device_batch_size"] = 0
   return Config(**values)
 
 
