@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from btw_jax import divergences
+from btw_jax import types
 from btw_jax.mutual_information import correlation as correlation_lib
 from btw_jax.mutual_information import discrete
 from btw_jax.mutual_information import knn
@@ -47,6 +48,8 @@ class Laplace(NamedTuple):
 Prediction = Categorical | Bernoulli | Gaussian | Laplace
 # Kinds whose information is estimated from nearest neighbours.
 POINTS = (Gaussian, Laplace)
+# Examples whose probabilities are held at a time.
+_AT_ONCE = 2**18
 
 
 def divergence(p: Prediction, q: Prediction, *, kind: str = "kl") -> chex.Array:
@@ -178,27 +181,58 @@ def _both_ways(kl):
 
 def _categorical_information(p, q, where, transform, axis_name):
   del transform
-  joint = discrete.soft_contingency(
-    jax.nn.softmax(p.logits),
-    jax.nn.softmax(q.logits),
-    where=where,
-    axis_name=axis_name,
-  )
+  joint = _joint(jax.nn.softmax, p.logits, q.logits, where, axis_name)
   return discrete.from_joint(joint)
 
 
 def _bernoulli_information(p, q, where, transform, axis_name):
   del transform
 
+  def no_and_yes(logits):
+    return jax.nn.sigmoid(jnp.stack([-logits, logits], axis=-1))
+
   def of_label(p_logits, q_logits):
-    both = (jnp.stack([-v, v], axis=-1) for v in (p_logits, q_logits))
-    p_probs, q_probs = (jax.nn.sigmoid(v) for v in both)
-    joint = discrete.soft_contingency(
-      p_probs, q_probs, where=where, axis_name=axis_name
-    )
+    joint = _joint(no_and_yes, p_logits, q_logits, where, axis_name)
     return discrete.from_joint(joint)
 
   return jnp.sum(jax.vmap(of_label, (-1, -1))(p.logits, q.logits))
+
+
+def _joint(probabilities, p_logits, q_logits, where, axis_name):
+  """Contingency table, the probabilities of so many examples held at a time."""
+  num_examples = p_logits.shape[0]
+  if where is None:
+    where = jnp.ones(num_examples, bool)
+  num_parts = -(-num_examples // _AT_ONCE)
+  if num_parts <= 1:
+    return discrete.soft_contingency(
+      probabilities(p_logits),
+      probabilities(q_logits),
+      where=where,
+      axis_name=axis_name,
+    )
+  size = -(-num_examples // num_parts)
+
+  def part(number):
+    # The last begins early enough to be as large, and counts what is new.
+    start = jnp.minimum(number * size, num_examples - size)
+    p, q, counts = (
+      jax.lax.dynamic_slice_in_dim(x, start, size)
+      for x in (p_logits, q_logits, where)
+    )
+    counts &= start + jnp.arange(size) >= number * size
+    table = discrete.soft_contingency(
+      probabilities(p), probabilities(q), where=counts
+    )
+    count = jnp.sum(counts)
+    return table * count, count
+
+  def add(so_far, number):
+    return jax.tree.map(jnp.add, so_far, part(number)), None
+
+  found, _ = jax.lax.scan(add, part(0), jnp.arange(1, num_parts))
+  table, count = types.total(found, axis_name)
+  return table / jnp.maximum(count, 1)
 
 
 def _point_information(p, q, where, transform, axis_name):

@@ -193,3 +193,56 @@ def test_kinds_must_agree():
   q = predictions.Bernoulli(jnp.zeros((2, 2)))
   with pytest.raises(ValueError, match="got Categorical and Bernoulli"):
     predictions.divergence(p, q)
+
+
+def _pairs(num_examples):
+  """Two predictions of each kind, and which examples count."""
+  rng = np.random.default_rng(0)
+  first = rng.normal(size=(num_examples, 3)).astype(np.float32)
+  second = first + rng.normal(size=first.shape).astype(np.float32)
+  where = rng.random(num_examples) < 0.8
+  kinds = {
+    "categorical": predictions.Categorical,
+    "bernoulli": predictions.Bernoulli,
+    "gaussian": lambda x: predictions.Gaussian(x[:, 0], np.exp(x[:, 1])),
+    "laplace": lambda x: predictions.Laplace(x[:, 0], np.exp(x[:, 1])),
+  }
+  return {
+    name: (kind(first), kind(second), where) for name, kind in kinds.items()
+  }
+
+
+@pytest.mark.parametrize("kind", ["categorical", "bernoulli"])
+@pytest.mark.parametrize("at_once", [1, 7, 20])
+def test_information_in_parts_is_that_of_the_whole(monkeypatch, kind, at_once):
+  p, q, where = _pairs(40)[kind]
+  whole = predictions.information(p, q, where=where)
+  everywhere = predictions.information(p, q)
+  gradient = jax.grad(lambda p: predictions.information(p, q, where=where))
+  expected = gradient(p).logits
+  monkeypatch.setattr(predictions, "_AT_ONCE", at_once)
+  np.testing.assert_allclose(
+    predictions.information(p, q, where=where), whole, rtol=1e-5
+  )
+  np.testing.assert_allclose(
+    predictions.information(p, q), everywhere, rtol=1e-5
+  )
+  np.testing.assert_allclose(gradient(p).logits, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "bernoulli", "gaussian"])
+@pytest.mark.parametrize(
+  "measure", [predictions.information, predictions.correlation]
+)
+def test_examples_may_be_spread_over_devices(kind, measure):
+  p, q, where = _pairs(48)[kind]
+  whole = measure(p, q, where=where)
+  parts = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), (p, q, where))
+  spread = jax.vmap(
+    lambda p, q, where: measure(p, q, where=where, axis_name="devices"),
+    axis_name="devices",
+  )(*parts)
+  np.testing.assert_allclose(spread, np.repeat(whole, 4), rtol=1e-5)
+  # Of its own examples alone, a device would find something else.
+  alone = measure(*(jax.tree.map(lambda x: x[0], part) for part in parts[:2]))
+  assert abs(alone - whole) > 0.01 * abs(whole)

@@ -20,7 +20,7 @@ from btw_jax.training import metrics_writer
 from btw_jax.training import runs
 from btw_jax.training import snapshots
 from btw_jax.training import stages
-from experiments import survive
+from experiments import faults
 
 WEIGHTED = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 1.0)]
 
@@ -28,8 +28,8 @@ WEIGHTED = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 1.0)]
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory):
   """Runs of two seeds, a snapshot after every epoch."""
-  flags = [flag for flag in survive.FLAGS if "num_epochs" not in flag]
-  return survive.Trials(
+  flags = [flag for flag in faults.FLAGS if "num_epochs" not in flag]
+  return faults.Trials(
     tmp_path_factory.mktemp("trials"),
     (*flags, "--num_epochs=8"),
     {**conftest.environment(), "XLA_FLAGS": conftest.AS_WRITTEN},
@@ -37,13 +37,13 @@ def trials(tmp_path_factory):
 
 
 def test_a_killed_run_goes_on_to_the_same_end(trials):
-  one = survive.killed(trials, 0.7 * trials.seconds)
+  one = faults.killed(trials, 0.7 * trials.seconds)
   assert one.differs == []
   assert one.lost <= 2
 
 
 def test_sigterm_saves_and_other_devices_go_on(trials):
-  one = survive.told_to_stop(
+  one = faults.told_to_stop(
     trials, signal.SIGTERM, epoch=3, tolerance=1e-5, num_devices=4
   )
   assert (one.status, one.lost, one.differs) == (143, 0, [])
@@ -52,8 +52,8 @@ def test_sigterm_saves_and_other_devices_go_on(trials):
 
 
 def test_after_a_second_signal_and_damage_the_one_before_is_taken(trials):
-  one = survive.told_to_stop(
-    trials, signal.SIGINT, signal.SIGINT, epoch=5, spoil=survive.spoil
+  one = faults.told_to_stop(
+    trials, signal.SIGINT, signal.SIGINT, epoch=5, spoil=faults.spoil
   )
   assert (one.status, one.differs) == (130, [])
   assert one.errors.rstrip().endswith("again to stop at once")
@@ -62,7 +62,7 @@ def test_after_a_second_signal_and_damage_the_one_before_is_taken(trials):
 
 
 def test_a_full_disk_is_told_and_costs_no_result(trials):
-  one = survive.out_of_space(trials)
+  one = faults.out_of_space(trials)
   assert one.status == 2
   assert "snapshot of epoch 1 was not written (File too large)" in one.errors
   assert re.search(r"checkpoints/\S+: cannot be written \(File too", one.errors)
@@ -71,7 +71,7 @@ def test_a_full_disk_is_told_and_costs_no_result(trials):
 
 
 def test_a_lost_process_ends_the_other_which_names_it(trials):
-  one = survive.process_lost(trials)
+  one = faults.process_lost(trials)
   assert one.seconds < 60
   assert one.status != 0
   # The runtime's own words, then the number of the process.

@@ -6,7 +6,7 @@ processes, one device included, and `jax.vmap(axis_name=AXIS)` can stand in.
 
 What is spread over devices has a leading axis of them, `[D, ...]`; everything
 else is the same on each. Which example is on which device is decided by
-`data.layouts`, not here.
+`data.plans.Layout`, not here.
 """
 
 from collections.abc import Callable, Sequence
