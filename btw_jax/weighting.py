@@ -289,6 +289,7 @@ def prior(
   table: chex.Array,
   present: chex.Array | None = None,
   *,
+  strength: chex.Array | float = 1.0,
   axis_name: str | None = None,
 ) -> chex.Array:
   """Weights to expect of an example never seen: the mean row of W.
@@ -296,6 +297,7 @@ def prior(
   Args:
     table: `[N, M]` averaged weights.
     present: `[N, M]` bool; a modality's mean is over the examples having it.
+    strength: λ of `multipliers`; the mean is of `(1−λ)·u + λ·W`.
     axis_name: of a mapped axis over which the examples are spread; all are at
       hand by default.
 
@@ -313,7 +315,8 @@ def prior(
     ),
     axis_name,
   )
-  mean = mean / jnp.maximum(count, 1)
+  # Of uniform weights it is 1.
+  mean = _mix(1.0, mean / jnp.maximum(count, 1), strength)
   return mean / jnp.maximum(jnp.sum(mean), FLOOR)
 
 

@@ -227,6 +227,18 @@ def test_the_prior_is_the_mean_row():
   )
   even = weighting.prior(weighting.uniform(jnp.asarray(present)), present)
   np.testing.assert_allclose(even, np.full(3, 1 / 3), rtol=1e-6)
+  # At a strength, that of the weights in use.
+  used = 0.6 * weighting.uniform(jnp.asarray(present)) + 0.4 * table
+  np.testing.assert_allclose(
+    weighting.prior(table, present, strength=0.4),
+    weighting.prior(used, present),
+    rtol=1e-6,
+  )
+  spread = jax.vmap(
+    lambda table, present: weighting.prior(table, present, axis_name="devices"),
+    axis_name="devices",
+  )(table[:, None], present[:, None])
+  np.testing.assert_allclose(spread, np.stack([expected] * 2), rtol=1e-6)
 
 
 def test_unseen_examples_mix_prior_and_own_weights():

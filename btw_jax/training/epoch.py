@@ -305,8 +305,9 @@ def close(
     weights = state_lib.Weights(average, refreshed.information)
     log |= {
       "weights": weighting.prior(
-        _effective(average.table, cell, present),
+        average.table,
         present,
+        strength=cell.strength,
         axis_name=data_parallel.AXIS,
       ),
       "alpha": average.alpha,
