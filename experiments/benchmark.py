@@ -4,6 +4,7 @@
   python -m experiments.benchmark --suite=estimators
   python -m experiments.benchmark --suite=moe
   python -m experiments.benchmark --suite=data
+  python -m experiments.benchmark --suite=scaling
 
 Each figure is the median of several rounds after a warm-up; the two sides take
 turns, with a pause before each.
@@ -19,6 +20,7 @@ from btw_jax.training import metrics_writer
 from experiments import benchmark_data
 from experiments import benchmark_estimators
 from experiments import benchmark_moe
+from experiments import benchmark_scaling
 from experiments import benchmark_train
 from experiments import cli
 from experiments import report
@@ -29,6 +31,7 @@ _SUITES = {
   "estimators": benchmark_estimators.run,
   "moe": benchmark_moe.run,
   "data": benchmark_data.run,
+  "scaling": benchmark_scaling.run,
 }
 
 _SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")

@@ -1,5 +1,7 @@
 """Speed of training: against eager PyTorch, and what weighting costs."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,8 @@ from btw_jax.training import step as step_lib
 from experiments import stopwatch
 
 # CMU-MOSI: text, audio and video of 1,447 utterances, 244 to validate.
-_WIDTHS, _NUM_TRAIN, _NUM_VALID, _BATCH = (100, 73, 100), 1447, 244, 32
+WIDTHS = (100, 73, 100)
+_NUM_TRAIN, _NUM_VALID, _BATCH = 1447, 244, 32
 _HIDDEN, _DROPOUT, _RATE = 64, 0.1, 1e-3
 
 
@@ -68,22 +71,33 @@ def _splits(num_seeds):
   rng = np.random.default_rng(0)
 
   def split(n):
-    features = rng.normal(size=(n, len(_WIDTHS), max(_WIDTHS)))
+    features = rng.normal(size=(n, len(WIDTHS), max(WIDTHS)))
     batch = types.Batch(
       jnp.asarray(features, jnp.float32),
-      jnp.ones((n, len(_WIDTHS)), bool),
+      jnp.ones((n, len(WIDTHS)), bool),
       jnp.asarray(rng.integers(0, 2, n), jnp.int32),
     )
-    unimodal = rng.normal(size=(num_seeds, len(_WIDTHS), n, 1))
+    unimodal = rng.normal(size=(num_seeds, len(WIDTHS), n, 1))
     return state_lib.Split(batch, jnp.asarray(unimodal, jnp.float32))
 
   return split(_NUM_TRAIN), split(_NUM_VALID)
 
 
-def _trainer(variants):
+def trainer(
+  variants: Sequence[str], batch_size: int = _BATCH
+) -> step_lib.Trainer:
+  """A fusion model of the size of CMU-MOSI.
+
+  Args:
+    variants: of the weights.
+    batch_size: examples of a step.
+
+  Returns:
+    Its trainer.
+  """
   task = tasks.make("binary", 1)
   sizes = networks.Sizes(
-    _WIDTHS,
+    WIDTHS,
     task.num_outputs,
     hidden_dim=_HIDDEN,
     embedding_dim=_HIDDEN,
@@ -93,23 +107,21 @@ def _trainer(variants):
     networks.Concatenation(sizes),
     task,
     optax.adamw(_RATE),
-    _BATCH,
+    batch_size,
     rule_lib.Rule(variants=variants),
   )
 
 
 def _steps(num_seeds):
   """One epoch of training steps alone, as PyTorch does them."""
-  trainer = _trainer(("uniform",))
+  own = trainer(("uniform",))
   train, _ = _splits(num_seeds)
   seeds = jnp.arange(num_seeds)
-  cell = _cell(trainer)
+  cell = _cell(own)
 
   def epoch(run, seeds, train):
     def of_seed(run, seed):
-      return epoch_lib.train_epoch(
-        trainer, _NUM_TRAIN, run, cell, seed, 0, train
-      )
+      return epoch_lib.train_epoch(own, _NUM_TRAIN, run, cell, seed, 0, train)
 
     return jax.vmap(of_seed)(run, seeds)
 
@@ -118,7 +130,7 @@ def _steps(num_seeds):
   ).split
   same, spread = data_parallel.SAME, data_parallel.SPREAD
   run = data_parallel.parallelise(
-    jax.vmap(trainer.init, (0, None)), (same, spread)
+    jax.vmap(own.init, (0, None)), (same, spread)
   )(seeds, bare)
   compiled = data_parallel.parallelise(epoch, (same, same, spread))
   return lambda: jax.block_until_ready(compiled(run, seeds, bare))
@@ -126,10 +138,10 @@ def _steps(num_seeds):
 
 def _epochs(variants, num_seeds):
   """Whole epochs: steps, refresh if weighted, validation, best epoch kept."""
-  trainer = _trainer(variants)
   train, valid = _splits(num_seeds)
   choice = runs.Choice(variants[0], 1.0, 1.0)
-  advance = stages.Program(trainer, [choice], range(num_seeds), train, valid)
+  own = trainer(variants)
+  advance = stages.Program(own, [choice], range(num_seeds), train, valid)
   return lambda: jax.block_until_ready(advance(0))
 
 
@@ -153,20 +165,20 @@ def _torch_epoch():
         torch.nn.Linear(_HIDDEN, _HIDDEN),
         torch.nn.ReLU(),
       )
-      for width in _WIDTHS
+      for width in WIDTHS
     ]
   )
   head = torch.nn.Sequential(
-    torch.nn.Linear(len(_WIDTHS) * _HIDDEN, _HIDDEN),
+    torch.nn.Linear(len(WIDTHS) * _HIDDEN, _HIDDEN),
     torch.nn.ReLU(),
     torch.nn.Dropout(_DROPOUT),
     torch.nn.Linear(_HIDDEN, 1),
   )
   parameters = [*encoders.parameters(), *head.parameters()]
   optimizer = torch.optim.AdamW(parameters, _RATE)
-  features = [torch.randn(_NUM_TRAIN, width) for width in _WIDTHS]
+  features = [torch.randn(_NUM_TRAIN, width) for width in WIDTHS]
   target = torch.randint(0, 2, (_NUM_TRAIN,)).float()
-  weights = torch.ones(_NUM_TRAIN, len(_WIDTHS))
+  weights = torch.ones(_NUM_TRAIN, len(WIDTHS))
   loss = torch.nn.functional.binary_cross_entropy_with_logits
 
   def epoch():

@@ -28,6 +28,7 @@ _MEASURED = (
   "benchmark_estimators",
   "benchmark_moe",
   "benchmark_data",
+  "benchmark_scaling",
   "routing",
   "survive",
 )

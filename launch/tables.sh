@@ -39,7 +39,7 @@ python -m experiments.plot_routing --workdir=runs/tables/digits_moe-1 \
   --apart=noise0,noise1,noise2 --picture=experiments/figures/routing.png \
   --output=runs/tables/routing.json
 python -m experiments.beyond_normal --output=runs/tables/beyond_normal.json
-for suite in train estimators moe data; do
+for suite in train estimators moe data scaling; do
   python -m experiments.benchmark --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done

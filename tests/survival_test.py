@@ -6,6 +6,7 @@
 import dataclasses
 import re
 import signal
+import time
 
 import conftest
 import jax
@@ -36,10 +37,12 @@ def trials(tmp_path_factory):
   )
 
 
-def test_a_killed_run_goes_on_to_the_same_end(trials):
-  one = faults.killed(trials, 0.7 * trials.seconds)
-  assert one.differs == []
-  assert one.lost <= 2
+def test_a_killed_run_goes_on_even_from_the_snapshot_before(trials):
+  """Killed in stage 2, where a snapshot follows every epoch."""
+  one = faults.told_to_stop(trials, signal.SIGKILL, epoch=4, spoil=faults.spoil)
+  assert (one.status, one.differs) == (-signal.SIGKILL, [])
+  assert "cannot be read" in one.told
+  assert 1 <= one.lost <= 3
 
 
 def test_sigterm_saves_and_other_devices_go_on(trials):
@@ -51,14 +54,15 @@ def test_sigterm_saves_and_other_devices_go_on(trials):
   assert "Traceback" not in one.errors
 
 
-def test_after_a_second_signal_and_damage_the_one_before_is_taken(trials):
-  one = faults.told_to_stop(
-    trials, signal.SIGINT, signal.SIGINT, epoch=5, spoil=faults.spoil
-  )
-  assert (one.status, one.differs) == (130, [])
-  assert one.errors.rstrip().endswith("again to stop at once")
-  assert "cannot be read" in one.told
-  assert 1 <= one.lost <= 3
+def test_a_second_signal_ends_at_once(trials):
+  workdir = trials.new()
+  run = trials.start(workdir)
+  trials.wait_for(workdir, "unimodal", 1, run)
+  for _ in range(2):
+    run.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+  errors = trials.end(run, 130)
+  assert errors.rstrip().endswith("again to stop at once")
 
 
 def test_a_full_disk_is_told_and_costs_no_result(trials):
