@@ -138,7 +138,7 @@ def worker(address: str, count: int, number: int, rounds: int) -> None:
 
   def sums(params):
     def add_up(params, _):
-      total = jax.lax.psum(params, data_parallel.AXIS)
+      total = data_parallel.total(params)
       return jax.tree.map(lambda x: x / jax.device_count(), total), None
 
     return jax.lax.scan(add_up, params, None, _STEPS)[0]

@@ -138,7 +138,7 @@ class Trainer:
       return mean, sums
 
     gradients, sums = jax.grad(loss, has_aux=True)(state.params)
-    gradients, sums = jax.lax.psum((gradients, sums), data_parallel.AXIS)
+    gradients, sums = data_parallel.total((gradients, sums))
     if self.max_norm is not None:
       owners = self.network.models(gradients)
       gradients = side_by_side.clip(
