@@ -55,11 +55,12 @@ def main(output, prepared, *process):
   found = {
     how: train(how, dataset="digits") for how in data_parallel.PARALLELISMS
   }
-  # In some batches one process has longer sequences than the other.
-  found["stream"] = train(
-    "shard_map", dataset="tfds:npz", data_dir=prepared, reading="stream",
-    encoder="gru", num_buckets=2, batch_size=8,
-  )  # fmt: skip
+  if jax.local_device_count() != 4:
+    # In some batches one process has longer sequences than the other.
+    found["stream"] = train(
+      "shard_map", dataset="tfds:npz", data_dir=prepared, reading="stream",
+      encoder="gru", num_buckets=2, batch_size=8,
+    )  # fmt: skip
   if jax.process_index() == 0:
     arrays = {}
     for name, tree in found.items():
