@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import socket
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from btw_jax.training import placement
 from btw_jax.training import runs
 from btw_jax.training import state as state_lib
 from experiments import benchmark_train
+from experiments import cluster
 
 # Processes and the devices of each.
 _WHERE = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2))
@@ -78,9 +78,7 @@ def _queue(num_devices):
 
 def _measure(num_processes, num_devices, rounds):
   """What the first of some processes measures."""
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    address = f"localhost:{free.getsockname()[1]}"
+  address = cluster.free_address()
   code = "from experiments import benchmark_scaling as b; b.worker(*{!r})"
   started = [
     subprocess.Popen(
@@ -112,8 +110,7 @@ def worker(address: str, count: int, number: int, rounds: int) -> None:
     rounds: epochs to time.
   """
   if count > 1:
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, count, number)
+    cluster.meet(address, count, number)
   batch_size = _EACH * jax.device_count()
   num_examples = batch_size * _STEPS
   trainer = benchmark_train.trainer(("uniform",), batch_size)

@@ -28,8 +28,8 @@ _INTERRUPTED = 128
 _OF_RUNTIME = re.compile(
   "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|CANCELLED)[: ]"
 )
-# Longer than heartbeats are missed for.
-_PATIENCE = 50
+# Seconds to wait for longer than heartbeats are missed.
+_PATIENCE = 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -114,7 +114,7 @@ def _guarded(main):
     if error.errno not in _NO_SPACE or _DEBUG.value:
       raise
     _fail(
-      f"{error.filename or 'a file'}: cannot be written ({error.strerror}):"
+      f"{error.filename}: cannot be written ({error.strerror}):"
       " make room and start again with the same flags: it goes on from the"
       " last snapshot."
     )
@@ -135,7 +135,7 @@ def _lose(error):
     flush=True,
   )
   # The runtime ends this process when it has missed the other's heartbeats.
-  time.sleep(_PATIENCE)
+  time.sleep(flags.FLAGS["heartbeat"].value + _PATIENCE)
   os._exit(_LOST)
 
 
@@ -150,7 +150,8 @@ def _quiet_logging():
   own = tuple(str(root / name) for name in ("btw_jax", "experiments"))
 
   def ours(record):
-    if record.exc_info and "orbax" in record.pathname and not _DEBUG.value:
+    by_orbax = "orbax" in record.pathname or record.name == "asyncio"
+    if record.exc_info and by_orbax and not _DEBUG.value:
       # What is then raised, and told in one line.
       return False
     return record.levelno > std_logging.INFO or record.pathname.startswith(own)

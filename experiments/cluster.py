@@ -1,7 +1,9 @@
 """Several processes as one program, each with the devices of its machine."""
 
 import os
+import socket
 import sys
+from typing import Any
 
 from absl import flags
 from absl import logging
@@ -52,8 +54,6 @@ def join() -> None:
   name = _CLUSTER.value
   if name == "none":
     return
-  # Of the devices that programs are tested on; others bring their own.
-  jax.config.update("jax_cpu_collectives_implementation", "gloo")
   settings = {}
   if name == "env":
     settings = {
@@ -64,7 +64,7 @@ def join() -> None:
   elif _DETECTION[name]:
     settings = {"cluster_detection_method": _DETECTION[name]}
   try:
-    jax.distributed.initialize(
+    meet(
       **settings,
       initialization_timeout=_TIMEOUT.value,
       heartbeat_timeout_seconds=_HEARTBEAT.value,
@@ -85,6 +85,25 @@ def join() -> None:
   if jax.process_index():
     logging.set_verbosity(logging.WARNING)
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def meet(*args: Any, **settings: Any) -> None:
+  """`jax.distributed.initialize`, for processes without accelerators too.
+
+  Args:
+    *args: of that.
+    **settings: of that.
+  """
+  # Of the devices that programs are tested on; others bring their own.
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  jax.distributed.initialize(*args, **settings)
+
+
+def free_address() -> str:
+  """Where processes of this machine can meet."""
+  with socket.socket() as found:
+    found.bind(("localhost", 0))
+    return f"localhost:{found.getsockname()[1]}"
 
 
 def _variable(name):

@@ -8,7 +8,6 @@ import os
 import pathlib
 import re
 import resource
-import socket
 import subprocess
 import sys
 import time
@@ -179,7 +178,7 @@ class Trials:
     *,
     spoil: Callable[[pathlib.Path], None] = lambda workdir: None,
     tolerance: float = 0.0,
-    **again: int,
+    again: Callable[[pathlib.Path], subprocess.Popen] | None = None,
   ) -> Outcome:
     """Waits for a run that was stopped, and takes it up again to its end.
 
@@ -189,7 +188,7 @@ class Trials:
       since: when it was stopped.
       spoil: does further harm before the second start.
       tolerance: of the comparison with the run that was never stopped.
-      **again: of `start`, the second time.
+      again: starts it the second time; as the first time by default.
 
     Returns:
       What became of it.
@@ -200,7 +199,7 @@ class Trials:
     before = logged(workdir, stage)
     writing = any(workdir.glob("snapshots/*/*tmp*"))
     spoil(workdir)
-    told = self.end(self.start(workdir, **again))
+    told = self.end((again or self.start)(workdir))
     found = re.search(rf"{stage}: going on after epoch (\d+)", told)
     return Outcome(
       run.returncode,
@@ -361,29 +360,21 @@ def process_lost(trials: Trials) -> Outcome:
   """
   workdir = trials.new()
 
-  def both():
-    with socket.socket() as found:
-      found.bind(("localhost", 0))
-      address = f"localhost:{found.getsockname()[1]}"
+  def both(workdir):
+    address = cluster.free_address()
     return [
       trials.start(workdir, "--heartbeat=10", process=(address, 2, number))
       for number in range(2)
     ]
 
-  left, lost = both()
+  def again(workdir):
+    first, other = both(workdir)
+    trials.end(other)
+    return first
+
+  left, lost = both(workdir)
   trials.wait_for(workdir, "multimodal", 3, left)
   lost.kill()
-  since = time.monotonic()
-  errors = trials.end(left, None)
-  seconds = time.monotonic() - since
-  before = logged(workdir, "multimodal")
-  told, _ = [trials.end(run) for run in both()]
-  found = re.search(r"multimodal: going on after epoch (\d+)", told)
-  return Outcome(
-    left.returncode,
-    errors,
-    seconds,
-    max(0, before - (int(found[1]) if found else 0)),
-    told,
-    differing(trials.whole, workdir, 1e-5),
+  return trials.outcome(
+    workdir, left, time.monotonic(), tolerance=1e-5, again=again
   )

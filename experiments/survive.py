@@ -6,6 +6,7 @@ Every run is started again with the same flags, and must end as one that was
 never stopped: the same metrics, weights and predictions, to the last bit.
 """
 
+import functools
 import os
 import pathlib
 import signal
@@ -69,7 +70,10 @@ def rows(
     (
       "four devices in place of one",
       lambda: faults.told_to_stop(
-        trials, signal.SIGTERM, num_devices=4, tolerance=1e-5
+        trials,
+        signal.SIGTERM,
+        tolerance=1e-5,
+        again=functools.partial(trials.start, num_devices=4),
       ),
     ),
     ("one process of two is killed", lambda: faults.process_lost(trials)),

@@ -60,8 +60,6 @@ class Workdir:
         " another."
       ) from error
     stale = ["results.json", "results.md", "predictions.csv"]
-    if not self._config.resume:
-      stale.append("routing.csv")
     metrics_writer.remove(self.path / name for name in stale)
     metrics_writer.write_json(self.path / _CONFIG, _to_json(written))
     moe = written.config.model == "moe"

@@ -8,4 +8,5 @@ source launch/environment.sh
 ruff check .
 ruff format --check .
 # One process per core, each with one thread: compiling is what takes the time.
-exec python -m pytest -n "${TEST_PROCESSES:-auto}" "$@"
+# Tests of one group share what is made for them, so one process runs them.
+exec python -m pytest -n "${TEST_PROCESSES:-auto}" --dist loadgroup "$@"

@@ -1,6 +1,5 @@
 """The same training on any number of devices and processes."""
 
-import socket
 import subprocess
 import sys
 
@@ -8,12 +7,7 @@ import conftest
 import files
 import numpy as np
 
-
-def free_address():
-  """A place for the processes of a test to meet."""
-  with socket.socket() as found:
-    found.bind(("localhost", 0))
-    return f"localhost:{found.getsockname()[1]}"
+from experiments import cluster
 
 
 def _runs(folder, num_processes, num_devices):
@@ -30,7 +24,7 @@ def _start(num_processes, num_devices, program, *arguments):
   """Programs that meet, each with as many devices."""
   process = ()
   if num_processes > 1:
-    process = (free_address(), str(num_processes))
+    process = (cluster.free_address(), str(num_processes))
   return [
     subprocess.Popen(
       [

@@ -5,11 +5,9 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
-import conftest
 import numpy as np
+import programs
 import pytest
 
 TINY = (
@@ -20,23 +18,6 @@ TINY = (
 
 # The main job runs as users run it; the others compile in half the time.
 AS_USERS = ""
-
-
-def _command(program, *arguments):
-  return [sys.executable, "-m", f"experiments.{program}", *arguments]
-
-
-def _run(program, *arguments, status=0, xla_flags=conftest.AS_WRITTEN):
-  done = subprocess.run(
-    _command(program, *arguments),
-    cwd=conftest.ROOT,
-    env={**conftest.environment(), "XLA_FLAGS": xla_flags},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == status, done.stderr
-  return done
 
 
 def _table(path):
@@ -73,7 +54,7 @@ def _write_npz(folder, *, missing=0.0, test_order=None, multilabel=False):
 def digits(tmp_path_factory):
   """A small run of the main job."""
   path = tmp_path_factory.mktemp("runs") / "digits"
-  done = _run(
+  done = programs.run(
     "train",
     "--flagfile=experiments/recipes/digits.flags",
     *TINY,
@@ -84,6 +65,7 @@ def digits(tmp_path_factory):
   return path, done
 
 
+@pytest.mark.xdist_group("digits")
 def test_the_main_job_leaves_what_it_should(digits):
   path, done = digits
   weightings = ["uniform", "kl", "mi", "kl+mi", "auto"]
@@ -147,9 +129,10 @@ def test_the_main_job_leaves_what_it_should(digits):
   assert cell in (path / "results.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.xdist_group("digits")
 def test_evaluate_reproduces_the_run_exactly(digits):
   path, done = digits
-  again = _run("evaluate", f"--workdir={path}", xla_flags=AS_USERS)
+  again = programs.run("evaluate", f"--workdir={path}", xla_flags=AS_USERS)
   assert again.stdout.split("\n\n")[:3] == done.stdout.split("\n\n")[:3]
   before = _json(path / "results.json")["rows"]
   after = _json(path / "evaluation_test.json")["rows"]
@@ -159,13 +142,14 @@ def test_evaluate_reproduces_the_run_exactly(digits):
   assert (path / "evaluation_test_predictions.csv").read_text() == (
     path / "predictions.csv"
   ).read_text()
-  _run("evaluate", f"--workdir={path}", "--split=valid")
+  programs.run("evaluate", f"--workdir={path}", "--split=valid")
   assert _json(path / "evaluation_valid.json")["sizes"]["valid"] == 120
 
 
+@pytest.mark.xdist_group("digits")
 def test_another_configuration_is_refused(digits):
   path, _ = digits
-  done = _run(
+  done = programs.run(
     "train",
     "--flagfile=experiments/recipes/digits.flags",
     *TINY,
@@ -186,7 +170,9 @@ def test_test_labels_are_read_last(tmp_path):
   for name, order in (("true", None), ("moved", np.random.default_rng(9))):
     data = _write_npz(tmp_path / f"{name}_data", missing=0.3, test_order=order)
     workdir = tmp_path / name
-    _run("train", *arguments, f"--data_dir={data}", f"--workdir={workdir}")
+    programs.run(
+      "train", *arguments, f"--data_dir={data}", f"--workdir={workdir}"
+    )
     found.append(workdir)
   for file in ("metrics.csv", "weights.csv"):
     assert (found[0] / file).read_bytes() == (found[1] / file).read_bytes()
@@ -207,7 +193,7 @@ def test_test_labels_are_read_last(tmp_path):
 def test_examples_never_seen_are_weighed(tmp_path):
   data = _write_npz(tmp_path / "data", multilabel=True)
   workdir = tmp_path / "run"
-  _run(
+  programs.run(
     "train", *TINY, "--dataset=npz", f"--data_dir={data}",
     f"--workdir={workdir}",
   )  # fmt: skip
@@ -216,7 +202,7 @@ def test_examples_never_seen_are_weighed(tmp_path):
   new = dict(np.load(data / "test.npz"))
   new = {k: v[:7] for k, v in new.items()}
   np.savez(elsewhere / "test.npz", **new)
-  _run("evaluate", f"--workdir={workdir}", f"--data_dir={elsewhere}")
+  programs.run("evaluate", f"--workdir={workdir}", f"--data_dir={elsewhere}")
   rows = _table(workdir / "evaluation_test_predictions.csv")
   assert len(rows) == 2 * 2 * 7
   # What the seven get does not depend on the examples beside them.
@@ -234,7 +220,7 @@ def test_examples_never_seen_are_weighed(tmp_path):
       assert float(a) == pytest.approx(float(b), abs=1e-4)
   narrow = {**new, "x_sound": new["x_sound"][:, :2]}
   np.savez(elsewhere / "test.npz", **narrow)
-  done = _run(
+  done = programs.run(
     "evaluate", f"--workdir={workdir}", f"--data_dir={elsewhere}", status=2
   )
   assert "'sound' has 2 features, but the model was trained on 3" in done.stderr
@@ -242,7 +228,7 @@ def test_examples_never_seen_are_weighed(tmp_path):
 
 def test_regression_reports_in_the_targets_unit(tmp_path):
   workdir = tmp_path / "diabetes"
-  _run(
+  programs.run(
     "train", *TINY, "--dataset=diabetes", "--weighting=uniform,kl+mi",
     "--predictive=laplace", f"--workdir={workdir}",
     "--divergence=js", "--knn_transform=rank",
@@ -273,7 +259,7 @@ def test_regression_reports_in_the_targets_unit(tmp_path):
 def test_a_mixture_trains_on_data_that_needs_no_files(tmp_path):
   """Its recipe at small sizes, overridden by later flags."""
   path = tmp_path / "run"
-  _run(
+  programs.run(
     "train",
     "--flagfile=experiments/recipes/mosi_moe.flags",
     "--dataset=digits", "--noise_modalities=1", *TINY, "--num_heads=2",
@@ -297,7 +283,7 @@ def test_a_mixture_trains_on_data_that_needs_no_files(tmp_path):
       for name in ("importance", "load", "router_z")
     )
   # What was saved predicts the same again.
-  _run("evaluate", f"--workdir={path}")
+  programs.run("evaluate", f"--workdir={path}")
   again = _json(path / "evaluation_test.json")
   for a, b in zip(
     _json(path / "results.json")["rows"], again["rows"], strict=True
@@ -330,13 +316,13 @@ def test_sequences_go_the_whole_way(tmp_path):
     "--hidden_dim=16", "--embedding_dim=16", "--learning_rate=1e-2",
     "--num_permutations=0", "--weighting=uniform", f"--workdir={path}",
   )  # fmt: skip
-  _run("train", *arguments)
+  programs.run("train", *arguments)
   results = _json(path / "results.json")
   rows = {row["name"]: row["metrics"]["accuracy"] for row in results["rows"]}
   assert np.mean(rows["sound"]) > 0.8
   assert np.mean(rows["uniform"]) > 0.8
   assert np.mean(rows["words"]) < 0.75
-  _run("evaluate", f"--workdir={path}", f"--data_dir={folder}")
+  programs.run("evaluate", f"--workdir={path}", f"--data_dir={folder}")
   again = _json(path / "evaluation_test.json")
   for a, b in zip(results["rows"], again["rows"], strict=True):
     assert a["metrics"] == b["metrics"]
@@ -348,7 +334,9 @@ def test_sequences_go_the_whole_way(tmp_path):
     if name in arrays:
       arrays[name] = np.concatenate([arrays[name], arrays[name][:, -1:]], 1)
   np.savez(long / "test.npz", **arrays)
-  done = _run("evaluate", f"--workdir={path}", f"--data_dir={long}", status=2)
+  done = programs.run(
+    "evaluate", f"--workdir={path}", f"--data_dir={long}", status=2
+  )
   message = "has 6 steps of 2 features, but the model was trained on 5 steps of"
   assert message in done.stderr
 
@@ -357,21 +345,21 @@ def test_data_goes_from_files_over_records_to_predictions(tmp_path):
   """Prepared, trained on from disk and evaluated."""
   _write_npz(tmp_path / "data", missing=0.2)
   out = tmp_path / "out"
-  done = _run(
+  done = programs.run(
     "prepare_data", "--source=npz", f"--input={tmp_path / 'data'}",
     f"--data_dir={out}",
   )  # fmt: skip
   assert done.stdout.strip().endswith("npz/1.0.0")
   assert "converting train: 60 examples" in done.stderr
   path = tmp_path / "run"
-  done = _run(
+  done = programs.run(
     "train", *TINY, "--dataset=tfds:npz", f"--data_dir={out}",
     "--reading=stream", f"--workdir={path}", "--weighting=kl+mi",
   )  # fmt: skip
   assert "train: 60 examples stay on disk; shapes of batches: 1" in done.stderr
   results = _json(path / "results.json")
   assert results["sizes"] == {"train": 60, "valid": 30, "test": 40}
-  _run("evaluate", f"--workdir={path}", f"--data_dir={out}")
+  programs.run("evaluate", f"--workdir={path}", f"--data_dir={out}")
   again = _json(path / "evaluation_test.json")
   for a, b in zip(results["rows"], again["rows"], strict=True):
     assert a["metrics"] == b["metrics"]
@@ -383,7 +371,7 @@ def test_data_that_training_refuses_is_shown_first(tmp_path):
   arrays["x_words"][7, 1] = np.nan
   arrays["id"][3] = arrays["id"][2]
   np.savez(tmp_path / "data/train.npz", **arrays)
-  done = _run(
+  done = programs.run(
     "inspect_data", "--dataset=npz", f"--data_dir={tmp_path / 'data'}",
     f"--picture={tmp_path / 'data.png'}", status=2,
   )  # fmt: skip
@@ -392,14 +380,14 @@ def test_data_that_training_refuses_is_shown_first(tmp_path):
   assert (tmp_path / "data.png").read_bytes().startswith(b"\x89PNG")
   assert "modality 'words', row 7, column 1 is nan" in done.stderr
   wrong = tmp_path / "data/train.npz/data.png"
-  done = _run(
+  done = programs.run(
     "inspect_data", "--dataset=npz", f"--data_dir={tmp_path / 'data'}",
     f"--picture={wrong}", status=2,
   )  # fmt: skip
   assert f"--picture={wrong}: cannot be written (" in done.stderr
-  done = _run("prepare_data", "--source=npz", status=2)
+  done = programs.run("prepare_data", "--source=npz", status=2)
   assert "--source=npz reads files ({split}.npz): set --input." in done.stderr
-  done = _run("prepare_data", status=2)
+  done = programs.run("prepare_data", status=2)
   assert "prepare_data: --source is needed" in done.stderr
 
 
@@ -425,45 +413,19 @@ WRONG = [
   ),
 ]
 
-# Begins with the libraries imported, then is each of the programs in turn.
-_FORKS = """
-import json, os, runpy, sys, flax, jax, optax
-import orbax.checkpoint, sklearn.model_selection
-folder, cases = sys.argv[1], json.load(sys.stdin)
-for number, arguments in enumerate(cases):
-  if not os.fork():
-    for stream, name in ((1, "out"), (2, "err")):
-      path = f"{folder}/{number}.{name}"
-      os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), stream)
-    sys.argv = ["train", *arguments]
-    runpy.run_module("experiments.train", run_name="__main__", alter_sys=True)
-  print(os.waitstatus_to_exitcode(os.wait()[1]))
-"""
-
 
 def test_wrong_input_is_one_line(tmp_path):
   workdir = tmp_path / "run"
-  cases = [[*arguments, f"--workdir={workdir}"] for arguments, _ in WRONG]
-  done = subprocess.run(
-    [sys.executable, "-W", "ignore", "-c", _FORKS, tmp_path],
-    cwd=conftest.ROOT,
-    env=conftest.environment(),
-    input=json.dumps(cases),
-    capture_output=True,
-    text=True,
-    check=True,
-  )
-  assert done.stdout.split() == ["2"] * len(WRONG)
-  for number, (_, message) in enumerate(WRONG):
-    errors = (tmp_path / f"{number}.err").read_text(encoding="utf-8")
-    assert re.search(message, errors), errors
-    assert len(errors.strip().splitlines()) == 1
-    assert (tmp_path / f"{number}.out").read_text(encoding="utf-8") == ""
+  for arguments, message in WRONG:
+    done = programs.run("train", *arguments, f"--workdir={workdir}", status=2)
+    assert re.search(message, done.stderr), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
   assert not workdir.exists()
 
 
 def test_debug_shows_the_traceback(tmp_path):
-  done = _run(
+  done = programs.run(
     "train", "--modalities=smell", "--debug", f"--workdir={tmp_path / 'x'}",
     status=1,
   )  # fmt: skip
@@ -472,19 +434,19 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_help_is_short_and_tells_defaults():
-  text = _run("train", "--help").stdout
+  text = programs.run("train", "--help").stdout
   # Less than two lines per flag.
   assert len(text.splitlines()) < 2 * text.count("\n  --")
   assert max(map(len, text.splitlines())) < 80
   for title in ("Run:", "Data:", "Weighting:", "Model:", "Other:"):
     assert title in text
   assert re.search(r"--learning_rate +AdamW step.*\[0.001\]", text)
-  assert "experiments.evaluate" in _run("evaluate", "--help").stdout
+  assert "experiments.evaluate" in programs.run("evaluate", "--help").stdout
 
 
 def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
   workdir = tmp_path / "run"
-  _run(
+  programs.run(
     "train", "--num_seeds=2", "--num_epochs=4", "--dataset=npz",
     f"--data_dir={mosi / 'npz'}", f"--workdir={workdir}",
   )  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 
 from btw_jax import predictions
 from btw_jax import tasks
-from btw_jax.mutual_information import knn
+from btw_jax.mutual_information import correlation
 from btw_jax.mutual_information import permutation
 from btw_jax.training import nulls
 
@@ -28,8 +28,9 @@ def _product(x, y):
 
 def test_the_value_is_the_estimate_and_the_null_is_without_dependence():
   x, y = _dependent(0, 400)
-  test = permutation.permutation_test(knn.ksg, KEY, x, y, 50)
-  np.testing.assert_allclose(test.value, knn.ksg(x, y), atol=1e-6)
+  estimate = correlation.gaussian_information
+  test = permutation.permutation_test(estimate, KEY, x, y, 50)
+  np.testing.assert_allclose(test.value, estimate(x, y), atol=1e-6)
   # Fifty estimates of nothing, each within a spread of its own.
   assert abs(test.null_mean) < 4 * test.null_std / np.sqrt(50) + 0.02
   assert 0 < test.null_std < 0.1
@@ -92,9 +93,9 @@ def test_p_values_of_nothing_are_uniform():
 def test_jit_keys_and_predictions():
   x, y = _dependent(4)
   test = jax.jit(permutation.permutation_test, static_argnums=(0, 4))
-  p, q = (predictions.Gaussian(v, np.ones(100, "f")) for v in (x, y))
+  p, q = (predictions.Bernoulli(v[:, None]) for v in (x, y))
   once = test(predictions.information, KEY, p, q, 10)
-  plain = permutation.permutation_test(knn.ksg, KEY, x, y, 10)
+  plain = permutation.permutation_test(predictions.information, KEY, p, q, 10)
   np.testing.assert_allclose(once, plain, atol=1e-5)
   other = test(predictions.information, jax.random.key(1), p, q, 10)
   assert once.value == other.value

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import conftest
+import programs
 
 from btw_jax.data import catalog
 
@@ -35,30 +36,12 @@ def test_every_recipe_starts_with_its_command():
 
 def test_every_flag_that_the_readme_names_exists():
   text = README.read_text("utf-8")
-  programs = (
+  names = (
     "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
     "plot_routing", "prepare_data", "inspect_data", "survive",
   )  # fmt: skip
-  # Each in a process of its own that begins with the libraries imported.
-  code = (
-    "import os, runpy, sys, flax, grain, jax, matplotlib.figure, optax\n"
-    "import orbax.checkpoint, sklearn.model_selection, tensorflow_datasets\n"
-    f"for program in {programs}:\n"
-    "  if not os.fork():\n"
-    "    sys.argv = [program, '--help']\n"
-    "    runpy.run_module(f'experiments.{program}', run_name='__main__',"
-    " alter_sys=True)\n"
-    "  assert os.wait()[1] == 0, program\n"
-  )
-  known = subprocess.run(
-    [sys.executable, "-W", "ignore", "-c", code],
-    cwd=conftest.ROOT,
-    env=conftest.environment(),
-    capture_output=True,
-    text=True,
-    check=True,
-  ).stdout
-  assert known.count("--help ") == len(programs)
+  known = "".join(programs.run(name, "--help").stdout for name in names)
+  assert known.count("--help ") == len(names)
   for flag in set(re.findall(r"--([a-z_]+)", text)):
     turned_off = rf"--\[no\]{flag.removeprefix('no')}\b"
     there = re.search(rf"--(\[no\])?{flag}\b", known)

@@ -15,6 +15,7 @@ from btw_jax.training import data_parallel
 from btw_jax.training import inputs
 from btw_jax.training import runs
 from btw_jax.training import state as state_lib
+from experiments import cluster
 from experiments import config as config_lib
 from experiments import trainers as trainers_lib
 
@@ -50,8 +51,7 @@ def main(output, prepared, *process):
   """Trains everything both ways."""
   if process:
     address, count, number = process
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, int(count), int(number))
+    cluster.meet(address, int(count), int(number))
   found = {
     how: train(how, dataset="digits") for how in data_parallel.PARALLELISMS
   }

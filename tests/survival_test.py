@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import re
 import signal
 import time
@@ -37,6 +38,7 @@ def trials(tmp_path_factory):
   )
 
 
+@pytest.mark.xdist_group("trials")
 def test_a_killed_run_goes_on_even_from_the_snapshot_before(trials):
   """Killed in stage 2, where a snapshot follows every epoch."""
   one = faults.told_to_stop(trials, signal.SIGKILL, epoch=4, spoil=faults.spoil)
@@ -45,15 +47,21 @@ def test_a_killed_run_goes_on_even_from_the_snapshot_before(trials):
   assert 1 <= one.lost <= 3
 
 
+@pytest.mark.xdist_group("trials")
 def test_sigterm_saves_and_other_devices_go_on(trials):
   one = faults.told_to_stop(
-    trials, signal.SIGTERM, epoch=3, tolerance=1e-5, num_devices=4
+    trials,
+    signal.SIGTERM,
+    epoch=3,
+    tolerance=1e-5,
+    again=functools.partial(trials.start, num_devices=4),
   )
   assert (one.status, one.lost, one.differs) == (143, 0, [])
   assert "interrupted: the best epochs so far are saved" in one.errors
   assert "Traceback" not in one.errors
 
 
+@pytest.mark.xdist_group("trials")
 def test_a_second_signal_ends_at_once(trials):
   workdir = trials.new()
   run = trials.start(workdir)
@@ -65,15 +73,17 @@ def test_a_second_signal_ends_at_once(trials):
   assert errors.rstrip().endswith("again to stop at once")
 
 
+@pytest.mark.xdist_group("trials")
 def test_a_full_disk_is_told_and_costs_no_result(trials):
   one = faults.out_of_space(trials)
   assert one.status == 2
   assert "snapshot of epoch 1 was not written (File too large)" in one.errors
-  assert re.search(r"checkpoints/\S+: cannot be written \(File too", one.errors)
+  assert re.search(r"run\d+/\S+: cannot be written \(File too", one.errors)
   assert "Traceback" not in one.errors
   assert one.differs == []
 
 
+@pytest.mark.xdist_group("trials")
 def test_a_lost_process_ends_the_other_which_names_it(trials):
   one = faults.process_lost(trials)
   assert one.seconds < 60

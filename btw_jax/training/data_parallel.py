@@ -25,8 +25,8 @@ PARALLELISMS = ("pmap", "shard_map")
 # Of an argument or a result: spread over devices, or the same on each.
 SPREAD, SAME = 0, None
 
-_SPREAD_SPEC = jax.sharding.PartitionSpec(AXIS)
-_SAME_SPEC = jax.sharding.PartitionSpec()
+_P = jax.sharding.PartitionSpec
+_SPREAD_SPEC, _SAME_SPEC = _P(AXIS), _P()
 
 
 def parallelise(
@@ -169,6 +169,25 @@ def mesh() -> jax.sharding.Mesh:
   return jax.sharding.Mesh(np.array(devices), (AXIS,))
 
 
+def shardings(axes: Any, position: int = 0) -> Any:
+  """Where arrays are.
+
+  Args:
+    axes: pytree of `SPREAD` and `SAME`.
+    position: of the axis that is spread, where it is not the leading one.
+
+  Returns:
+    A pytree of `jax.sharding.NamedSharding`.
+  """
+  whole, spread = mesh(), _P(*[None] * position, AXIS)
+
+  def sharding(axis):
+    spec = _SAME_SPEC if axis is SAME else spread
+    return jax.sharding.NamedSharding(whole, spec)
+
+  return jax.tree.map(sharding, axes, is_leaf=lambda x: x is SAME)
+
+
 def put(own: chex.ArrayTree) -> chex.ArrayTree:
   """Puts each process's part of what is spread on its devices.
 
@@ -178,7 +197,7 @@ def put(own: chex.ArrayTree) -> chex.ArrayTree:
   Returns:
     Pytree of `[D, ...]`.
   """
-  sharding = jax.sharding.NamedSharding(mesh(), _SPREAD_SPEC)
+  sharding = shardings(SPREAD)
 
   def put_one(x):
     shape = (jax.device_count(), *x.shape[1:])

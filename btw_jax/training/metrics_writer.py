@@ -4,6 +4,7 @@ Of several processes only the first writes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
 import csv
 import io
 import json
@@ -32,9 +33,7 @@ class TableWriter:
       go_on: keep the rows that are there, if it has these columns.
     """
     self._path, self._columns = pathlib.Path(path), list(columns)
-    kept = self._rows() if go_on else []
-    self._append("w", lambda writer: writer.writeheader())
-    self.write(kept)
+    self._replace(self._rows() if go_on else [])
 
   def retain(self, wanted: Callable[[Mapping[str, str]], bool]) -> None:
     """Keeps some of the rows, whole or not at all.
@@ -42,11 +41,7 @@ class TableWriter:
     Args:
       wanted: whether to keep a row.
     """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, self._columns)
-    writer.writeheader()
-    writer.writerows(row for row in self._rows() if wanted(row))
-    write_text(self._path, text.getvalue())
+    self._replace(row for row in self._rows() if wanted(row))
 
   def _rows(self):
     """Rows that are whole: the last may have been cut off."""
@@ -65,13 +60,20 @@ class TableWriter:
     Args:
       rows: column -> value; a column left out stays empty.
     """
-    self._append("a", lambda writer: writer.writerows(rows))
-
-  def _append(self, mode, write):
     if jax.process_index():
       return
-    with self._path.open(mode, newline="", encoding="utf-8") as file:
-      write(csv.DictWriter(file, self._columns))
+    with (
+      _named(self._path),
+      self._path.open("a", newline="", encoding="utf-8") as file,
+    ):
+      csv.DictWriter(file, self._columns).writerows(rows)
+
+  def _replace(self, rows):
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, self._columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(self._path, text.getvalue())
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -95,8 +97,19 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     return
   path = pathlib.Path(path)
   partial = path.with_name(path.name + ".partial")
-  partial.write_text(text, encoding="utf-8", newline="")
-  partial.replace(path)
+  with _named(path):
+    partial.write_text(text, encoding="utf-8", newline="")
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def _named(path):
+  """Errors name the file: where a disk is full, the system does not."""
+  try:
+    yield
+  except OSError as error:
+    error.filename = str(path)
+    raise
 
 
 def remove(paths: Iterable[str | os.PathLike]) -> None:

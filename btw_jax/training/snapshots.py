@@ -38,21 +38,30 @@ class Form:
     """
     self._axes = runs.spread(trainer)
     self._slots = trainer.batch_size // jax.device_count()
-    axis = jax.sharding.PartitionSpec(data_parallel.AXIS)
-    of_slots = jax.sharding.PartitionSpec(None, None, data_parallel.AXIS)
-    self.freeze = jax.jit(self._freeze, out_shardings=self._shardings(of_slots))
-    self.thaw = jax.jit(self._thaw, out_shardings=self._shardings(axis))
+    # Slots come after runs and seeds.
+    self._frozen = data_parallel.shardings(self._axes, position=2)
+    self.freeze = jax.jit(self._freeze, out_shardings=self._frozen)
+    self.thaw = jax.jit(
+      self._thaw, out_shardings=data_parallel.shardings(self._axes)
+    )
 
-  def _shardings(self, spread):
-    mesh = data_parallel.mesh()
+  def abstract(self, run: state_lib.RunState) -> state_lib.RunState:
+    """What `freeze` makes of runs, as shapes and where they are.
 
-    def sharding(axis):
-      same = jax.sharding.PartitionSpec()
-      spec = same if axis is data_parallel.SAME else spread
-      return jax.sharding.NamedSharding(mesh, spec)
+    Args:
+      run: their state.
 
+    Returns:
+      The same of `jax.ShapeDtypeStruct`.
+    """
+    shapes = jax.eval_shape(self._freeze, run)
     return jax.tree.map(
-      sharding, self._axes, is_leaf=lambda x: x is data_parallel.SAME
+      lambda sharding, part: jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        part,
+      ),
+      self._frozen,
+      shapes,
     )
 
   def _freeze(self, run):
@@ -72,9 +81,7 @@ class Form:
       x = jnp.moveaxis(x, 2, 0)
       return x.reshape(*x.shape[:3], -1, x.shape[-1])
 
-    return data_parallel.map_axes(
-      frozen, self._axes, spread=by_device, same=jnp.copy
-    )
+    return data_parallel.map_axes(frozen, self._axes, spread=by_device)
 
 
 class Snapshots:
@@ -168,15 +175,7 @@ class Snapshots:
     Raises:
       InputError: if the data has changed since.
     """
-    like = self._tree(form.freeze(run), 0)
-    abstract = jax.tree.map(
-      lambda x: (
-        jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-        if isinstance(x, jax.Array)
-        else x
-      ),
-      like,
-    )
+    abstract = self._tree(form.abstract(run), 0)
     while (epoch := self._newest()) is not None:
       try:
         tree = self._keeper.load(epoch, abstract)

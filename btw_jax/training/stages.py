@@ -96,20 +96,18 @@ def fit(
   if found:
     done, program.run = found[0] + 1, found[1]
   resumed(done)
-  while done < num_epochs and not _finished(program.run.best, done, trainer):
+  over = _over(trainer, program.run.best, done, num_epochs)
+  while not over:
     log = jax.device_get(program(done))
     observe(done, log)
     if np.any(log["skipped"]):
       skipped(_skipped(program, done, log["skipped"]))
-      _check_diverged(trainer, done, log["skipped"])
+      _check_diverged(trainer, choices, seeds, done, log["skipped"])
     asked, due = data_parallel.anywhere([stop(), bool(keep and keep.due())])
     done += 1
-    last = asked or done == num_epochs
-    last = last or _finished(program.run.best, done, trainer)
-    if keep and (last or due):
+    over = asked or _over(trainer, program.run.best, done, num_epochs)
+    if keep and (over or due):
       keep.save(done - 1, form, program.run, np.mean(log["valid_loss"]))
-    if asked:
-      break
   if keep:
     keep.close()
   return jax.device_get(program.run.best)
@@ -122,13 +120,13 @@ def _skipped(program, epoch, counts):
   ]
 
 
-def _check_diverged(trainer, epoch, counts):
-  if np.max(counts) >= trainer.max_skipped:
-    r, s, step = np.argwhere(counts >= trainer.max_skipped)[0]
+def _check_diverged(trainer, choices, seeds, epoch, counts):
+  for r, s, step in np.argwhere(counts >= trainer.max_skipped):
     raise DivergedError(
-      f"epoch {epoch + 1}, step {step + 1}: the gradient of run {r}, seed"
-      f" {s} was not finite {counts[r, s, step]} times in a row: lower"
-      " --learning_rate, or set --max_norm; the log names the examples."
+      f"epoch {epoch + 1}, step {step + 1}: the gradient of"
+      f" {choices[r].variant}, seed {seeds[s]}, was not finite"
+      f" {counts[r, s, step]} times in a row: lower --learning_rate, or set"
+      " --max_norm; the log names the examples."
     )
 
 
@@ -224,10 +222,10 @@ class Program:
     return self._layout.rows(slots)[np.arange(len(slots)), order[step]]
 
 
-def _finished(best, done, trainer):
-  """Whether every run has waited for a better epoch in vain."""
-  if trainer.patience is None or not done:
-    return False
+def _over(trainer, best, done, num_epochs):
+  """Whether the budget is spent, or every run has waited in vain."""
+  if trainer.patience is None or not done or done >= num_epochs:
+    return done >= num_epochs
   return done - 1 - max(int(np.max(best.epoch)), 0) >= trainer.patience
 
 

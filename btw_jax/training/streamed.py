@@ -218,6 +218,8 @@ class _OnDisk:
     self.source = split.batch
     self.layout = plans.by_bucket(self.source.bucket, num_slots)
     self.slots = placement.my_slots(num_slots)
+    # Slots of a device.
+    self._each = len(self.slots) // jax.local_device_count()
     small = types.Batch(None, self.source.present, self.source.target)
     self.small = placement.place(split._replace(batch=small), self.layout).split
 
@@ -239,20 +241,17 @@ class _OnDisk:
 
   def batches(self, plan):
     """Reads batches; each as planned, by device, and where its examples are."""
-    starts = np.arange(len(self.slots)) * self.layout.length
+    starts = np.arange(self._each)[:, None] * self.layout.length
     for planned, batch in self.source.batches(plan):
-      rows = starts.reshape(jax.local_device_count(), -1, 1)
-      rows = rows - rows[:, :1]
-      places = planned.places.reshape(*rows.shape[:2], -1)
-      rows = (rows + places).reshape(len(rows), -1)
+      places = placement.by_device(planned.places)
+      rows = (starts + places).reshape(len(places), -1)
       yield planned, placement.by_device(batch), rows
 
   def join(self, parts):
     """`[D, ..., n, K]` of what was computed of each batch of the plan."""
-    each = len(self.slots) // jax.local_device_count()
 
     def by_slot(x):
-      return x.reshape(*x.shape[:-2], each, -1, x.shape[-1])
+      return x.reshape(*x.shape[:-2], self._each, -1, x.shape[-1])
 
     whole = np.concatenate([by_slot(x) for x in parts], axis=-2)
     whole = whole[..., : self.layout.length, :]
