@@ -13,7 +13,7 @@ from btw_jax import types
 from btw_jax import weighting
 from btw_jax.data import catalog
 from btw_jax.data import dataset as dataset_lib
-from btw_jax.models import experts
+from btw_jax.models import dispatch
 from btw_jax.models import gating as gating_lib
 from btw_jax.models import networks
 from btw_jax.models import routers
@@ -83,7 +83,14 @@ class Config:
     "Devices",
     "pmap",
     "how a program is mapped over devices",
-    choices=data_parallel.PARALLELISMS,
+    choices=data_parallel.WAYS,
+    free=True,
+  )
+  expert_parallelism: int = _field(
+    "Devices",
+    1,
+    "devices that share one set of experts, with --parallelism=shard_map",
+    low=1,
     free=True,
   )
 
@@ -248,7 +255,7 @@ class Config:
     "Mixture of experts",
     "auto",
     "how tokens reach experts",
-    choices=("auto", *experts.DISPATCHES),
+    choices=("auto", *dispatch.DISPATCHES),
   )
 
   @property

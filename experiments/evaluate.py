@@ -75,6 +75,8 @@ def load(
     Trainers, stage 1, and weighting -> stage 2.
   """
   config, shape = written.config, written.shape
+  # Whatever devices there were in training.
+  config = dataclasses.replace(config, expert_parallelism=1)
   plan = _plan(config)
   trainers = trainers_lib.build(
     config, shape, plan.variants, written.sizes["train"]

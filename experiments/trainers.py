@@ -16,6 +16,7 @@ from btw_jax.data import scaling
 from btw_jax.models import fusion
 from btw_jax.models import networks
 from btw_jax.training import checkpoints
+from btw_jax.training import data_parallel
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
@@ -125,13 +126,22 @@ def build(
     "batch_size": batch_size,
     "max_norm": config.max_norm or None,
     "patience": config.patience or None,
-    "parallelism": config.parallelism,
     "max_skipped": config.max_skipped,
   }
   return Trainers(
     task,
-    step_lib.Trainer(networks.Unimodal(sizes), **common),
-    step_lib.Trainer(network, rule=rule, penalties=penalties, **common),
+    step_lib.Trainer(
+      networks.Unimodal(sizes),
+      parallelism=data_parallel.Parallelism(config.parallelism),
+      **common,
+    ),
+    step_lib.Trainer(
+      network,
+      rule=rule,
+      penalties=penalties,
+      parallelism=_parallelism(config),
+      **common,
+    ),
   )
 
 
@@ -156,6 +166,30 @@ def _sizes(config, shape, num_outputs):
     num_layers=config.num_layers,
     num_points=config.num_points,
   )
+
+
+def _parallelism(config):
+  shared = config.expert_parallelism
+  found = data_parallel.Parallelism(config.parallelism, shared)
+  if shared == 1:
+    return found
+  for wrong, why in (
+    (config.model != "moe", "needs --model=moe"),
+    (config.parallelism != "shard_map", "needs --parallelism=shard_map"),
+    (
+      config.num_experts % shared,
+      f"does not divide --num_experts={config.num_experts}",
+    ),
+    (
+      jax.device_count() % shared,
+      f"does not divide the {jax.device_count()} devices",
+    ),
+  ):
+    if wrong:
+      raise types.InputError(
+        f"--expert_parallelism={shared}: {why}: change it, or leave it out."
+      )
+  return found
 
 
 def _mixture(config, shape):

@@ -1,5 +1,6 @@
 """The same training on any number of devices and processes."""
 
+import re
 import subprocess
 import sys
 
@@ -83,11 +84,14 @@ def test_devices_and_processes_change_nothing(tmp_path):
     _runs(tmp_path, *where) for where in ((1, 1), (1, 4), (2, 2))
   )
   for found in (one, four, two_by_two):
-    for case in ("pmap",) if found is four else ("pmap", "stream"):
+    for case in ("pmap", "experts") + ("stream",) * (found is not four):
       own, expected = _of(found, case), _of(one, case)
       assert own.keys() == expected.keys()
       assert any("weights" in name for name in own)
       for name in own:
+        if re.search("'key'.*'bias'", name):
+          # Softmax is blind to it: Adam makes steps of the rounding.
+          continue
         np.testing.assert_allclose(
           own[name], expected[name], atol=1e-5, rtol=1e-5,
           err_msg=f"{case}{name}",

@@ -411,6 +411,19 @@ WRONG = [
     ["--model=moe", "--num_experts=2", "--num_selected=3"],
     "--num_experts=2: too few for --num_selected=3: give at least 3",
   ),
+  (["--expert_parallelism=2"], "--expert_parallelism=2: needs --model=moe"),
+  (
+    ["--expert_parallelism=2", "--model=moe"],
+    "--expert_parallelism=2: needs --parallelism=shard_map",
+  ),
+  (
+    ["--expert_parallelism=3", "--model=moe", "--parallelism=shard_map"],
+    "--expert_parallelism=3: does not divide --num_experts=16",
+  ),
+  (
+    ["--expert_parallelism=2", "--model=moe", "--parallelism=shard_map"],
+    "--expert_parallelism=2: does not divide the 1 devices",
+  ),
 ]
 
 

@@ -7,15 +7,16 @@ import numpy as np
 import oracles
 import pytest
 
+from btw_jax.models import dispatch as dispatch_lib
 from btw_jax.models import experts as experts_lib
 
-WAYS = tuple(experts_lib.DISPATCHES)
+WAYS = tuple(dispatch_lib.DISPATCHES)
 
 
 def _weights(num_experts, width=5, hidden=7, seed=0):
   rng = np.random.default_rng(seed)
   shapes = (width, hidden), (hidden,), (hidden, width), (width,)
-  return experts_lib.Weights(
+  return dispatch_lib.Weights(
     *(rng.normal(size=(num_experts, *s)).astype("f") for s in shapes)
   )
 

@@ -52,9 +52,14 @@ def main(output, prepared, *process):
   if process:
     address, count, number = process
     cluster.meet(address, int(count), int(number))
-  found = {
-    how: train(how, dataset="digits") for how in data_parallel.PARALLELISMS
-  }
+  found = {how: train(how, dataset="digits") for how in data_parallel.WAYS}
+  # On one device all experts, on four half of them, and over two processes with
+  # two each a quarter.
+  shared = 2 if jax.local_device_count() == 4 else jax.device_count()
+  found["experts"] = train(
+    "shard_map", dataset="digits", model="moe", num_experts=8, num_layers=1,
+    max_norm=1.0, expert_parallelism=shared,
+  )  # fmt: skip
   if jax.local_device_count() != 4:
     # In some batches one process has longer sequences than the other.
     found["stream"] = train(

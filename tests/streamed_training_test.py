@@ -108,7 +108,7 @@ def test_buckets_change_no_prediction(folder):
   trainer = _trainer(memory)
   split = state_lib.Split(memory.splits["train"], None)
   placed = placement.place(split, plans.Layout(12, 3)).split
-  params = runs.init(trainer, 1, jnp.arange(2), placed).train.params
+  params = runs.init(trainer, 1, jnp.arange(2), placed)[0].train.params
   params = runs.slice_cell(params, 0)
   cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 1)
   expected = stages.predict(trainer, cell, params, None, split)

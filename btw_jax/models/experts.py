@@ -1,48 +1,22 @@
 """Experts: two-layer perceptrons, each of which answers the tokens sent to it.
 
-`mixture` is one function with two ways inside. "dense" runs every expert on
-every token and weighs by 0 what no gate asked for. "sparse" runs an expert on
-its own tokens alone, and drops none:
-
-1. Assignments of tokens to experts are sorted by expert.
-2. The first C of each expert fill its row of an `[E, C, D]` array, C a little
-   above their mean number: one batched product, weights read in place.
-3. What an expert gets beyond C follows in blocks, in a loop of as many turns
-   as there are blocks: none while the router is balanced.
+How tokens reach those of a device is `dispatch`; how they travel where each
+device has some of the experts is `exchange`.
 """
-
-import math
-from typing import NamedTuple
 
 import chex
 from flax import linen as nn
 import jax
-from jax import custom_batching
 import jax.numpy as jnp
 
-# Rows of an expert are a multiple of this: the width of a vector register.
-_ROWS = 8
+from btw_jax.models import dispatch as dispatch_lib
+from btw_jax.models import exchange
+
 # "dense" does E / K times the arithmetic and moves no tokens. On CPU it gains
 # from nothing but every expert being chosen; an accelerator has arithmetic to
 # spare.
 _DENSE_UP_TO = {"cpu": 1}
 _DENSE_UP_TO_ELSEWHERE = 2
-
-
-class Weights(NamedTuple):
-  """The parameters of all experts.
-
-  Attributes:
-    hidden_kernel: `[E, D, H]`.
-    hidden_bias: `[E, H]`.
-    output_kernel: `[E, H, D]`.
-    output_bias: `[E, D]`.
-  """
-
-  hidden_kernel: chex.Array
-  hidden_bias: chex.Array
-  output_kernel: chex.Array
-  output_bias: chex.Array
 
 
 class Experts(nn.Module):
@@ -52,11 +26,13 @@ class Experts(nn.Module):
     num_experts: E.
     hidden_dim: H, hidden units of each.
     dispatch: see `mixture`.
+    axis_name: of devices that have a part of the experts each, or None.
   """
 
   num_experts: int
   hidden_dim: int
   dispatch: str = "auto"
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(
@@ -64,24 +40,34 @@ class Experts(nn.Module):
   ) -> chex.Array:
     """Mixes the answers to tokens `[N, D]`, see `mixture`."""
     size, inner, width = self.num_experts, self.hidden_dim, x.shape[-1]
+    if self.axis_name is not None:
+      size //= jax.lax.axis_size(self.axis_name)
     kernel_init = nn.initializers.lecun_normal(batch_axis=0)
     zeros = nn.initializers.zeros
-    weights = Weights(
+    weights = dispatch_lib.Weights(
       self.param("hidden_kernel", kernel_init, (size, width, inner)),
       self.param("hidden_bias", zeros, (size, inner)),
       self.param("output_kernel", kernel_init, (size, inner, width)),
       self.param("output_bias", zeros, (size, width)),
     )
-    return mixture(weights, x, experts, gates, dispatch=self.dispatch)
+    return mixture(
+      weights,
+      x,
+      experts,
+      gates,
+      dispatch=self.dispatch,
+      axis_name=self.axis_name,
+    )
 
 
 def mixture(
-  weights: Weights,
+  weights: dispatch_lib.Weights,
   x: chex.Array,
   experts: chex.Array,
   gates: chex.Array,
   *,
   dispatch: str = "auto",
+  axis_name: str | None = None,
 ) -> chex.Array:
   """What the chosen experts make of each token, `Σ_k g_nk f_{e_nk}(x_n)`.
 
@@ -93,8 +79,10 @@ def mixture(
     x: `[N, D]` tokens.
     experts: `[N, K]` int, whom each token is sent to, 0 to E − 1; E is nobody.
     gates: `[N, K]`, what each answer counts; that of nobody counts 0.
-    dispatch: a name of `DISPATCHES` or "auto", static: one result, with the
-      same gradients, by another way.
+    dispatch: a name of `dispatch.DISPATCHES` or "auto", static: one result,
+      with the same gradients, by another way.
+    axis_name: of a mapped axis whose P devices have E / P of the experts each,
+      in order, and tokens of their own; all are at hand by default.
 
   Returns:
     `[N, D]`.
@@ -102,15 +90,24 @@ def mixture(
   Raises:
     ValueError: if `dispatch` is unknown.
   """
-  if dispatch == "auto":
-    num_experts, num_selected = weights.hidden_bias.shape[0], gates.shape[-1]
-    dispatch = fastest(num_experts, num_selected, jax.default_backend())
-  if dispatch not in DISPATCHES:
-    raise ValueError(
-      f"dispatch={dispatch!r}: use one of auto, {', '.join(DISPATCHES)}."
-    )
   arguments = jax.tree.map(jnp.asarray, (weights, x, experts, gates))
-  return DISPATCHES[dispatch](*arguments)
+  weights, x, experts, gates = arguments
+  num_experts, num_selected = weights.hidden_bias.shape[0], gates.shape[-1]
+  if dispatch == "auto":
+    if axis_name is not None:
+      # What arrives has been chosen by one.
+      num_selected = 1
+    dispatch = fastest(num_experts, num_selected, jax.default_backend())
+  if dispatch not in dispatch_lib.DISPATCHES:
+    raise ValueError(
+      f"dispatch={dispatch!r}: use one of auto,"
+      f" {', '.join(dispatch_lib.DISPATCHES)}."
+    )
+  answer = dispatch_lib.DISPATCHES[dispatch]
+  if axis_name is None:
+    return answer(*arguments)
+  found = exchange.answers(answer, weights, x, experts, axis_name)
+  return jnp.einsum("nkd,nk->nd", found, gates)
 
 
 def fastest(num_experts: int, num_selected: int, backend: str) -> str:
@@ -122,234 +119,7 @@ def fastest(num_experts: int, num_selected: int, backend: str) -> str:
     backend: name of JAX's backend.
 
   Returns:
-    A name of `DISPATCHES`.
+    A name of `dispatch.DISPATCHES`.
   """
   factor = _DENSE_UP_TO.get(backend, _DENSE_UP_TO_ELSEWHERE)
   return "dense" if num_experts <= factor * num_selected else "sparse"
-
-
-def _dense(weights, x, experts, gates):
-  num_experts = weights.hidden_bias.shape[0]
-  chosen = experts[..., None] == jnp.arange(num_experts)
-  share = jnp.sum(jnp.where(chosen, gates[..., None], 0.0), axis=1)
-  hidden = jnp.einsum("nd,edh->neh", x, weights.hidden_kernel)
-  hidden = nn.relu(hidden + weights.hidden_bias) * share[..., None]
-  answers = jnp.einsum("neh,ehd->nd", hidden, weights.output_kernel)
-  return answers + share @ weights.output_bias
-
-
-def _sparse(weights, x, experts, gates):
-  num_experts = weights.hidden_bias.shape[0]
-  runs = _sort(experts, num_experts)
-  answers = _answers(weights, x, runs).reshape(*gates.shape, x.shape[-1])
-  # Answers of nobody are 0, and gates get no gradient from them.
-  return jnp.einsum("nkd,nk->nd", answers, gates)
-
-
-# name -> way for tokens to reach their experts
-DISPATCHES = {"dense": _dense, "sparse": _sparse}
-
-
-class _Runs(NamedTuple):
-  """Assignments of tokens to experts, A = N·K, in runs of one expert each.
-
-  Attributes:
-    order: `[A]` assignments, sorted by expert; those to nobody come last.
-    expert: `[A]` whom each assignment, in its own order, is sent to.
-    rank: `[A]` its place in that expert's run.
-    start: `[E]` where each run starts.
-    count: `[E]` how long it is.
-  """
-
-  order: chex.Array
-  expert: chex.Array
-  rank: chex.Array
-  start: chex.Array
-  count: chex.Array
-
-
-def _sort(experts, num_experts):
-  expert = experts.reshape(-1)
-  order = jnp.argsort(expert)
-  places = jnp.arange(expert.shape[0], dtype=jnp.int32)
-  place = jnp.zeros_like(places).at[order].set(places, unique_indices=True)
-  bounds = jnp.searchsorted(
-    expert[order], jnp.arange(num_experts + 1), method="scan_unrolled"
-  ).astype(jnp.int32)
-  start = bounds[:-1]
-  rank = place - bounds[expert]
-  return _Runs(order, expert, rank, start, jnp.diff(bounds))
-
-
-def _folding(function):
-  """Maps over runs of a program by giving each its own tokens and experts.
-
-  `function(weights, x, runs, *grad)` mapped over S runs is itself, called once
-  with S·E experts and S·N tokens: a loop of data-dependent length stays one
-  loop.
-  """
-  mapped = custom_batching.custom_vmap(function)
-
-  @mapped.def_vmap
-  def rule(size, in_batched, *args):
-    def given(x, batched):
-      return x if batched else jnp.broadcast_to(x, (size, *x.shape))
-
-    every = jax.tree.map(given, args, tuple(in_batched))
-    weights, x, runs, *rest = every
-    num_assignments, num_experts = runs.order.shape[1], runs.start.shape[1]
-    step = jnp.arange(size, dtype=jnp.int32)[:, None]
-    nobody = runs.expert == num_experts
-    folded = _Runs(
-      order=runs.order + step * num_assignments,
-      expert=jnp.where(
-        nobody, size * num_experts, runs.expert + step * num_experts
-      ),
-      rank=runs.rank,
-      start=runs.start + step * num_assignments,
-      count=runs.count,
-    )
-    merged = jax.tree.map(
-      lambda x: x.reshape(-1, *x.shape[2:]), (weights, x, folded, *rest)
-    )
-    out = mapped(*merged)
-    out = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), out)
-    return out, jax.tree.map(lambda _: True, out)
-
-  return mapped
-
-
-@jax.custom_vjp
-def _answers(weights, x, runs):
-  """What each assignment's expert says, `[A, D]`, 0 where it is nobody."""
-  return _forward(weights, x, runs)[0]
-
-
-def _answers_fwd(weights, x, runs):
-  answers, hidden = _forward(weights, x, runs)
-  return answers, (weights, x, runs, hidden)
-
-
-def _answers_bwd(kept, grad):
-  weights, x, runs, hidden = kept
-  of_weights, of_inputs = _backward(weights, x, runs, hidden, grad)
-  of_x = jnp.sum(of_inputs.reshape(x.shape[0], -1, x.shape[1]), axis=1)
-  return of_weights, of_x, None
-
-
-_answers.defvjp(_answers_fwd, _answers_bwd)
-
-
-@_folding
-def _forward(weights, x, runs):
-  slots = _Slots(runs, x.shape[0])
-  hidden = _hidden(weights, x[slots.tokens])
-  answers = slots.collect(_output(weights, hidden))
-
-  def body(block, answers):
-    expert, rows = slots.overflow(block)
-    one = _expert(weights, expert)
-    block_answers = _output(one, _hidden(one, x[slots.token(rows)][None]))
-    return answers.at[rows].set(block_answers[0], mode="drop")
-
-  return jax.lax.fori_loop(0, slots.num_blocks, body, answers), hidden
-
-
-@_folding
-def _backward(weights, x, runs, hidden, grad):
-  slots = _Slots(runs, x.shape[0])
-  of_weights, of_slots = _gradients(
-    weights, x[slots.tokens], hidden, slots.fill(grad)
-  )
-
-  def body(block, carry):
-    of_weights, of_inputs = carry
-    expert, rows = slots.overflow(block)
-    one, inputs = _expert(weights, expert), x[slots.token(rows)][None]
-    block_grad = grad.at[rows].get(mode="fill", fill_value=0.0)[None]
-    of_one, of_rows = _gradients(one, inputs, _hidden(one, inputs), block_grad)
-    of_weights = jax.tree.map(
-      lambda total, w: total.at[expert].add(w[0]), of_weights, of_one
-    )
-    return of_weights, of_inputs.at[rows].set(of_rows[0], mode="drop")
-
-  return jax.lax.fori_loop(
-    0, slots.num_blocks, body, (of_weights, slots.collect(of_slots))
-  )
-
-
-class _Slots:
-  """C places per expert for its first assignments, and blocks for the rest."""
-
-  def __init__(self, runs, num_tokens):
-    num_assignments = runs.order.shape[0]
-    self._runs, self._num_assignments = runs, num_assignments
-    self._num_selected = num_assignments // num_tokens
-    mean = num_assignments / runs.start.shape[0]
-    # Two standard deviations of a balanced router's counts above their mean.
-    rows = math.ceil((mean + 2 * math.sqrt(mean)) / _ROWS) * _ROWS
-    self._rows = min(rows, -(-num_assignments // _ROWS) * _ROWS)
-    self._ids = self._rows_of(runs.start, runs.count, 0)
-    self.tokens = self.token(self._ids)
-    blocks = -(-jnp.maximum(runs.count - self._rows, 0) // self._rows)
-    self._ends = jnp.cumsum(blocks)
-    self.num_blocks = self._ends[-1]
-
-  def _rows_of(self, start, count, first):
-    """Assignments `first` to `first + C` of a run; A where it is over."""
-    places = first + jnp.arange(self._rows)
-    found = self._runs.order.at[start[..., None] + places].get(mode="clip")
-    return jnp.where(places < count[..., None], found, self._num_assignments)
-
-  def token(self, ids):
-    """Tokens of assignments; any token for none."""
-    return jnp.minimum(ids, self._num_assignments - 1) // self._num_selected
-
-  def fill(self, values):
-    """`[A, D]` to `[E, C, D]`, 0 in places that nobody took."""
-    return values.at[self._ids].get(mode="fill", fill_value=0.0)
-
-  def collect(self, values):
-    """`[E, C, D]` to `[A, D]`, 0 for what has no place."""
-    runs = self._runs
-    inside = (runs.rank < self._rows) & (runs.expert < runs.start.shape[0])
-    place = jnp.where(inside, runs.expert * self._rows + runs.rank, 0)
-    found = values.reshape(-1, values.shape[-1])[place]
-    return jnp.where(inside[:, None], found, 0.0)
-
-  def overflow(self, block):
-    """The expert of a block beyond C, and the assignments in it."""
-    runs = self._runs
-    expert = jnp.searchsorted(self._ends, block, side="right")
-    before = jnp.where(expert > 0, self._ends[expert - 1], 0)
-    first = (1 + block - before) * self._rows
-    return expert, self._rows_of(runs.start[expert], runs.count[expert], first)
-
-
-def _expert(weights, expert):
-  return jax.tree.map(lambda w: w[expert][None], weights)
-
-
-def _hidden(weights, x):
-  """Hidden units of every expert for its own rows, `[E, C, H]`."""
-  hidden = jnp.einsum("ecd,edh->ech", x, weights.hidden_kernel)
-  return nn.relu(hidden + weights.hidden_bias[:, None])
-
-
-def _output(weights, hidden):
-  answers = jnp.einsum("ech,ehd->ecd", hidden, weights.output_kernel)
-  return answers + weights.output_bias[:, None]
-
-
-def _gradients(weights, x, hidden, grad):
-  """Of the weights and of `x`, given that of the answers."""
-  of_hidden = jnp.einsum("ecd,ehd->ech", grad, weights.output_kernel)
-  of_hidden = jnp.where(hidden > 0, of_hidden, 0.0)
-  of_x = jnp.einsum("ech,edh->ecd", of_hidden, weights.hidden_kernel)
-  of_weights = Weights(
-    jnp.einsum("ecd,ech->edh", x, of_hidden),
-    jnp.sum(of_hidden, axis=1),
-    jnp.einsum("ech,ecd->ehd", hidden, grad),
-    jnp.sum(grad, axis=1),
-  )
-  return of_weights, of_x

@@ -22,6 +22,9 @@ from btw_jax.models import networks
 from btw_jax.models import routers
 from btw_jax.models import sequences
 
+# Name of the parameters of a layer's experts.
+_EXPERTS = "Experts_0"
+
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
@@ -33,7 +36,7 @@ class Mixture:
     gating: a name of `gating.GATINGS`.
     noisy: add learned noise to scores in training.
     router: a name of `routers.ROUTERS`.
-    dispatch: "auto" or a name of `experts.DISPATCHES`.
+    dispatch: "auto" or a name of `dispatch.DISPATCHES`.
     placeholder: put a learned embedding where a modality is absent.
     steps: fuse the tokens of every step, not each modality's mean.
   """
@@ -124,6 +127,16 @@ class MixtureOfExperts(networks.Multimodal):
     usage = jax.tree.map(lambda *layers: jnp.stack(layers), *usage)
     return self.read(pooled, train=train), usage
 
+  def of_experts(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Those of the experts of each layer."""
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: any(
+        isinstance(key, jax.tree_util.DictKey) and key.key == _EXPERTS
+        for key in path
+      ),
+      params,
+    )
+
   def penalties(self, usage: routers.Usage) -> Mapping[str, chex.Array]:
     """What the usage of experts by a batch may be made to cost."""
     return routers.penalties(usage, self.mixture.router)
@@ -164,7 +177,11 @@ class Layer(nn.Module):
     )
     routing, usage = router(y, where, train=train)
     answer = experts.Experts(
-      mixture.num_experts, sizes.hidden_dim, mixture.dispatch
+      mixture.num_experts,
+      sizes.hidden_dim,
+      mixture.dispatch,
+      sizes.experts_axis_name,
+      name=_EXPERTS,
     )
     flat = jax.tree.map(lambda v: v.reshape(-1, v.shape[-1]), (y, *routing))
     y = answer(*flat).reshape(x.shape)

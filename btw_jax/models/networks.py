@@ -65,6 +65,7 @@ class Sizes:
     num_points: grid points of "mtand".
     axis_name: of the devices that a batch is spread over, so that what is drawn
       does not depend on how many there are; None if it is not.
+    experts_axis_name: of devices that share the experts, or None.
   """
 
   widths: Sequence[int]
@@ -78,7 +79,8 @@ class Sizes:
   num_heads: int = 4
   num_layers: int = 2
   num_points: int = 16
-  axis_name: str | None = None
+  axis_name: str | Sequence[str] | None = None
+  experts_axis_name: str | None = None
 
   @property
   def vectors(self) -> tuple[int, ...]:
@@ -236,6 +238,17 @@ class Multimodal(_Encoding):
   def models(self, params: chex.ArrayTree) -> chex.ArrayTree:
     """Every parameter belongs to the one model, on no axis of its own."""
     return jax.tree.map(lambda _: np.zeros((), int), params)
+
+  def of_experts(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Which parameters have a leading axis of experts.
+
+    Args:
+      params: the network's parameters.
+
+    Returns:
+      A pytree like `params`, of bool.
+    """
+    return jax.tree.map(lambda _: False, params)
 
 
 class Concatenation(Multimodal):

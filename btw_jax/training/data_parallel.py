@@ -1,15 +1,17 @@
 """Mapping a program over devices, of one process or of many.
 
-Everything is written against the axis name `AXIS` and sees its own share of the
+Everything is written against an axis name and sees its own share of the
 examples. `jax.pmap` or `jax.shard_map` maps it over all devices of all
 processes, one device included, and `jax.vmap(axis_name=AXIS)` can stand in.
 
-What is spread over devices has a leading axis of them, `[D, ...]`; everything
-else is the same on each. Which example is on which device is decided by
-`data.plans.Layout`, not here.
+What is spread over devices has a leading axis of them, `[D, ...]`; experts may
+be shared out over a second axis of the mesh; everything else is the same on
+each device. Which example is on which device is decided by `data.plans.Layout`,
+not here.
 """
 
 from collections.abc import Callable, Sequence
+import dataclasses
 from typing import Any
 
 import chex
@@ -19,14 +21,84 @@ from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
-AXIS = "devices"
-PARALLELISMS = ("pmap", "shard_map")
-
-# Of an argument or a result: spread over devices, or the same on each.
-SPREAD, SAME = 0, None
+AXIS, EXPERTS = "devices", "experts"
+WAYS = ("pmap", "shard_map")
 
 _P = jax.sharding.PartitionSpec
-_SPREAD_SPEC, _SAME_SPEC = _P(AXIS), _P()
+# Of an argument or a result: spread over devices, the same on each, or by a
+# `jax.sharding.PartitionSpec` that names `EXPERTS`.
+SPREAD, SAME = 0, None
+
+
+@dataclasses.dataclass(frozen=True)
+class Parallelism:
+  """How a program is mapped over devices; static.
+
+  Attributes:
+    way: a name of `WAYS`.
+    experts: devices, side by side, that share one set of experts; more than one
+      need "shard_map".
+  """
+
+  way: str = "pmap"
+  experts: int = 1
+
+  @property
+  def axis_name(self) -> str | tuple[str, str]:
+    """Of the axes that examples are spread over."""
+    return AXIS if self.experts == 1 else (AXIS, EXPERTS)
+
+  def mesh(self) -> jax.sharding.Mesh:
+    """All devices, those of a process side by side, as `jax.pmap` has them."""
+    devices = [
+      device
+      for process in range(jax.process_count())
+      for device in jax.local_devices(process)
+    ]
+    if self.experts == 1:
+      return jax.sharding.Mesh(np.array(devices), (AXIS,))
+    return jax.sharding.Mesh(
+      np.array(devices).reshape(-1, self.experts), (AXIS, EXPERTS)
+    )
+
+  def shardings(self, axes: Any, position: int = 0) -> Any:
+    """Where arrays are.
+
+    Args:
+      axes: pytree of `SPREAD`, `SAME` and specs.
+      position: of the axis that is spread, where it is not the leading one.
+
+    Returns:
+      A pytree of `jax.sharding.NamedSharding`.
+    """
+    mesh = self.mesh()
+    return _map_leaves(
+      lambda spec: jax.sharding.NamedSharding(mesh, spec),
+      self.specs(axes, position),
+    )
+
+  def specs(self, axes: Any, position: int = 0) -> Any:
+    """The same as partition specs.
+
+    Args:
+      axes: pytree of `SPREAD`, `SAME` and specs.
+      position: of the axis that is spread, where it is not the leading one.
+
+    Returns:
+      A pytree of `jax.sharding.PartitionSpec`.
+    """
+    spread = _P(*[None] * position, self.axis_name)
+
+    def spec(axis):
+      if axis is SAME:
+        return _P()
+      return axis if isinstance(axis, _P) else spread
+
+    return _map_leaves(spec, axes)
+
+
+# What is spread is where it is, whatever the mesh is called.
+_PLAIN = Parallelism()
 
 
 def parallelise(
@@ -34,7 +106,7 @@ def parallelise(
   in_axes: Sequence[Any],
   out_axes: Any = SAME,
   *,
-  how: str = "pmap",
+  how: Parallelism = _PLAIN,
   donate_first: bool = False,
 ) -> Callable[..., chex.ArrayTree]:
   """Runs a function on every device of every process.
@@ -46,10 +118,10 @@ def parallelise(
   Args:
     function: of one or more positional arguments; it sees its own part of what
       is spread, without the leading axis.
-    in_axes: of each argument, `SPREAD`, `SAME` or a pytree of those that is a
-      prefix of it.
+    in_axes: of each argument, `SPREAD`, `SAME`, a spec or a pytree of those
+      that is a prefix of it.
     out_axes: of the result, likewise.
-    how: a name of `PARALLELISMS`.
+    how: over which axes, and by what.
     donate_first: whether the first argument's memory may be reused.
 
   Returns:
@@ -64,19 +136,19 @@ def parallelise(
   def numbered(_, *args):
     return function(*args)
 
-  if how == "pmap":
+  if how.way == "pmap":
     mapped = jax.pmap(
       numbered, AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=donated
     )
   else:
-    mapped = _shard_map(numbered, in_axes, out_axes, donated)
+    mapped = _shard_map(numbered, in_axes, out_axes, how, donated)
   number = put(np.arange(jax.local_device_count()))
 
   def run(*args):
     if several:
-      args = _everywhere(args, in_axes[1:])
+      args = _everywhere(args, in_axes[1:], how)
     results = mapped(number, *args)
-    if several and how == "pmap":
+    if several and how.way == "pmap":
       results = _of_all_processes(results, out_axes)
     return results
 
@@ -94,21 +166,25 @@ def map_axes(
 
   Args:
     tree: pytree of arrays.
-    axes: a prefix of it of `SPREAD` and `SAME`.
+    axes: a prefix of it of `SPREAD`, `SAME` and specs.
     spread: of what is spread.
-    same: of what is the same on each device.
+    same: of what has no axis of devices.
 
   Returns:
     A pytree like `tree`.
   """
 
   def of(axis, part):
-    return jax.tree.map(same if axis is SAME else spread, part)
+    return jax.tree.map(spread if axis is SPREAD else same, part)
 
-  return jax.tree.map(of, axes, tree, is_leaf=lambda x: x is SAME)
+  return _map_leaves(of, axes, tree)
 
 
-def _shard_map(function, in_axes, out_axes, donated):
+def _map_leaves(function, axes, *rest):
+  return jax.tree.map(function, axes, *rest, is_leaf=lambda x: x is SAME)
+
+
+def _shard_map(function, in_axes, out_axes, how, donated):
   """What `jax.pmap` does, by `jax.shard_map`."""
 
   def with_axis(*args):
@@ -119,9 +195,9 @@ def _shard_map(function, in_axes, out_axes, donated):
   return jax.jit(
     jax.shard_map(
       with_axis,
-      mesh=mesh(),
-      in_specs=_specs(in_axes),
-      out_specs=_specs(out_axes),
+      mesh=how.mesh(),
+      in_specs=how.specs(in_axes),
+      out_specs=how.specs(out_axes),
       # Gradients are those of the device's own share, as under `pmap`.
       check_vma=False,
     ),
@@ -129,63 +205,40 @@ def _shard_map(function, in_axes, out_axes, donated):
   )
 
 
-def my_slots(num_slots: int) -> chex.Array:
+def my_slots(
+  num_slots: int, axis_name: str | tuple[str, str] = AXIS
+) -> chex.Array:
   """The slots of a batch that are this device's.
 
   Args:
     num_slots: of all devices, a multiple of their number.
+    axis_name: of the axes that examples are spread over.
 
   Returns:
     `[num_slots / D]` numbers.
   """
-  size = num_slots // jax.lax.axis_size(AXIS)
-  return jax.lax.axis_index(AXIS) * size + jnp.arange(size)
+  size = num_slots // jax.lax.axis_size(axis_name)
+  return jax.lax.axis_index(axis_name) * size + jnp.arange(size)
 
 
-def total(tree: chex.ArrayTree) -> chex.ArrayTree:
+def total(
+  tree: chex.ArrayTree, axis_name: str | tuple[str, str] = AXIS
+) -> chex.ArrayTree:
   """Adds up what each device has, in one message.
 
   Many small messages between machines take as many times as long.
 
   Args:
     tree: pytree of arrays of one dtype.
+    axis_name: of the devices.
 
   Returns:
     The sums, on every device.
   """
-  if jax.lax.axis_size(AXIS) == 1:
-    return jax.lax.psum(tree, AXIS)
+  if jax.lax.axis_size(axis_name) == 1:
+    return jax.lax.psum(tree, axis_name)
   flat, restore = flatten_util.ravel_pytree(tree)
-  return restore(jax.lax.psum(flat, AXIS))
-
-
-def mesh() -> jax.sharding.Mesh:
-  """All devices, those of a process side by side, as `jax.pmap` orders them."""
-  devices = [
-    device
-    for process in range(jax.process_count())
-    for device in jax.local_devices(process)
-  ]
-  return jax.sharding.Mesh(np.array(devices), (AXIS,))
-
-
-def shardings(axes: Any, position: int = 0) -> Any:
-  """Where arrays are.
-
-  Args:
-    axes: pytree of `SPREAD` and `SAME`.
-    position: of the axis that is spread, where it is not the leading one.
-
-  Returns:
-    A pytree of `jax.sharding.NamedSharding`.
-  """
-  whole, spread = mesh(), _P(*[None] * position, AXIS)
-
-  def sharding(axis):
-    spec = _SAME_SPEC if axis is SAME else spread
-    return jax.sharding.NamedSharding(whole, spec)
-
-  return jax.tree.map(sharding, axes, is_leaf=lambda x: x is SAME)
+  return restore(jax.lax.psum(flat, axis_name))
 
 
 def put(own: chex.ArrayTree) -> chex.ArrayTree:
@@ -197,7 +250,7 @@ def put(own: chex.ArrayTree) -> chex.ArrayTree:
   Returns:
     Pytree of `[D, ...]`.
   """
-  sharding = shardings(SPREAD)
+  sharding = _PLAIN.shardings(SPREAD)
 
   def put_one(x):
     shape = (jax.device_count(), *x.shape[1:])
@@ -223,6 +276,24 @@ def local(spread: chex.ArrayTree) -> chex.ArrayTree:
     return np.concatenate([np.asarray(s.data) for s in shards])
 
   return jax.tree.map(local_one, spread)
+
+
+def whole(tree: chex.ArrayTree) -> chex.ArrayTree:
+  """What is the same on every device, or shared out by specs, on the host.
+
+  Args:
+    tree: pytree of arrays of all processes.
+
+  Returns:
+    Pytree of NumPy arrays, on every process.
+  """
+
+  def whole_one(x):
+    if x.is_fully_addressable or x.is_fully_replicated:
+      return jax.device_get(x)
+    return multihost_utils.process_allgather(x, tiled=True)
+
+  return jax.tree.map(whole_one, tree)
 
 
 def gather(own: chex.ArrayTree) -> chex.ArrayTree:
@@ -263,46 +334,35 @@ def wait(what: str) -> None:
     multihost_utils.sync_global_devices(what)
 
 
-def _specs(axes):
-  return jax.tree.map(
-    lambda axis: _SAME_SPEC if axis is SAME else _SPREAD_SPEC,
-    axes,
-    is_leaf=lambda x: x is SAME,
-  )
-
-
-def _everywhere(args, in_axes):
+def _everywhere(args, in_axes, how):
   """Arguments as arrays of the devices of all processes."""
-  sharding = jax.sharding.NamedSharding(mesh(), _SAME_SPEC)
 
-  def whole(x):
-    return isinstance(x, jax.Array) and not x.is_fully_addressable
-
-  def same(x):
-    if whole(x):
+  def of_leaf(x, axis, sharding):
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
       return x
-    return jax.make_array_from_process_local_data(
-      sharding, np.asarray(x), np.shape(x)
-    )
+    if axis is SPREAD:
+      return put(x)
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda at: x[at])
 
-  return map_axes(
-    args, in_axes, same=same, spread=lambda x: x if whole(x) else put(x)
-  )
+  def of(axis, sharding, part):
+    return jax.tree.map(lambda x: of_leaf(x, axis, sharding), part)
+
+  return _map_leaves(of, in_axes, how.shardings(in_axes), args)
 
 
 def _of_all_processes(results, out_axes):
-  """Arrays of the devices of one process as parts of arrays of all."""
-  whole = mesh()
+  """What `jax.pmap` gives one process as parts of arrays of all."""
 
-  def joined(x, spec, shape):
-    sharding = jax.sharding.NamedSharding(whole, spec)
-    return jax.make_array_from_single_device_arrays(
-      shape, sharding, [s.data for s in x.addressable_shards]
-    )
+  def of(axis, sharding, part):
+    def joined(x):
+      shape = x.shape
+      if axis is SPREAD:
+        shape = (jax.device_count(), *shape[1:])
+      return jax.make_array_from_single_device_arrays(
+        shape, sharding, [s.data for s in x.addressable_shards]
+      )
 
-  return map_axes(
-    results,
-    out_axes,
-    spread=lambda x: joined(x, _SPREAD_SPEC, (whole.size, *x.shape[1:])),
-    same=lambda x: joined(x, _SAME_SPEC, x.shape),
-  )
+    return jax.tree.map(joined, part)
+
+  return _map_leaves(of, out_axes, _PLAIN.shardings(out_axes), results)

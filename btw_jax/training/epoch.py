@@ -64,7 +64,7 @@ def run_epoch(
     refreshed = anew() if every else jax.lax.cond(
       due(trainer, epoch), anew, lambda: kept(run)
     )  # fmt: skip
-  guide = guide_after(run, refreshed, train.batch.present)
+  guide = guide_after(trainer, run, refreshed, train.batch.present)
   outputs, _ = predict(trainer, state.params, guide, cell, valid)
   run, closing = close(
     trainer,
@@ -104,7 +104,7 @@ def train_epoch(
     as `Trainer.step` tells it; with experts also routing `[L, M, E]`, the share
     of a modality's gates that each expert got, and the mean of each penalty.
   """
-  slots = data_parallel.my_slots(trainer.batch_size)
+  slots = data_parallel.my_slots(trainer.batch_size, trainer.axis_name)
   order = trainer.order(seed, epoch, slots, num_examples)
   length = train.batch.present.shape[0] // len(slots)
   order = order + jnp.arange(len(slots)) * length
@@ -207,12 +207,12 @@ def refresh(
   present = train.batch.present
   outputs = jnp.where(sound, outputs, 0.0)
   pair = trainer.task.predict(train.unimodal), trainer.task.predict(outputs)
-  slots = data_parallel.my_slots(trainer.batch_size)
+  slots = data_parallel.my_slots(trainer.batch_size, trainer.axis_name)
   information = trainer.rule.information(
     *pair,
     present & sound,
     rows=trainer.sample(seed, epoch, slots, num_examples),
-    axis_name=data_parallel.AXIS,
+    axis_name=trainer.axis_name,
   )
 
   def weigh(examples):
@@ -245,6 +245,7 @@ def kept(run: state_lib.RunState) -> state_lib.Refreshed:
 
 
 def guide_after(
+  trainer: step_lib.Trainer,
   run: state_lib.RunState,
   refreshed: state_lib.Refreshed | None,
   present: chex.Array,
@@ -252,6 +253,7 @@ def guide_after(
   """How unseen examples are weighed after an epoch; None if nothing is.
 
   Args:
+    trainer: what is trained.
     run: the run, its weights those of before the refresh.
     refreshed: what the epoch's refresh gave.
     present: `[N, M]` of the training split.
@@ -262,7 +264,7 @@ def guide_after(
   if refreshed is None:
     return None
   weights = run.weights._replace(information=refreshed.information)
-  return step_lib.make_guide(weights, present)
+  return step_lib.make_guide(weights, present, trainer.axis_name)
 
 
 def close(
@@ -291,7 +293,7 @@ def close(
     The run after the epoch, and valid_loss, valid_score `[U]`, and weights
     `[M]`, alpha if weighted.
   """
-  guide = guide_after(run, refreshed, present)
+  guide = guide_after(trainer, run, refreshed, present)
   loss, score = trainer.measure(outputs, valid)
   log = {"valid_loss": loss, "valid_score": score}
   weights = run.weights
@@ -308,7 +310,7 @@ def close(
         average.table,
         present,
         strength=cell.strength,
-        axis_name=data_parallel.AXIS,
+        axis_name=trainer.axis_name,
       ),
       "alpha": average.alpha,
     }

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from btw_jax import weighting
 from btw_jax.training import data_parallel
+from btw_jax.training import expert_parallel
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
@@ -104,11 +105,14 @@ def of_split(
   return state_lib.Split(batch, unimodal), None
 
 
-def spread(trainer: step_lib.Trainer) -> state_lib.RunState:
+def spread(
+  trainer: step_lib.Trainer, run: state_lib.RunState
+) -> state_lib.RunState:
   """What of a run is spread over devices: the weights of their examples.
 
   Args:
     trainer: of the run.
+    run: its state, or the shapes of it.
 
   Returns:
     For `data_parallel.parallelise`.
@@ -117,7 +121,37 @@ def spread(trainer: step_lib.Trainer) -> state_lib.RunState:
   if trainer.rule.weighs:
     table = weighting.WeightState(data_parallel.SPREAD, same, same)
     weights = state_lib.Weights(table, same)
-  return state_lib.RunState(same, weights, same)
+  if trainer.parallelism.experts == 1:
+    return state_lib.RunState(same, weights, same)
+  params = params_axes(trainer, run.train.params, 2)
+  optimizer = expert_parallel.axes_of_optimizer(
+    trainer.guarded, run.train.opt_state, params
+  )
+  return state_lib.RunState(
+    state_lib.TrainState(same, params, optimizer),
+    weights,
+    state_lib.Best(same, same, params, same),
+  )
+
+
+def params_axes(
+  trainer: step_lib.Trainer, params: chex.ArrayTree, num_before: int
+) -> Any:
+  """What of parameters is spread over devices: those of shared experts.
+
+  Args:
+    trainer: what is trained.
+    params: the network's, or their shapes.
+    num_before: axes of runs that they have.
+
+  Returns:
+    For `data_parallel.parallelise`.
+  """
+  if trainer.parallelism.experts == 1:
+    return data_parallel.SAME
+  return expert_parallel.axes_of_params(
+    trainer.network.of_experts(params), num_before
+  )
 
 
 def init(
@@ -125,7 +159,7 @@ def init(
   num_cells: int,
   seeds: chex.Array,
   train: state_lib.Split,
-) -> state_lib.RunState:
+) -> tuple[state_lib.RunState, state_lib.RunState]:
   """All runs before their first step; those of a seed are alike.
 
   Args:
@@ -135,21 +169,25 @@ def init(
     train: training split, spread over devices.
 
   Returns:
-    State `[R, S, ...]`, weights spread over devices.
+    State `[R, S, ...]`, and what of it is spread over devices.
   """
   one = train._replace(unimodal=None)
   of_seeds = jax.vmap(trainer.init, (0, of_split(one, devices=True)[0]))
 
-  def everywhere(seeds, one):
+  def every(seeds, one):
     return jax.tree.map(
       lambda x: jnp.broadcast_to(x, (num_cells, *x.shape)),
       of_seeds(seeds, one),
     )
 
+  of_device = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), one
+  )
+  axes = spread(trainer, jax.eval_shape(every, seeds, of_device))
   mapped = data_parallel.parallelise(
-    everywhere,
+    lambda *args: expert_parallel.own_part(every(*args), axes),
     (data_parallel.SAME, data_parallel.SPREAD),
-    spread(trainer),
+    axes,
     how=trainer.parallelism,
   )
-  return mapped(seeds, one)
+  return mapped(seeds, one), axes

@@ -5,6 +5,8 @@ entry of a leaf's leading axis the model, of U, that it belongs to; or a scalar
 where the whole leaf belongs to one.
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -37,11 +39,17 @@ def select(
   )
 
 
+def add_up(values: chex.ArrayTree) -> chex.Array:
+  """The sum of a pytree's leaves, arrays of one shape."""
+  return sum(jax.tree.leaves(values))
+
+
 def clip(
   gradients: chex.ArrayTree,
   max_norm: float,
   owners: chex.ArrayTree,
   num_models: int,
+  add_up: Callable[[chex.ArrayTree], chex.Array] = add_up,
 ) -> chex.ArrayTree:
   """Shortens the gradient of each model to a norm, if it is longer.
 
@@ -50,6 +58,7 @@ def clip(
     max_norm: Euclidean.
     owners: whose each part is.
     num_models: U.
+    add_up: the sum of a pytree's leaves; of all devices, where each has a part.
 
   Returns:
     Gradients of all models.
@@ -59,7 +68,7 @@ def clip(
     rest = tuple(range(ids.ndim, g.ndim))
     return jnp.zeros(num_models).at[ids].add(jnp.sum(g**2, axis=rest))
 
-  total = sum(jax.tree.leaves(jax.tree.map(squares, gradients, owners)))
+  total = add_up(jax.tree.map(squares, gradients, owners))
   # A gradient of 0 has no direction to lose.
   norm = jnp.sqrt(jnp.where(total > 0, total, 1.0))
   factor = jnp.minimum(1.0, max_norm / norm)

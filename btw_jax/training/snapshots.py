@@ -16,7 +16,6 @@ from btw_jax import types
 from btw_jax.data import scaling
 from btw_jax.training import checkpoints
 from btw_jax.training import data_parallel
-from btw_jax.training import runs
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
 
@@ -30,19 +29,20 @@ class Form:
   each process writes and reads those of its own.
   """
 
-  def __init__(self, trainer: step_lib.Trainer):
+  def __init__(self, trainer: step_lib.Trainer, axes: state_lib.RunState):
     """Prepares both ways.
 
     Args:
       trainer: of the runs.
+      axes: what of their state is spread over devices.
     """
-    self._axes = runs.spread(trainer)
+    self._axes = axes
     self._slots = trainer.batch_size // jax.device_count()
     # Slots come after runs and seeds.
-    self._frozen = data_parallel.shardings(self._axes, position=2)
+    self._frozen = trainer.parallelism.shardings(axes, position=2)
     self.freeze = jax.jit(self._freeze, out_shardings=self._frozen)
     self.thaw = jax.jit(
-      self._thaw, out_shardings=data_parallel.shardings(self._axes)
+      self._thaw, out_shardings=trainer.parallelism.shardings(axes)
     )
 
   def abstract(self, run: state_lib.RunState) -> state_lib.RunState:

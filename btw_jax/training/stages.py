@@ -91,7 +91,7 @@ def fit(
   """
   make = streamed.Program if _on_disk(train) else Program
   program = make(trainer, choices, seeds, train, valid)
-  form, done = snapshots.Form(trainer), 0
+  form, done = snapshots.Form(trainer, program.axes), 0
   found = keep.latest(form, program.run) if keep else None
   if found:
     done, program.run = found[0] + 1, found[1]
@@ -110,7 +110,7 @@ def fit(
       keep.save(done - 1, form, program.run, np.mean(log["valid_loss"]))
   if keep:
     keep.close()
-  return jax.device_get(program.run.best)
+  return data_parallel.whole(program.run.best)
 
 
 def _skipped(program, epoch, counts):
@@ -140,6 +140,7 @@ class Program:
 
   Attributes:
     run: their state, `[R, S, ...]`.
+    axes: what of it is spread over devices.
   """
 
   def __init__(
@@ -165,6 +166,9 @@ class Program:
     self._trainer = trainer
     self._cells = runs.stack_cells(trainer.rule, choices)
     self._seeds = jnp.asarray(seeds)
+    self.run, self.axes = runs.init(
+      trainer, len(choices), self._seeds, train.split
+    )
     self._advance = data_parallel.parallelise(
       runs.map_runs(
         functools.partial(
@@ -179,16 +183,11 @@ class Program:
           runs.of_split(valid.split, devices=True),
         ),
       ),
-      (
-        runs.spread(trainer),
-        *[data_parallel.SAME] * 3,
-        *[data_parallel.SPREAD] * 2,
-      ),
-      (runs.spread(trainer), data_parallel.SAME),
+      (self.axes, *[data_parallel.SAME] * 3, *[data_parallel.SPREAD] * 2),
+      (self.axes, data_parallel.SAME),
       how=trainer.parallelism,
       donate_first=True,
     )
-    self.run = runs.init(trainer, len(choices), self._seeds, train.split)
 
   def __call__(self, epoch: int) -> dict[str, chex.Array]:
     """Trains an epoch.
@@ -257,7 +256,11 @@ def predict(
   )
   compiled = data_parallel.parallelise(
     mapped,
-    (*[data_parallel.SAME] * 3, data_parallel.SPREAD),
+    (
+      runs.params_axes(trainer, params, 1),
+      *[data_parallel.SAME] * 2,
+      data_parallel.SPREAD,
+    ),
     data_parallel.SPREAD,
     how=trainer.parallelism,
   )

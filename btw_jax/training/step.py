@@ -15,6 +15,7 @@ from btw_jax import types
 from btw_jax import weighting
 from btw_jax.data import plans
 from btw_jax.training import data_parallel
+from btw_jax.training import expert_parallel
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import side_by_side
 from btw_jax.training import state as state_lib
@@ -37,7 +38,7 @@ class Trainer:
     penalties: what the network's `penalties` cost, name -> factor.
     max_norm: gradients are shortened to it, each model's own; None leaves them.
     patience: epochs without a better one after which a run keeps what it has.
-    parallelism: name of `data_parallel.PARALLELISMS`.
+    parallelism: the devices, and how the program is mapped over them.
     max_skipped: steps in a row that may be skipped because their gradient is
       not finite.
   """
@@ -50,7 +51,9 @@ class Trainer:
   penalties: Mapping[str, float] = dataclasses.field(default_factory=dict)
   max_norm: float | None = None
   patience: int | None = None
-  parallelism: str = "pmap"
+  parallelism: data_parallel.Parallelism = dataclasses.field(
+    default_factory=data_parallel.Parallelism
+  )
   max_skipped: int = 10
 
   def init(
@@ -82,7 +85,7 @@ class Trainer:
       prior = jnp.full(num_modalities, 1 / num_modalities, jnp.float32)
       guide = state_lib.Guide(prior, average.alpha, none)
     return state_lib.RunState(
-      state_lib.TrainState(jnp.int32(0), params, self._guarded.init(params)),
+      state_lib.TrainState(jnp.int32(0), params, self.guarded.init(params)),
       weights,
       state_lib.Best(
         # A weak type would compile the second epoch anew.
@@ -100,7 +103,7 @@ class Trainer:
     multipliers: chex.Array | None,
     key: chex.PRNGKey,
   ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
-    """One update on a batch that is spread over the devices of `AXIS`.
+    """One update on a batch that is spread over devices.
 
     Args:
       state: what to update.
@@ -116,7 +119,7 @@ class Trainer:
     """
     where = self.network.where(batch.present)
     count = jax.lax.psum(
-      jnp.sum(where, axis=-1).astype(jnp.float32), data_parallel.AXIS
+      jnp.sum(where, axis=-1).astype(jnp.float32), self.axis_name
     )
 
     def loss(params):
@@ -138,13 +141,13 @@ class Trainer:
       return mean, sums
 
     gradients, sums = jax.grad(loss, has_aux=True)(state.params)
-    gradients, sums = data_parallel.total((gradients, sums))
+    gradients, sums = self._total(gradients, sums)
     if self.max_norm is not None:
       owners = self.network.models(gradients)
       gradients = side_by_side.clip(
-        gradients, self.max_norm, owners, len(count)
+        gradients, self.max_norm, owners, len(count), self._add_up
       )
-    updates, opt_state = self._guarded.update(
+    updates, opt_state = self.guarded.update(
       gradients, state.opt_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
@@ -157,8 +160,26 @@ class Trainer:
       "skipped": opt_state.notfinite_count,
     }
 
+  @property
+  def axis_name(self):
+    """Of the devices that examples are spread over."""
+    return self.parallelism.axis_name
+
+  def _total(self, gradients, sums):
+    """Both, added up over devices."""
+    if self.parallelism.experts == 1:
+      return data_parallel.total((gradients, sums), self.axis_name)
+    of_experts = self.network.of_experts(gradients)
+    return expert_parallel.total(gradients, sums, of_experts, self.axis_name)
+
+  def _add_up(self, values):
+    """The sum over all parameters."""
+    if self.parallelism.experts == 1:
+      return side_by_side.add_up(values)
+    return expert_parallel.add_up(values, self.network.of_experts(values))
+
   @functools.cached_property
-  def _guarded(self):
+  def guarded(self):
     """The optimizer, which passes over gradients that are not finite."""
     for_ever = jnp.iinfo(jnp.int32).max
     return optax.apply_if_finite(self.optimizer, for_ever)
@@ -166,8 +187,9 @@ class Trainer:
   @functools.cached_property
   def _spread_network(self):
     """The network, its batches spread over devices."""
+    experts = data_parallel.EXPERTS if self.parallelism.experts > 1 else None
     sizes = dataclasses.replace(
-      self.network.sizes, axis_name=data_parallel.AXIS
+      self.network.sizes, axis_name=self.axis_name, experts_axis_name=experts
     )
     return self.network.clone(sizes=sizes)
 
@@ -329,7 +351,7 @@ class Trainer:
         add_up(self.task.score(outputs, batch.target)),
         jnp.sum(where, axis=-1),
       ),
-      data_parallel.AXIS,
+      self.axis_name,
     )
     return loss / jnp.maximum(count, 1), score / jnp.maximum(count, 1)
 
@@ -349,7 +371,7 @@ class Trainer:
       found = self.network.penalties(usage)
       return sum(self.penalties.get(name, 0.0) * v for name, v in found.items())
 
-    everywhere = jax.lax.psum(usage, data_parallel.AXIS)
+    everywhere = jax.lax.psum(usage, self.axis_name)
     slopes = jax.grad(cost)(jax.lax.stop_gradient(everywhere))
     return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, slopes, usage)))
 
@@ -360,7 +382,7 @@ class Trainer:
     method: Callable | str | None = None,
   ) -> chex.ArrayTree:
     """What the network, or a method of it, gives without dropout."""
-    return self.network.apply(
+    return self._spread_network.apply(
       {"params": params}, *args, train=False, method=method
     )
 
@@ -370,17 +392,20 @@ def _key(seed, stream):
 
 
 def make_guide(
-  weights: state_lib.Weights, present: chex.Array
+  weights: state_lib.Weights,
+  present: chex.Array,
+  axis_name: str | tuple[str, str],
 ) -> state_lib.Guide:
   """How to weigh unseen examples, by what is known of the training set.
 
   Args:
-    weights: of the training set, spread over the devices of `AXIS`.
+    weights: of the training set, spread over devices.
     present: `[N, M]` bool, likewise.
+    axis_name: of those.
 
   Returns:
     The guide.
   """
   average = weights.average
-  prior = weighting.prior(average.table, present, axis_name=data_parallel.AXIS)
+  prior = weighting.prior(average.table, present, axis_name=axis_name)
   return state_lib.Guide(prior, average.alpha, weights.information)

@@ -37,6 +37,7 @@ class Program:
 
   Attributes:
     run: their state, `[R, S, ...]`.
+    axes: what of it is spread over devices.
   """
 
   def __init__(
@@ -66,7 +67,11 @@ class Program:
     run, cell, seed, every = (
       runs.OF_RUN, runs.OF_CELL, runs.OF_SEED, runs.OF_ALL,
     )  # fmt: skip
-    spread = runs.spread(trainer)
+    self.run, self.axes = runs.init(
+      trainer, len(choices), self._seeds, self._train.first()
+    )
+    spread = self.axes
+    params = runs.params_axes(trainer, self.run.train.params, 2)
     refreshed = None
     if trainer.rule.weighs:
       refreshed = state_lib.Refreshed(_SPREAD, _SAME)
@@ -100,7 +105,7 @@ class Program:
       trainer, valid.batch,
       lambda own: mapped(
         functools.partial(epoch_lib.predict, own), (run, run, cell, _SPLIT),
-        (_SAME, _SAME, _SAME, _SPREAD), _SPREAD,
+        (params, _SAME, _SAME, _SPREAD), _SPREAD,
       ),
     )  # fmt: skip
     self._refresh = mapped(
@@ -109,7 +114,7 @@ class Program:
       (_SAME, _SAME, _SAME, _SPREAD, _SPREAD), refreshed,
     )  # fmt: skip
     self._guide = mapped(
-      epoch_lib.guide_after, (run, run, every),
+      functools.partial(epoch_lib.guide_after, trainer), (run, run, every),
       (spread, refreshed, _SPREAD), _SAME,
     )  # fmt: skip
     self._close = mapped(
@@ -118,9 +123,6 @@ class Program:
       (spread, _SAME, _SAME, _SPREAD, refreshed, _SPREAD, _SPREAD),
       (spread, _SAME),
     )  # fmt: skip
-    self.run = runs.init(
-      trainer, len(choices), self._seeds, self._train.first()
-    )
 
   def __call__(self, epoch: int) -> dict[str, chex.Array]:
     """Trains an epoch.
@@ -284,7 +286,7 @@ def predict(
       jax.vmap(
         functools.partial(epoch_lib.predict, own), (0, 0, None, _SPLIT[0])
       ),
-      (_SAME, _SAME, _SAME, _SPREAD),
+      (runs.params_axes(trainer, params, 1), _SAME, _SAME, _SPREAD),
       _SPREAD,
       how=trainer.parallelism,
     ),

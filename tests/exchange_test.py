@@ -1,0 +1,176 @@
+"""Experts that are shared out over devices; `vmap` stands in for those."""
+
+import dataclasses
+import functools
+
+import experts_test
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import problems
+import pytest
+
+from btw_jax import weighting
+from btw_jax.models import dispatch as dispatch_lib
+from btw_jax.models import experts as experts_lib
+from btw_jax.training import data_parallel
+from btw_jax.training import expert_parallel
+from btw_jax.training import state as state_lib
+
+NUM_DEVICES, NUM_EXPERTS, NUM_TOKENS = 4, 8, 96
+
+
+def _shared(x):
+  return x.reshape(NUM_DEVICES, -1, *x.shape[1:])
+
+
+def _whole(x):
+  return x.reshape(-1, *x.shape[2:])
+
+
+def _tokens(case):
+  x, chosen, gates = experts_test._tokens(NUM_TOKENS, NUM_EXPERTS, 2)
+  if case == "one device has all":
+    chosen[:] = [6, 7]
+  if case == "some are sent to nobody":
+    chosen[::3] = NUM_EXPERTS
+    chosen[1::3, 0] = NUM_EXPERTS
+  return x, chosen, gates * (chosen < NUM_EXPERTS)
+
+
+def _loss(mix, weights, x, chosen, gates):
+  mixed = mix(weights, x, chosen, gates)
+  return jnp.sum(jnp.sin(mixed)), mixed
+
+
+@pytest.mark.parametrize("dispatch", dispatch_lib.DISPATCHES)
+@pytest.mark.parametrize(
+  "case", ["balanced", "one device has all", "some are sent to nobody"]
+)
+def test_the_mixture_is_that_of_one_device(case, dispatch):
+  weights = experts_test._weights(NUM_EXPERTS)
+  x, chosen, gates = _tokens(case)
+  value_and_grad = functools.partial(
+    jax.value_and_grad, argnums=(0, 1, 3), has_aux=True
+  )
+  alone = functools.partial(experts_lib.mixture, dispatch=dispatch)
+  (_, expected), slopes = jax.jit(
+    value_and_grad(functools.partial(_loss, alone))
+  )(weights, x, chosen, gates)
+
+  together = functools.partial(alone, axis_name="experts")
+  spread = value_and_grad(functools.partial(_loss, together))
+  arguments = jax.tree.map(_shared, (weights, x, chosen, gates))
+  (_, found), own_slopes = jax.jit(jax.vmap(spread, axis_name="experts"))(
+    *arguments
+  )
+  np.testing.assert_allclose(_whole(found), expected, rtol=1e-4, atol=1e-5)
+  for own, slope in problems.leaves(own_slopes, slopes):
+    np.testing.assert_allclose(_whole(own), slope, rtol=1e-4, atol=1e-4)
+
+
+def test_one_message_holds_what_a_balanced_router_sends():
+  """And what one device gets beyond it takes more of them."""
+  for case, several in (("balanced", False), ("one device has all", True)):
+    _, chosen, _ = _tokens(case)
+    chosen = chosen[: NUM_TOKENS // NUM_DEVICES]
+    runs = dispatch_lib.sort(chosen // 2, NUM_DEVICES)
+    slots = dispatch_lib.Slots(runs, len(chosen))
+    assert bool(slots.num_blocks) == several
+
+
+def _trainer(num_sharing, max_norm):
+  made = problems.trainer(
+    problems.mixture(num_experts=4), dropout=0.0, optimizer=optax.sgd(1.0)
+  )
+  return dataclasses.replace(
+    made,
+    penalties={"importance": 0.3},
+    max_norm=max_norm,
+    parallelism=data_parallel.Parallelism("shard_map", num_sharing),
+  )
+
+
+def _step(made, state, batch, num_devices):
+  """A step on a mesh of `num_devices` by as many that share the experts."""
+  shared = made.parallelism.experts
+  multipliers = weighting.multipliers(
+    weighting.uniform(batch.present), batch.present
+  )
+
+  def share(x):
+    return x.reshape(num_devices // shared, shared, -1, *x.shape[1:])
+
+  of_experts = made.network.of_experts(state.params)
+
+  def cut(x, own):
+    return x.reshape(shared, -1, *x.shape[1:]) if own else x
+
+  params = jax.tree.map(cut, state.params, of_experts)
+  axes = jax.tree.map(lambda own: 0 if own else None, of_experts)
+
+  def step(params, batch, multipliers):
+    own = state._replace(params=params)
+    stepped, sums = made.step(own, batch, multipliers, jax.random.key(0))
+    return stepped.params, sums["skipped"]
+
+  mapped = jax.vmap(step, (axes, 0, 0), axis_name=data_parallel.EXPERTS)
+  mapped = jax.vmap(mapped, (None, 0, 0), axis_name=data_parallel.AXIS)
+  found, skipped = jax.jit(mapped)(
+    params, jax.tree.map(share, batch), share(multipliers)
+  )
+  for leaf, own in problems.leaves(found, of_experts):
+    assert own or np.ptp(leaf, axis=1).max() < 1e-6
+    assert np.ptp(leaf, axis=0).max() < 1e-6
+  joined = jax.tree.map(
+    lambda x, own: _whole(x[0]) if own else x[0, 0], found, of_experts
+  )
+  return joined, skipped
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.1])
+def test_a_step_is_that_of_experts_on_every_device(max_norm):
+  batch = problems.batch(16, missing=0.3)
+  plain, shared = (_trainer(count, max_norm) for count in (1, 2))
+  state = jax.jit(plain.init)(0, state_lib.Split(batch, None)).train
+  expected, _ = _step(plain, state, batch, 4)
+  found, skipped = _step(shared, state, batch, 4)
+  np.testing.assert_array_equal(skipped, 0)
+  for a, b in problems.leaves(expected, found):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def _total(experts, others):
+  """What each device of a mesh of 2 x 2 has after adding up."""
+  of_experts = {"experts": True, "others": False}
+
+  def add(experts, others):
+    gradients = {"experts": experts, "others": others}
+    names = (data_parallel.AXIS, data_parallel.EXPERTS)
+    found, _ = expert_parallel.total(gradients, {}, of_experts, names)
+    return found["experts"], found["others"]
+
+  mapped = jax.vmap(add, axis_name=data_parallel.EXPERTS)
+  return jax.vmap(mapped, axis_name=data_parallel.AXIS)(experts, others)
+
+
+def test_gradients_of_experts_add_up_over_those_that_have_them():
+  rng = np.random.default_rng(0)
+  experts, others = rng.normal(size=(2, 2, 2, 3)).astype("f")
+  found = _total(experts, others)
+  for device in range(2):
+    np.testing.assert_allclose(found[0][device], experts.sum(0), rtol=1e-5)
+    for other in range(2):
+      np.testing.assert_allclose(
+        found[1][device, other], others.sum((0, 1)), rtol=1e-5
+      )
+
+
+def test_an_expert_whose_gradient_is_not_finite_stops_every_device():
+  experts = np.zeros((2, 2, 3), np.float32)
+  experts[1, 0, 2] = np.inf
+  found, others = _total(experts, np.ones((2, 2, 3), np.float32))
+  # Those of the other half of the experts too.
+  assert np.all(~np.isfinite(found).any(axis=-1))
+  np.testing.assert_array_equal(others, 4)
