@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from btw_jax import divergences
+from btw_jax import parts
 from btw_jax import types
 from btw_jax.mutual_information import correlation as correlation_lib
 from btw_jax.mutual_information import discrete
@@ -48,8 +49,6 @@ class Laplace(NamedTuple):
 Prediction = Categorical | Bernoulli | Gaussian | Laplace
 # Kinds whose information is estimated from nearest neighbours.
 POINTS = (Gaussian, Laplace)
-# Examples whose probabilities are held at a time.
-_AT_ONCE = 2**18
 
 
 def divergence(p: Prediction, q: Prediction, *, kind: str = "kl") -> chex.Array:
@@ -200,37 +199,19 @@ def _bernoulli_information(p, q, where, transform, axis_name):
 
 def _joint(probabilities, p_logits, q_logits, where, axis_name):
   """Contingency table, the probabilities of so many examples held at a time."""
-  num_examples = p_logits.shape[0]
   if where is None:
-    where = jnp.ones(num_examples, bool)
-  num_parts = -(-num_examples // _AT_ONCE)
-  if num_parts <= 1:
-    return discrete.soft_contingency(
-      probabilities(p_logits),
-      probabilities(q_logits),
-      where=where,
-      axis_name=axis_name,
-    )
-  size = -(-num_examples // num_parts)
+    where = jnp.ones(p_logits.shape[0], bool)
 
-  def part(number):
-    # The last begins early enough to be as large, and counts what is new.
-    start = jnp.minimum(number * size, num_examples - size)
-    p, q, counts = (
-      jax.lax.dynamic_slice_in_dim(x, start, size)
-      for x in (p_logits, q_logits, where)
-    )
-    counts &= start + jnp.arange(size) >= number * size
+  def sums(examples, counts):
+    p, q, where = examples
+    where &= counts
     table = discrete.soft_contingency(
-      probabilities(p), probabilities(q), where=counts
+      probabilities(p), probabilities(q), where=where
     )
-    count = jnp.sum(counts)
+    count = jnp.sum(where)
     return table * count, count
 
-  def add(so_far, number):
-    return jax.tree.map(jnp.add, so_far, part(number)), None
-
-  found, _ = jax.lax.scan(add, part(0), jnp.arange(1, num_parts))
+  found = parts.add_up(sums, (p_logits, q_logits, where))
   table, count = types.total(found, axis_name)
   return table / jnp.maximum(count, 1)
 

@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import parts
 from btw_jax import predictions
 from btw_jax import types
 
@@ -306,15 +307,18 @@ def prior(
   """
   if present is None:
     present = jnp.ones(table.shape, bool)
-  # w·M_i is free of how many modalities an example happens to have.
-  relative = table * jnp.sum(present, axis=-1, keepdims=True)
-  count, mean = types.total(
-    (
-      jnp.sum(present, axis=0),
-      jnp.sum(jnp.where(present, relative, 0.0), axis=0),
-    ),
-    axis_name,
-  )
+
+  def sums(examples, counts):
+    table, present = examples
+    # w·M_i is free of how many modalities an example happens to have.
+    relative = table * jnp.sum(present, axis=-1, keepdims=True)
+    there = present & counts[:, None]
+    return (
+      jnp.sum(there, axis=0),
+      jnp.sum(jnp.where(there, relative, 0.0), axis=0),
+    )
+
+  count, mean = types.total(parts.add_up(sums, (table, present)), axis_name)
   # Of uniform weights it is 1.
   mean = _mix(1.0, mean / jnp.maximum(count, 1), strength)
   return mean / jnp.maximum(jnp.sum(mean), FLOOR)

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import textwrap
+import threading
 import time
 
 from absl import app
@@ -58,16 +59,24 @@ class Interrupt:
   def __init__(self):
     """Listens from here on."""
     self.requested, self.number = False, signal.SIGINT
+    # Python calls handlers between two of its own steps, of which an epoch on
+    # the devices may be one. A thread is told at once.
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
     for number in (signal.SIGINT, signal.SIGTERM):
-      signal.signal(number, self._on_signal)
+      signal.signal(number, lambda number, frame: None)
+    threading.Thread(target=self._listen, args=(told,), daemon=True).start()
 
-  def _on_signal(self, number, frame):
-    del frame
-    if self.requested:
-      # At once: whatever is being written stays what it is without it.
-      os._exit(_INTERRUPTED + number)
-    self.requested, self.number = True, number
-    print("\nstopping after this epoch; again to stop at once", file=sys.stderr)
+  def _listen(self, told):
+    while True:
+      (number,) = os.read(told, 1)
+      if self.requested:
+        # At once: whatever is being written stays what it is without it.
+        os._exit(_INTERRUPTED + number)
+      self.requested, self.number = True, number
+      message = "\nstopping after this epoch; again to stop at once"
+      print(message, file=sys.stderr)
 
 
 def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:

@@ -8,5 +8,4 @@ source launch/environment.sh
 ruff check .
 ruff format --check .
 # One process per core, each with one thread: compiling is what takes the time.
-# Tests of one group share what is made for them, so one process runs them.
-exec python -m pytest -n "${TEST_PROCESSES:-auto}" --dist loadgroup "$@"
+exec python -m pytest -n "${TEST_PROCESSES:-auto}" "$@"

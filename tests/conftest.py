@@ -7,6 +7,7 @@ import tempfile
 
 import hypothesis
 import pytest
+from xdist import scheduler
 
 # The same examples every time, and no clock: machines are shared.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
@@ -34,6 +35,23 @@ ROOT = pathlib.Path(__file__).parent.parent
 MOSI = pathlib.Path(
   os.environ.get("MOSI_DIR", ROOT.parent / "shared/data/mosi_utterance")
 )
+
+
+# Files whose tests share runs that take long to make.
+_WHOLE = ("end_to_end_test.py", "survival_test.py")
+
+
+class _Scheduling(scheduler.LoadScopeScheduling):
+  """One process for all tests of some files; the others in any."""
+
+  def _split_scope(self, nodeid):
+    name = nodeid.partition("::")[0]
+    return name if name.endswith(_WHOLE) else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log):
+  """Files that stay whole begin, since they hold the most tests."""
+  return _Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

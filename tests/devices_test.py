@@ -1,5 +1,6 @@
 """The same training on any number of devices and processes."""
 
+import json
 import re
 import subprocess
 import sys
@@ -49,9 +50,13 @@ def _start(num_processes, num_devices, program, *arguments):
 
 
 def _end(started):
+  """What each of them prints."""
+  printed = []
   for one in started:
-    _, errors = one.communicate(timeout=300)
+    text, errors = one.communicate(timeout=300)
     assert one.returncode == 0, errors
+    printed.append(text)
+  return printed
 
 
 def _prepare(folder):
@@ -100,3 +105,21 @@ def test_devices_and_processes_change_nothing(tmp_path):
     assert pmap.keys() == shard_map.keys()
     for name in pmap:
       np.testing.assert_array_equal(shard_map[name], pmap[name])
+
+
+def test_no_process_holds_all_weights():
+  """Ten million rows over four processes, a gigabyte each."""
+  each = [
+    json.loads(text.splitlines()[-1])
+    for text in _end(_start(4, 1, "large_table", 10**7))
+  ]
+  for found in each:
+    assert found["bytes"] < 10**9
+    assert found["rows"] == found["rows of all"] // 4 >= 10**7 // 4
+    np.testing.assert_allclose(found["sums"], 1.0, rtol=1e-5)
+    # The modality that tells the label weighs most, everywhere the same.
+    assert found["weights"] == each[0]["weights"]
+    assert found["weights"][0] > 2 * max(found["weights"][1:])
+    assert found["loss"] == each[0]["loss"]
+    # Chance is .69 nats; the label can be told to .35 from its modality.
+    assert 0.3 < found["loss"][1] < 0.5

@@ -65,7 +65,6 @@ def digits(tmp_path_factory):
   return path, done
 
 
-@pytest.mark.xdist_group("digits")
 def test_the_main_job_leaves_what_it_should(digits):
   path, done = digits
   weightings = ["uniform", "kl", "mi", "kl+mi", "auto"]
@@ -129,7 +128,6 @@ def test_the_main_job_leaves_what_it_should(digits):
   assert cell in (path / "results.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.xdist_group("digits")
 def test_evaluate_reproduces_the_run_exactly(digits):
   path, done = digits
   again = programs.run("evaluate", f"--workdir={path}", xla_flags=AS_USERS)
@@ -146,7 +144,6 @@ def test_evaluate_reproduces_the_run_exactly(digits):
   assert _json(path / "evaluation_valid.json")["sizes"]["valid"] == 120
 
 
-@pytest.mark.xdist_group("digits")
 def test_another_configuration_is_refused(digits):
   path, _ = digits
   done = programs.run(

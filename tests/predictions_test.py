@@ -7,6 +7,7 @@ from scipy import special
 from scipy import stats
 
 from btw_jax import divergences
+from btw_jax import parts
 from btw_jax import predictions
 from btw_jax.mutual_information import knn
 
@@ -220,7 +221,7 @@ def test_information_in_parts_is_that_of_the_whole(monkeypatch, kind, at_once):
   everywhere = predictions.information(p, q)
   gradient = jax.grad(lambda p: predictions.information(p, q, where=where))
   expected = gradient(p).logits
-  monkeypatch.setattr(predictions, "_AT_ONCE", at_once)
+  monkeypatch.setattr(parts, "AT_ONCE", at_once)
   np.testing.assert_allclose(
     predictions.information(p, q, where=where), whole, rtol=1e-5
   )
@@ -237,12 +238,12 @@ def test_information_in_parts_is_that_of_the_whole(monkeypatch, kind, at_once):
 def test_examples_may_be_spread_over_devices(kind, measure):
   p, q, where = _pairs(48)[kind]
   whole = measure(p, q, where=where)
-  parts = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), (p, q, where))
+  shares = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), (p, q, where))
   spread = jax.vmap(
     lambda p, q, where: measure(p, q, where=where, axis_name="devices"),
     axis_name="devices",
-  )(*parts)
+  )(*shares)
   np.testing.assert_allclose(spread, np.repeat(whole, 4), rtol=1e-5)
   # Of its own examples alone, a device would find something else.
-  alone = measure(*(jax.tree.map(lambda x: x[0], part) for part in parts[:2]))
+  alone = measure(*(jax.tree.map(lambda x: x[0], part) for part in shares[:2]))
   assert abs(alone - whole) > 0.01 * abs(whole)

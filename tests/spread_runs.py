@@ -64,7 +64,7 @@ def main(output, prepared, *process):
     # In some batches one process has longer sequences than the other.
     found["stream"] = train(
       "shard_map", dataset="tfds:npz", data_dir=prepared, reading="stream",
-      encoder="gru", num_buckets=2, batch_size=8,
+      encoder="mtand", num_buckets=2, batch_size=8, num_heads=2,
     )  # fmt: skip
   if jax.process_index() == 0:
     arrays = {}

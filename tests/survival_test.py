@@ -38,7 +38,6 @@ def trials(tmp_path_factory):
   )
 
 
-@pytest.mark.xdist_group("trials")
 def test_a_killed_run_goes_on_even_from_the_snapshot_before(trials):
   """Killed in stage 2, where a snapshot follows every epoch."""
   one = faults.told_to_stop(trials, signal.SIGKILL, epoch=4, spoil=faults.spoil)
@@ -47,7 +46,6 @@ def test_a_killed_run_goes_on_even_from_the_snapshot_before(trials):
   assert 1 <= one.lost <= 3
 
 
-@pytest.mark.xdist_group("trials")
 def test_sigterm_saves_and_other_devices_go_on(trials):
   one = faults.told_to_stop(
     trials,
@@ -61,7 +59,6 @@ def test_sigterm_saves_and_other_devices_go_on(trials):
   assert "Traceback" not in one.errors
 
 
-@pytest.mark.xdist_group("trials")
 def test_a_second_signal_ends_at_once(trials):
   workdir = trials.new()
   run = trials.start(workdir)
@@ -73,7 +70,6 @@ def test_a_second_signal_ends_at_once(trials):
   assert errors.rstrip().endswith("again to stop at once")
 
 
-@pytest.mark.xdist_group("trials")
 def test_a_full_disk_is_told_and_costs_no_result(trials):
   one = faults.out_of_space(trials)
   assert one.status == 2
@@ -83,7 +79,6 @@ def test_a_full_disk_is_told_and_costs_no_result(trials):
   assert one.differs == []
 
 
-@pytest.mark.xdist_group("trials")
 def test_a_lost_process_ends_the_other_which_names_it(trials):
   one = faults.process_lost(trials)
   assert one.seconds < 60

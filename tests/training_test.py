@@ -8,6 +8,7 @@ import optax
 import problems
 import pytest
 
+from btw_jax import parts
 from btw_jax import types
 from btw_jax import weighting
 from btw_jax.data import plans
@@ -420,15 +421,12 @@ def test_checkpoints_give_back_what_was_saved(tmp_path):
     checkpoints.load(tmp_path, "kl+mi", other)
 
 
-@pytest.mark.parametrize("at_once", [1, 4, 5, 100])
-def test_examples_are_mapped_in_turns_of_a_size(at_once):
-  x = jnp.arange(11.0)
-  sizes = []
-
-  def function(examples):
-    sizes.append(examples["x"].shape[0])
-    return {"y": 2 * examples["x"]}
-
-  found = epoch_lib.in_turns(function, {"x": x}, at_once)
-  np.testing.assert_array_equal(found["y"], 2 * x)
-  assert max(sizes) <= at_once
+def test_a_set_in_parts_trains_as_the_whole(monkeypatch):
+  """Weights, information and prior a part at a time, multipliers by batch."""
+  made = problems.trainer(rule=problems.RULE, optimizer=problems.SMOOTH)
+  train, valid = problems.splits()
+  whole = problems.fit(made, WEIGHTED, [0], train, valid, num_epochs=2)
+  monkeypatch.setattr(parts, "AT_ONCE", 7)
+  found = problems.fit(made, WEIGHTED, [0], train, valid, num_epochs=2)
+  for a, b in problems.leaves(whole, found):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

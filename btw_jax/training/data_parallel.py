@@ -11,6 +11,8 @@ not here.
 """
 
 from collections.abc import Callable, Sequence
+import copy
+import ctypes
 import dataclasses
 from typing import Any
 
@@ -108,7 +110,7 @@ def parallelise(
   *,
   how: Parallelism = _PLAIN,
   donate_first: bool = False,
-) -> Callable[..., chex.ArrayTree]:
+) -> "Parallel":
   """Runs a function on every device of every process.
 
   Each process must call it in the same order, with the same arguments where
@@ -131,7 +133,6 @@ def parallelise(
   # Mapped over too, since every argument may be the same on each device.
   in_axes = (SPREAD, *in_axes)
   donated = (1,) if donate_first else ()
-  several = jax.process_count() > 1
 
   def numbered(_, *args):
     return function(*args)
@@ -142,17 +143,68 @@ def parallelise(
     )
   else:
     mapped = _shard_map(numbered, in_axes, out_axes, how, donated)
-  number = put(np.arange(jax.local_device_count()))
+  return Parallel(mapped, in_axes[1:], out_axes, how)
 
-  def run(*args):
-    if several:
-      args = _everywhere(args, in_axes[1:], how)
-    results = mapped(number, *args)
-    if several and how.way == "pmap":
-      results = _of_all_processes(results, out_axes)
+
+class Parallel:
+  """A function on every device of every process, see `parallelise`."""
+
+  def __init__(
+    self,
+    mapped: Callable[..., chex.ArrayTree],
+    in_axes: Sequence[Any],
+    out_axes: Any,
+    how: Parallelism,
+  ):
+    """Wraps a mapped function.
+
+    Args:
+      mapped: takes the number of each device before the arguments.
+      in_axes: of each argument.
+      out_axes: of the result.
+      how: it is mapped.
+    """
+    self._mapped, self._how = mapped, how
+    self._in_axes, self._out_axes = in_axes, out_axes
+    self._number = put(np.arange(jax.local_device_count()))
+    self._several = jax.process_count() > 1
+
+  def __call__(self, *args: chex.ArrayTree) -> chex.ArrayTree:
+    """Calls it; compiles it for arguments of new shapes."""
+    results = self._mapped(self._number, *self._given(args))
+    if self._several and self._how.way == "pmap":
+      results = _of_all_processes(results, self._out_axes)
     return results
 
-  return run
+  def compile(self, *args: chex.ArrayTree) -> "Parallel":
+    """Compiles it, before what it needs to run is taken.
+
+    Args:
+      *args: as those that it will be called with.
+
+    Returns:
+      The same function, for arguments of these shapes alone.
+    """
+    lowered = self._mapped.lower(self._number, *self._given(args))
+    made = copy.copy(self)
+    made._mapped = lowered.compile()
+    _give_back()
+    return made
+
+  def _given(self, args):
+    if not self._several:
+      return args
+    return _everywhere(args, self._in_axes, self._how)
+
+
+def _give_back():
+  """Gives the system the memory that compiling took, hundreds of megabytes.
+
+  The C library keeps it otherwise, beside what a program takes when it runs.
+  """
+  trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+  if trim is not None:
+    trim(0)
 
 
 def map_axes(

@@ -4,22 +4,17 @@
 calls the same ones batch by batch.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import parts
 from btw_jax import types
 from btw_jax import weighting
 from btw_jax.training import data_parallel
 from btw_jax.training import side_by_side
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
-
-# Examples whose weights are computed at a time.
-_WEIGHED_AT_ONCE = 2**18
 
 
 def run_epoch(
@@ -109,19 +104,23 @@ def train_epoch(
   length = train.batch.present.shape[0] // len(slots)
   order = order + jnp.arange(len(slots)) * length
 
-  # Once for all steps: weights rest within an epoch, and on CPU each of these
-  # small operations costs a step more than the whole set costs an epoch.
   present = train.batch.present
-  multipliers = weighting.multipliers(
-    trainer.table(run, present),
-    present,
-    strength=cell.strength,
-    scale=cell.scale,
-  )
+  table = trainer.table(run, present)
+
+  def multiply(table, present):
+    return weighting.multipliers(
+      table, present, strength=cell.strength, scale=cell.scale
+    )
+
+  # Once for all steps where there is room: weights rest within an epoch, and on
+  # CPU each of these small operations costs a step more than the whole set
+  # costs an epoch.
+  whole = multiply(table, present) if len(present) <= parts.AT_ONCE else None
 
   def body(state, rows):
     batch = jax.tree.map(lambda x: x[rows], train.batch)
-    return trainer.drawn_step(state, batch, multipliers[rows], seed)
+    own = multiply(table[rows], batch.present) if whole is None else whole[rows]
+    return trainer.drawn_step(state, batch, own, seed)
 
   state, sums = jax.lax.scan(body, run.train, order)
   skipped = sums.pop("skipped")
@@ -159,7 +158,7 @@ def train_outputs(
     return outputs[0]
 
   batch = batch._replace(target=None)
-  return in_turns(
+  return parts.in_turns(
     outputs_of,
     (batch, trainer.table(run, batch.present, rows)),
     trainer.at_once,
@@ -202,6 +201,8 @@ def refresh(
   Returns:
     The weights before they are averaged with earlier ones.
   """
+  # Nothing of a refresh is made, or copied, before the outputs are there.
+  train, outputs = jax.lax.optimization_barrier((train, outputs))
   # An example whose outputs are not finite must not spoil all others' weights.
   sound = jnp.all(jnp.isfinite(outputs), axis=-1, keepdims=True)
   present = train.batch.present
@@ -227,7 +228,7 @@ def refresh(
 
   # In parts, so that a large set takes little more than its table.
   examples = train.unimodal, outputs, present
-  new = in_turns(weigh, examples, _WEIGHED_AT_ONCE, axes=(1, 0, 0))
+  new = parts.in_turns(weigh, examples, axes=(1, 0, 0))
   return state_lib.Refreshed(new, information)
 
 
@@ -383,7 +384,7 @@ def predict(
     return outputs, _effective(weights, cell, present)
 
   unimodal = None if guide is None else split.unimodal
-  outputs, weights = in_turns(
+  outputs, weights = parts.in_turns(
     of_examples,
     (split.batch._replace(target=None), unimodal),
     trainer.at_once,
@@ -397,53 +398,3 @@ def _effective(weights, cell, present):
   return weighting.uniform(present) * weighting.multipliers(
     weights, present, strength=cell.strength
   )
-
-
-def in_turns(
-  function: Callable[[chex.ArrayTree], chex.ArrayTree],
-  examples: chex.ArrayTree,
-  at_once: int,
-  *,
-  axes: Any = 0,
-) -> chex.ArrayTree:
-  """`function` of parts of equal size, one after the other.
-
-  Args:
-    function: of a pytree like `examples` with n of them, returning a pytree of
-      `[n, ...]`.
-    examples: pytree of arrays with N examples each.
-    at_once: the largest n, static; bounds the memory that `function` takes.
-    axes: of examples, for all arrays or as a prefix of the pytree.
-
-  Returns:
-    Pytree of `[N, ...]`.
-  """
-  axes = jax.tree.broadcast(axes, examples)
-  leaf, axis = jax.tree.leaves(examples)[0], jax.tree.leaves(axes)[0]
-  num_examples = leaf.shape[axis]
-  num_parts = -(-num_examples // at_once)
-  if num_parts == 1:
-    return function(examples)
-  size = -(-num_examples // num_parts)
-
-  def part(start):
-    return jax.tree.map(
-      lambda x, axis: jax.lax.dynamic_slice_in_dim(x, start, size, axis),
-      examples,
-      axes,
-    )
-
-  def body(number, found):
-    # The last part begins early enough to be as large as the others.
-    start = jnp.minimum(number * size, num_examples - size)
-    return jax.tree.map(
-      lambda x, new: jax.lax.dynamic_update_slice_in_dim(x, new, start, 0),
-      found,
-      function(part(start)),
-    )
-
-  like = jax.eval_shape(lambda: function(part(0)))
-  empty = jax.tree.map(
-    lambda x: jnp.zeros((num_examples, *x.shape[1:]), x.dtype), like
-  )
-  return jax.lax.fori_loop(0, num_parts, body, empty)

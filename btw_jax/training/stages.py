@@ -169,7 +169,7 @@ class Program:
     self.run, self.axes = runs.init(
       trainer, len(choices), self._seeds, train.split
     )
-    self._advance = data_parallel.parallelise(
+    advance = data_parallel.parallelise(
       runs.map_runs(
         functools.partial(
           epoch_lib.run_epoch, trainer, train.layout.num_examples
@@ -187,6 +187,9 @@ class Program:
       (self.axes, data_parallel.SAME),
       how=trainer.parallelism,
       donate_first=True,
+    )
+    self._advance = advance.compile(
+      self.run, self._cells, self._seeds, 0, *self._splits
     )
 
   def __call__(self, epoch: int) -> dict[str, chex.Array]:
