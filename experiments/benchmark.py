@@ -5,6 +5,7 @@
   python -m experiments.benchmark --suite=moe
   python -m experiments.benchmark --suite=data
   python -m experiments.benchmark --suite=scaling
+  python -m experiments.benchmark --suite=memory
 
 Each figure is the median of several rounds after a warm-up; the two sides take
 turns, with a pause before each.
@@ -19,6 +20,7 @@ import jax
 from btw_jax.training import metrics_writer
 from experiments import benchmark_data
 from experiments import benchmark_estimators
+from experiments import benchmark_memory
 from experiments import benchmark_moe
 from experiments import benchmark_scaling
 from experiments import benchmark_train
@@ -32,6 +34,7 @@ _SUITES = {
   "moe": benchmark_moe.run,
   "data": benchmark_data.run,
   "scaling": benchmark_scaling.run,
+  "memory": benchmark_memory.run,
 }
 
 _SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")

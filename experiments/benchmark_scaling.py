@@ -4,10 +4,10 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import time
+from typing import Any
 
+from absl import flags
 import jax
 import numpy as np
 
@@ -20,6 +20,9 @@ from btw_jax.training import runs
 from btw_jax.training import state as state_lib
 from experiments import benchmark_train
 from experiments import cluster
+from experiments import config as config_lib
+from experiments import processes
+from experiments import trainers as trainers_lib
 
 # Processes and the devices of each.
 _WHERE = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2))
@@ -29,6 +32,7 @@ _EACH, _STEPS = 32, 40
 # of a message from one to the next.
 _BANDWIDTH, _LATENCY = 25e9, 10e-6
 _HOSTS = (8, 64, 512)
+_RECIPE = pathlib.Path(__file__).parent / "recipes/mosi_moe.flags"
 
 
 def run(rounds: int) -> list[dict[str, str]]:
@@ -42,7 +46,10 @@ def run(rounds: int) -> list[dict[str, str]]:
   """
   rows = []
   for num_processes, num_devices in _WHERE:
-    found = _measure(num_processes, num_devices, rounds)
+    printed, *_ = processes.run(
+      worker, rounds, count=num_processes, num_devices=num_devices
+    )
+    found = json.loads(printed.splitlines()[-1])
     step, sums = found["step"], found["sums"]
     queue = _queue(num_processes * num_devices)
     rows.append(
@@ -54,10 +61,16 @@ def run(rounds: int) -> list[dict[str, str]]:
         (step - sums) / queue,
       )
     )
-  size = found["bytes"]
-  for hosts in _HOSTS:
-    ring = 2 * (hosts - 1) * (size / hosts / _BANDWIDTH + _LATENCY)
-    rows.append(_row(f"{hosts} hosts, on paper", None, ring, None, None))
+  (mixture,) = processes.run(recipe, str(_RECIPE), "--dataset=digits")
+  sizes = {
+    "this model": found["bytes"],
+    _RECIPE.stem: int(mixture.splitlines()[-1]),
+  }
+  for name, size in sizes.items():
+    for hosts in _HOSTS:
+      ring = 2 * (hosts - 1) * (size / hosts / _BANDWIDTH + _LATENCY)
+      where = f"{hosts} hosts, on paper: {name}, {size / 1e6:.2g} MB"
+      rows.append(_row(where, None, ring, None, None))
   return rows
 
 
@@ -76,41 +89,15 @@ def _queue(num_devices):
   return max(1.0, num_devices / (os.cpu_count() or 1))
 
 
-def _measure(num_processes, num_devices, rounds):
-  """What the first of some processes measures."""
-  address = cluster.free_address()
-  code = "from experiments import benchmark_scaling as b; b.worker(*{!r})"
-  started = [
-    subprocess.Popen(
-      [
-        sys.executable, "-c",
-        code.format((address, num_processes, number, rounds)),
-      ],
-      cwd=pathlib.Path(__file__).parent.parent,
-      env={
-        **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
-      },
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    for number in range(num_processes)
-  ]  # fmt: skip
-  printed = [one.communicate()[0] for one in started]
-  return json.loads(printed[0].splitlines()[-1])
-
-
-def worker(address: str, count: int, number: int, rounds: int) -> None:
+def worker(rounds: int, *others: Any) -> None:
   """Times steps, and the sums in them, on the devices at hand.
 
   Args:
-    address: where processes meet.
-    count: of processes.
-    number: of this one.
     rounds: epochs to time.
+    *others: of `cluster.meet`, if there are other processes.
   """
-  if count > 1:
-    cluster.meet(address, count, number)
+  if others:
+    cluster.meet(*others)
   batch_size = _EACH * jax.device_count()
   num_examples = batch_size * _STEPS
   trainer = benchmark_train.trainer(("uniform",), batch_size)
@@ -149,6 +136,24 @@ def worker(address: str, count: int, number: int, rounds: int) -> None:
     "bytes": sum(4 * x.size for x in jax.tree.leaves(params)),
   }
   print(json.dumps(found))
+
+
+def recipe(path: str, *more: str) -> None:
+  """Prints the bytes of the multimodal model of a recipe, in float32.
+
+  Args:
+    path: of the recipe.
+    *more: flags.
+  """
+  config_lib.define_flags()
+  flags.FLAGS(["", f"--flagfile={path}", *more])
+  config = config_lib.from_flags()
+  dataset = config.read_datasets()[0]
+  shape = trainers_lib.Shape.of(dataset, 1)
+  num_train = len(dataset.splits["train"])
+  trainers = trainers_lib.build(config, shape, config.weighting, num_train)
+  params = trainers_lib.like(trainers, shape, 1)[1].params
+  print(sum(4 * x.size for x in jax.tree.leaves(params)))
 
 
 def _seconds(function, rounds):

@@ -75,7 +75,7 @@ class Interrupt:
         # At once: whatever is being written stays what it is without it.
         os._exit(_INTERRUPTED + number)
       self.requested, self.number = True, number
-      message = "\nstopping after this epoch; again to stop at once"
+      message = "\nstopping where it can go on from; again to stop at once"
       print(message, file=sys.stderr)
 
 

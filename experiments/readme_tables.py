@@ -29,6 +29,7 @@ _MEASURED = (
   "benchmark_moe",
   "benchmark_data",
   "benchmark_scaling",
+  "benchmark_memory",
   "routing",
   "survive",
 )

@@ -358,11 +358,18 @@ def _fit(
     loss = np.mean(log["valid_loss"])
     study.progress.advance(f"{stage}, mean validation loss {loss:.3f}")
 
-  def resumed(num_epochs: int) -> None:
+  def resumed(num_epochs: int, num_batches: int) -> None:
     study.workdir.rewind(stage, num_epochs)
-    if num_epochs:
+    study.progress.skip(num_epochs)
+    if num_batches:
+      logging.info(
+        "%s: going on after epoch %d and %d batches",
+        stage,
+        num_epochs,
+        num_batches,
+      )
+    elif num_epochs:
       logging.info("%s: going on after epoch %d", stage, num_epochs)
-      study.progress.skip(num_epochs)
 
   keep = snapshots.Snapshots(
     study.config.workdir,

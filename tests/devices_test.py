@@ -2,61 +2,33 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import conftest
 import files
 import numpy as np
+import spread_runs
 
-from experiments import cluster
+from experiments import benchmark_memory
+from experiments import processes
 
 
 def _runs(folder, num_processes, num_devices):
   """What `spread_runs` leaves, array by array."""
   output = folder / f"{num_processes}x{num_devices}.npz"
-  arguments = "spread_runs", output, folder / "prepared"
-  _end(_start(num_processes, num_devices, *arguments))
+  _start(
+    spread_runs.main, str(output), str(folder / "prepared"),
+    count=num_processes, num_devices=num_devices,
+  )  # fmt: skip
   with np.load(output) as found:
     assert found["devices"] == num_processes * num_devices
     return dict(found)
 
 
-def _start(num_processes, num_devices, program, *arguments):
-  """Programs that meet, each with as many devices."""
-  process = ()
-  if num_processes > 1:
-    process = (cluster.free_address(), str(num_processes))
-  return [
-    subprocess.Popen(
-      [
-        sys.executable,
-        conftest.ROOT / f"tests/{program}.py",
-        *map(str, arguments),
-        *process,
-        *([str(number)] if process else []),
-      ],
-      env={
-        **conftest.environment(),
-        "XLA_FLAGS": f"{conftest.AS_WRITTEN}"
-        f" --xla_force_host_platform_device_count={num_devices}",
-      },
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for number in range(num_processes)
-  ]
-
-
-def _end(started):
-  """What each of them prints."""
-  printed = []
-  for one in started:
-    text, errors = one.communicate(timeout=300)
-    assert one.returncode == 0, errors
-    printed.append(text)
-  return printed
+def _start(function, *arguments, **options):
+  """What each process prints."""
+  environment = {**conftest.environment(), "XLA_FLAGS": conftest.AS_WRITTEN}
+  environment["PYTHONPATH"] += f":{conftest.ROOT / 'tests'}"
+  return processes.run(function, *arguments, environment=environment, **options)
 
 
 def _prepare(folder):
@@ -89,7 +61,7 @@ def test_devices_and_processes_change_nothing(tmp_path):
     _runs(tmp_path, *where) for where in ((1, 1), (1, 4), (2, 2))
   )
   for found in (one, four, two_by_two):
-    for case in ("pmap", "experts") + ("stream",) * (found is not four):
+    for case in ("pmap", *(("experts", "stream") if found is not four else ())):
       own, expected = _of(found, case), _of(one, case)
       assert own.keys() == expected.keys()
       assert any("weights" in name for name in own)
@@ -109,12 +81,10 @@ def test_devices_and_processes_change_nothing(tmp_path):
 
 def test_no_process_holds_all_weights():
   """Ten million rows over four processes, a gigabyte each."""
-  each = [
-    json.loads(text.splitlines()[-1])
-    for text in _end(_start(4, 1, "large_table", 10**7))
-  ]
+  printed = _start(benchmark_memory.worker, 10**7, count=4)
+  each = [json.loads(text.splitlines()[-1]) for text in printed]
   for found in each:
-    assert found["bytes"] < 10**9
+    assert found["taken"] < 10**9
     assert found["rows"] == found["rows of all"] // 4 >= 10**7 // 4
     np.testing.assert_allclose(found["sums"], 1.0, rtol=1e-5)
     # The modality that tells the label weighs most, everywhere the same.

@@ -6,10 +6,11 @@ import sys
 
 import conftest
 
-_BASE = {"types", "divergences", "mutual_information"}
+_BASE = {"types", "parts", "divergences", "mutual_information"}
 _KERNEL = _BASE | {"predictions", "weighting"}
 ALLOWED = {
   "types": set(),
+  "parts": set(),
   "divergences": {"types"},
   "mutual_information": {"types"},
   "predictions": _BASE,

@@ -1,6 +1,7 @@
 """Small learning problems, and trainers of them."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,11 @@ def mixture(**changes):
 
 def splits(seeds=(0,), *, task="multiclass", **options):
   """Train and valid with the outputs of unimodal models, `[S, M, N, K]`."""
+  return [*_splits(tuple(seeds), task, **options)]
+
+
+@functools.cache
+def _splits(seeds, task, **options):
   unimodal = trainer(networks.Unimodal, task=task, **options)
   bare = [
     state_lib.Split(batch(n, seed, missing=0.2, task=task), None)

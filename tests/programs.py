@@ -1,7 +1,7 @@
 """The project's programs as users start them, but for the time of imports.
 
-A process that has libraries imported, and nothing of the project, forks into
-each program in turn.
+A process that has libraries imported, the project's own too, forks into each
+program in turn.
 """
 
 import functools
@@ -18,6 +18,10 @@ import json, os, runpy, sys, warnings
 import flax, grain, jax, matplotlib.figure, optax
 import sklearn.model_selection, tensorflow_datasets
 from orbax.checkpoint import v1
+from btw_jax.data import builders, catalog
+from btw_jax.models import fusion
+from btw_jax.reports import overview, routing
+from btw_jax.training import evaluate, inputs, nulls, stages
 
 # No thread of JAX runs before a program has begun.
 warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)

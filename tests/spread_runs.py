@@ -1,11 +1,7 @@
 """Trains small runs on the devices at hand, and leaves what came out.
 
-  python tests/spread_runs.py OUTPUT PREPARED [ADDRESS COUNT NUMBER]
-
 Started by `devices_test` for several numbers of devices and of processes.
 """
-
-import sys
 
 import jax
 import numpy as np
@@ -47,20 +43,17 @@ def train(parallelism, **settings):
   )
 
 
-def main(output, prepared, *process):
+def main(output, prepared, *others):
   """Trains everything both ways."""
-  if process:
-    address, count, number = process
-    cluster.meet(address, int(count), int(number))
+  if others:
+    cluster.meet(*others)
   found = {how: train(how, dataset="digits") for how in data_parallel.WAYS}
-  # On one device all experts, on four half of them, and over two processes with
-  # two each a quarter.
-  shared = 2 if jax.local_device_count() == 4 else jax.device_count()
-  found["experts"] = train(
-    "shard_map", dataset="digits", model="moe", num_experts=8, num_layers=1,
-    max_norm=1.0, expert_parallelism=shared,
-  )  # fmt: skip
   if jax.local_device_count() != 4:
+    # On one device all experts, over two processes with two each a quarter.
+    found["experts"] = train(
+      "shard_map", dataset="digits", model="moe", num_experts=8, num_layers=1,
+      max_norm=1.0, expert_parallelism=jax.device_count(),
+    )  # fmt: skip
     # In some batches one process has longer sequences than the other.
     found["stream"] = train(
       "shard_map", dataset="tfds:npz", data_dir=prepared, reading="stream",
@@ -72,7 +65,3 @@ def main(output, prepared, *process):
       for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         arrays[f"{name}{jax.tree_util.keystr(path)}"] = leaf
     np.savez(output, devices=jax.device_count(), **arrays)
-
-
-if __name__ == "__main__":
-  main(*sys.argv[1:])

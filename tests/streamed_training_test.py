@@ -1,3 +1,5 @@
+import dataclasses
+
 import files
 import jax
 import jax.numpy as jnp
@@ -13,10 +15,12 @@ from btw_jax.training import inputs
 from btw_jax.training import placement
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import runs
+from btw_jax.training import snapshots
 from btw_jax.training import sources
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
+from btw_jax.training import streamed
 
 CHOICES = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 0.5)]
 NAME = "tfds:mmsa_mosi"
@@ -61,7 +65,7 @@ def _trainer(loaded, refresh_every=1):
   )  # fmt: skip
 
 
-def _train(loaded, trainer, seeds, num_epochs):
+def _train(loaded, trainer, seeds, num_epochs, **options):
   """What stage 2 logs, keeps and predicts, its unimodal outputs drawn."""
   rng = np.random.default_rng(0)
   splits = []
@@ -73,7 +77,7 @@ def _train(loaded, trainer, seeds, num_epochs):
   logs = []
   best = stages.fit(
     trainer, CHOICES, seeds, *splits[:2], num_epochs=num_epochs,
-    observe=lambda epoch, log: logs.append(log),
+    observe=lambda epoch, log: logs.append(log), **options,
   )  # fmt: skip
   cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 0)
   kept = [runs.slice_cell(x, 0) for x in (best.params, best.guide)]
@@ -100,6 +104,32 @@ def test_training_from_disk_is_training_from_memory(folder):
   first, second, third = (log["weights"][0, 0] for log in found[1][0])
   np.testing.assert_array_equal(first, second)
   assert np.any(second != third)
+
+
+def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
+  folder, tmp_path, monkeypatch
+):
+  """Twice in one epoch, and once in the next; to the last bit."""
+  monkeypatch.setattr(streamed, "_BETWEEN", 1)
+  loaded = _load(folder, "stream", average=True)
+  trainer = _trainer(loaded)
+  sizes = dataclasses.replace(trainer.network.sizes, dropout=0.3)
+  trainer = dataclasses.replace(
+    trainer, network=trainer.network.clone(sizes=sizes)
+  )
+  whole = _train(loaded, trainer, (0, 1), 3)
+  logs, resumed = [], []
+  # Asked after each of four batches but the last, and after the epoch.
+  for asked_before in (1, 0, 2, 99):
+    answers = iter([False] * asked_before + [True])
+    keep = snapshots.Snapshots(tmp_path, "multimodal", seconds=1e9)
+    found = _train(
+      loaded, trainer, (0, 1), 3, keep=keep, stop=lambda: next(answers),
+      resumed=lambda *behind: resumed.append(behind),
+    )  # fmt: skip
+    logs += found[0]
+  assert resumed == [(0, 0), (0, 2), (0, 3), (1, 2)]
+  jax.tree.map(np.testing.assert_array_equal, (logs, *found[1:]), whole)
 
 
 def test_buckets_change_no_prediction(folder):

@@ -73,7 +73,7 @@ def test_a_second_signal_ends_at_once(trials):
 def test_a_full_disk_is_told_and_costs_no_result(trials):
   one = faults.out_of_space(trials)
   assert one.status == 2
-  assert "snapshot of epoch 1 was not written (File too large)" in one.errors
+  assert "snapshots/unimodal/1: was not written (File too large)" in one.errors
   assert re.search(r"run\d+/\S+: cannot be written \(File too", one.errors)
   assert "Traceback" not in one.errors
   assert one.differs == []

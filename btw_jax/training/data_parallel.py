@@ -191,6 +191,20 @@ class Parallel:
     _give_back()
     return made
 
+  def num_bytes(self) -> int:
+    """Memory of a device that a compiled one needs, what it is given included.
+
+    Returns:
+      Bytes, as XLA has planned them.
+    """
+    plan = self._mapped.memory_analysis()
+    return (
+      plan.argument_size_in_bytes
+      + plan.temp_size_in_bytes
+      + plan.output_size_in_bytes
+      - plan.alias_size_in_bytes
+    )
+
   def _given(self, args):
     if not self._several:
       return args

@@ -106,13 +106,14 @@ def of_split(
 
 
 def spread(
-  trainer: step_lib.Trainer, run: state_lib.RunState
+  trainer: step_lib.Trainer, run: state_lib.RunState | None
 ) -> state_lib.RunState:
   """What of a run is spread over devices: the weights of their examples.
 
   Args:
     trainer: of the run.
-    run: its state, or the shapes of it.
+    run: its state, or the shapes of it; not needed where every device has all
+      experts.
 
   Returns:
     For `data_parallel.parallelise`.
@@ -180,10 +181,13 @@ def init(
       of_seeds(seeds, one),
     )
 
-  of_device = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), one
-  )
-  axes = spread(trainer, jax.eval_shape(every, seeds, of_device))
+  shapes = None
+  if trainer.parallelism.experts > 1:
+    of_device = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), one
+    )
+    shapes = jax.eval_shape(every, seeds, of_device)
+  axes = spread(trainer, shapes)
   mapped = data_parallel.parallelise(
     lambda *args: expert_parallel.own_part(every(*args), axes),
     (data_parallel.SAME, data_parallel.SPREAD),

@@ -147,22 +147,21 @@ class Snapshots:
     found = [p.name for p in self._path.glob("*") if p.name.isdecimal()]
     return max(map(int, found), default=None)
 
-  def _give_up(self, epoch, error):
+  def _give_up(self, turn, error):
     """Removes a snapshot that cannot be read."""
     logging.warning(
-      "%s: the snapshot of epoch %d cannot be read (%s): trying the one before",
-      self._path,
-      epoch + 1,
+      "%s: cannot be read (%s): trying the one before",
+      self._path / str(turn),
       checkpoints.reason(error),
     )
     data_parallel.wait("damaged snapshot")
     if not jax.process_index():
-      shutil.rmtree(self._path / str(epoch), ignore_errors=True)
+      shutil.rmtree(self._path / str(turn), ignore_errors=True)
     data_parallel.wait("damaged snapshot removed")
 
   def latest(
     self, form: Form, run: state_lib.RunState
-  ) -> tuple[int, state_lib.RunState] | None:
+  ) -> tuple[int, state_lib.RunState, Any] | None:
     """The latest snapshot that can be read.
 
     Args:
@@ -170,22 +169,24 @@ class Snapshots:
       run: their state before the first epoch.
 
     Returns:
-      The epoch it is of, and the state after it; None if there is none.
+      The turn it was written after, the state and what was written beside it;
+      None if there is none.
 
     Raises:
       InputError: if the data has changed since.
     """
     abstract = self._tree(form.abstract(run), 0)
-    while (epoch := self._newest()) is not None:
+    while (turn := self._newest()) is not None:
       try:
-        tree = self._keeper.load(epoch, abstract)
+        tree = self._keeper.load(turn, abstract)
+        beside = self._keeper.metadata(turn).custom_metadata["beside"]
       except Exception as error:  # Whatever a damaged file makes of it.
-        self._give_up(epoch, error)
+        self._give_up(turn, error)
         self._keeper = self._open()
         continue
       self._check_scalers(tree["scalers"])
-      self._kept = epoch
-      return epoch, form.thaw(tree["run"])
+      self._kept = turn
+      return turn, form.thaw(tree["run"]), beside
     return None
 
   def due(self) -> bool:
@@ -193,55 +194,60 @@ class Snapshots:
     return time.monotonic() - self._last >= self._seconds
 
   def save(
-    self, epoch: int, form: Form, run: state_lib.RunState, valid_loss: float
+    self,
+    turn: int,
+    form: Form,
+    run: state_lib.RunState,
+    valid_loss: float,
+    beside: Any = None,
   ) -> None:
     """Starts to write one; a failure is told, and training goes on.
 
     Args:
-      epoch: that it is of.
+      turn: that it is written after, counted over epochs.
       form: of the runs.
       run: their state after it.
       valid_loss: the mean over runs, which the best is chosen by.
+      beside: JSON to give back with the state.
     """
     self.finish()
-    tree = self._tree(form.freeze(run), epoch)
+    tree = self._tree(form.freeze(run), turn)
     try:
       response = self._keeper.save_async(
-        epoch,
+        turn,
         tree,
         force=True,
         metrics={"valid_loss": float(valid_loss)},
-        custom_metadata=self._about,
+        custom_metadata={"config": self._about, "beside": beside},
       )
-      self._writing = epoch, response
+      self._writing = turn, response
     except Exception as error:  # Whatever a full disk makes of it.
-      self._failed(epoch, error)
+      self._failed(turn, error)
     self._last = time.monotonic()
 
   def finish(self) -> None:
     """Waits until the one being written is whole."""
     if self._writing is None:
       return
-    (epoch, response), self._writing = self._writing, None
+    (turn, response), self._writing = self._writing, None
     try:
       response.result()
-      self._kept = epoch
+      self._kept = turn
     except Exception as error:  # Of a thread, wrapped by each of its layers.
-      self._failed(epoch, error)
+      self._failed(turn, error)
 
   def close(self) -> None:
     """Waits for what is being written, and lets go of the folder."""
     self.finish()
     self._keeper.close()
 
-  def _failed(self, epoch, error):
-    before = "none is there"
+  def _failed(self, turn, error):
+    before = "no snapshot is there"
     if self._kept is not None:
-      before = f"that of epoch {self._kept + 1} is kept"
+      before = f"snapshot {self._kept} is kept"
     logging.warning(
-      "%s: the snapshot of epoch %d was not written (%s): %s",
-      self._path,
-      epoch + 1,
+      "%s: was not written (%s): %s",
+      self._path / str(turn),
       checkpoints.reason(error),
       before,
     )
@@ -250,10 +256,10 @@ class Snapshots:
       raise error
     self._keeper = self._open()
 
-  def _tree(self, frozen, epoch):
+  def _tree(self, frozen, turn):
     return {
       "run": frozen,
-      "epoch": np.asarray(epoch, np.int32),
+      "turn": np.asarray(turn, np.int32),
       "scalers": self._scalers,
     }
 

@@ -62,7 +62,7 @@ def fit(
   observe: Observer,
   stop: Callable[[], bool] = lambda: False,
   keep: snapshots.Snapshots | None = None,
-  resumed: Callable[[int], None] = lambda num_epochs: None,
+  resumed: Callable[[int, int], None] = lambda num_epochs, num_batches: None,
   skipped: Callable[[Sequence[Skipped]], None] = lambda steps: None,
 ) -> state_lib.Best:
   """Trains every choice with every seed, in one program.
@@ -77,10 +77,11 @@ def fit(
     valid: validation split, whole or placed.
     num_epochs: the budget of every run.
     observe: called after every epoch.
-    stop: asked after every epoch whether to end before the budget is spent.
+    stop: asked after every epoch, and within those that go batch by batch,
+      whether to end before the budget is spent.
     keep: where snapshots are kept, and found if there are some.
     resumed: called before the first epoch with the number of those that a
-      snapshot has behind it.
+      snapshot has behind it, and of batches of the one that has begun.
     skipped: called after an epoch with the steps of it that were skipped.
 
   Returns:
@@ -94,11 +95,25 @@ def fit(
   form, done = snapshots.Form(trainer, program.axes), 0
   found = keep.latest(form, program.run) if keep else None
   if found:
-    done, program.run = found[0] + 1, found[1]
-  resumed(done)
+    turn, program.run, sums = found
+    done = turn // program.num_turns
+    program.sums = streamed.Sums(sums)
+  resumed(done, program.sums.num_steps)
+
+  def between():
+    asked, due = data_parallel.anywhere([stop(), bool(keep and keep.due())])
+    if keep and (asked or due):
+      turn = done * program.num_turns + program.sums.num_steps
+      # Not known yet, hence not the best.
+      keep.save(turn, form, program.run, np.inf, program.sums.state())
+    return asked
+
   over = _over(trainer, program.run.best, done, num_epochs)
   while not over:
-    log = jax.device_get(program(done))
+    log = program(done, between)
+    if log is None:
+      break
+    log = jax.device_get(log)
     observe(done, log)
     if np.any(log["skipped"]):
       skipped(_skipped(program, done, log["skipped"]))
@@ -107,7 +122,8 @@ def fit(
     done += 1
     over = asked or _over(trainer, program.run.best, done, num_epochs)
     if keep and (over or due):
-      keep.save(done - 1, form, program.run, np.mean(log["valid_loss"]))
+      valid_loss = np.mean(log["valid_loss"])
+      keep.save(done * program.num_turns, form, program.run, valid_loss)
   if keep:
     keep.close()
   return data_parallel.whole(program.run.best)
@@ -141,7 +157,12 @@ class Program:
   Attributes:
     run: their state, `[R, S, ...]`.
     axes: what of it is spread over devices.
+    num_bytes: memory of a device that an epoch needs, the data included.
+    num_turns: in which an epoch is done: it is one program.
+    sums: none, of an epoch that has begun.
   """
+
+  num_turns, sums = 1, streamed.Sums()
 
   def __init__(
     self,
@@ -191,16 +212,21 @@ class Program:
     self._advance = advance.compile(
       self.run, self._cells, self._seeds, 0, *self._splits
     )
+    self.num_bytes = self._advance.num_bytes()
 
-  def __call__(self, epoch: int) -> dict[str, chex.Array]:
+  def __call__(
+    self, epoch: int, between: Callable[[], bool] = lambda: False
+  ) -> dict[str, chex.Array]:
     """Trains an epoch.
 
     Args:
       epoch: its number, from 0.
+      between: not called: there is nothing between.
 
     Returns:
       What the runs log, `[R, S, ...]`.
     """
+    del between
     self.run, log = self._advance(
       self.run, self._cells, self._seeds, epoch, *self._splits
     )

@@ -5,7 +5,7 @@ batches, in the order that the first one would see them in, so that every
 example is read once per epoch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any
@@ -27,6 +27,8 @@ from btw_jax.training import step as step_lib
 
 # Examples that are predicted at a time.
 _CHUNK = 256
+# Steps after which a program asks whether to stop.
+_BETWEEN = 16
 # Of a split whose examples are shared and whose unimodal outputs are not.
 _SPLIT = (state_lib.Split(None, 0), None)
 _SAME, _SPREAD = data_parallel.SAME, data_parallel.SPREAD
@@ -38,6 +40,8 @@ class Program:
   Attributes:
     run: their state, `[R, S, ...]`.
     axes: what of it is spread over devices.
+    num_turns: batches of an epoch.
+    sums: of the steps of an epoch that has begun.
   """
 
   def __init__(
@@ -63,6 +67,8 @@ class Program:
     self._train = _OnDisk(train, trainer.batch_size)
     self._valid = _OnDisk(valid, jax.device_count())
     self._order = jax.jit(trainer.order, static_argnums=3)
+    self.num_turns = self._train.layout.num_batches
+    self.sums = Sums()
     num_examples = len(train.batch.examples)
     run, cell, seed, every = (
       runs.OF_RUN, runs.OF_CELL, runs.OF_SEED, runs.OF_ALL,
@@ -124,16 +130,21 @@ class Program:
       (spread, _SAME),
     )  # fmt: skip
 
-  def __call__(self, epoch: int) -> dict[str, chex.Array]:
-    """Trains an epoch.
+  def __call__(
+    self, epoch: int, between: Callable[[], bool] = lambda: False
+  ) -> dict[str, chex.Array] | None:
+    """Trains an epoch, or what is left of it.
 
     Args:
       epoch: its number, from 0.
+      between: called after some batches; whether to stop there.
 
     Returns:
-      What the runs log, `[R, S, ...]`.
+      What the runs log, `[R, S, ...]`; None if it was stopped.
     """
-    log = self._train_epoch(epoch)
+    log = self._train_epoch(epoch, between)
+    if log is None:
+      return None
     present = self._train.small.batch.present
     refreshed = guide = None
     if self._trainer.rule.weighs:
@@ -167,7 +178,7 @@ class Program:
     del epoch, seed
     return self._plan[step].rows.reshape(-1)
 
-  def _train_epoch(self, epoch):
+  def _train_epoch(self, epoch, between):
     own, trainer = self._train, self._trainer
     places = self._order(
       self._seeds[0], epoch, own.slots, own.layout.num_examples
@@ -180,16 +191,19 @@ class Program:
       (int(self._seeds[0]), epoch),
       _largest,
     )
-    sums = []
-    for planned, batch, rows in own.batches(plan):
-      self.run, found = self._steps[planned.bucket](
+    found = []
+    for planned, batch, rows in own.batches(plan, start=self.sums.num_steps):
+      self.run, sums = self._steps[planned.bucket](
         self.run, self._cells, self._seeds, batch, rows
       )
-      sums.append(found)
-    sums = jax.device_get(sums)
-    skipped = np.stack([found.pop("skipped") for found in sums], axis=-1)
-    total = jax.tree.map(lambda *x: np.sum(np.stack(x), axis=0), *sums)
-    total["skipped"] = skipped
+      found.append(sums)
+      if len(found) == _BETWEEN:
+        self.sums.add(found)
+        found = []
+        if self.sums.num_steps < len(plan) and between():
+          return None
+    self.sums.add(found)
+    total, self.sums = self.sums.total(), Sums()
     self._plan = plan
     return trainer.training_log(total, len(plan))
 
@@ -204,6 +218,64 @@ class Program:
       found.append(data_parallel.local(outputs))
     outputs = data_parallel.put(own.join(found))
     return self._refresh(self._cells, self._seeds, epoch, own.small, outputs)
+
+
+class Sums:
+  """What the steps of an epoch add up to.
+
+  Added one by one, in double precision: an epoch that was stopped in between
+  and taken up again has the same sums to the last bit.
+
+  Attributes:
+    num_steps: that were added.
+  """
+
+  def __init__(self, state: Mapping[str, Any] | None = None):
+    """Starts at nothing, or goes on.
+
+    Args:
+      state: of other sums, to go on from.
+    """
+    state = state or {"num_steps": 0, "leaves": [], "skipped": []}
+    self.num_steps = state["num_steps"]
+    self._leaves = [np.asarray(x) for x in state["leaves"]]
+    self._skipped, self._like = [*state["skipped"]], None
+
+  def state(self) -> dict[str, Any]:
+    """All there is to know of them, as JSON."""
+    return {
+      "num_steps": self.num_steps,
+      "leaves": [x.tolist() for x in self._leaves],
+      "skipped": self._skipped,
+    }
+
+  def add(self, steps: Sequence[chex.ArrayTree]) -> None:
+    """Adds what steps returned.
+
+    Args:
+      steps: of each its sums, and `skipped` `[R, S]`.
+    """
+    for sums in jax.device_get(steps):
+      skipped = sums.pop("skipped")
+      self._skipped += [
+        [r, s, self.num_steps, int(skipped[r, s])]
+        for r, s in np.argwhere(skipped).tolist()
+      ]
+      leaves = [np.asarray(x, np.float64) for x in jax.tree.leaves(sums)]
+      if self.num_steps:
+        leaves = [a + b for a, b in zip(self._leaves, leaves, strict=True)]
+      self._leaves, self._like = leaves, (sums, skipped.shape)
+      self.num_steps += 1
+
+  def total(self) -> chex.ArrayTree:
+    """The sums, and of each step whether it was skipped, `[R, S, T]`."""
+    like, shape = self._like
+    leaves = [x.astype(np.float32) for x in self._leaves]
+    total = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    total["skipped"] = np.zeros((*shape, self.num_steps), np.int32)
+    for r, s, step, count in self._skipped:
+      total["skipped"][r, s, step] = count
+    return total
 
 
 class _OnDisk:
@@ -241,10 +313,10 @@ class _OnDisk:
       self.layout, self.slots, self.source.bucket, _CHUNK, _largest
     )
 
-  def batches(self, plan):
+  def batches(self, plan, start=0):
     """Reads batches; each as planned, by device, and where its examples are."""
     starts = np.arange(self._each)[:, None] * self.layout.length
-    for planned, batch in self.source.batches(plan):
+    for planned, batch in self.source.batches(plan, start=start):
       places = placement.by_device(planned.places)
       rows = (starts + places).reshape(len(places), -1)
       yield planned, placement.by_device(batch), rows

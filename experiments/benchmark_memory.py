@@ -1,14 +1,11 @@
-"""Trains on more examples than a host is to hold the weights of.
+"""Memory of the weights of more examples than a host is to hold them of.
 
-  python tests/large_table.py ROWS [ADDRESS COUNT NUMBER]
-
-Each process makes its own examples, so none ever has those of all. Prints as
-JSON what came out, and the most memory that this process took.
+Each process makes examples of its own, so none ever has those of all.
 """
 
 import json
 import resource
-import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,12 +23,49 @@ from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
 from experiments import cluster
+from experiments import processes
 
 # The first modality tells the label, the others nothing.
 _MODALITIES, _BATCH = 4, 2**15
+_ROWS, _PROCESSES = (10**6, 10**7), 4
+# What the table on paper is of.
+_MANY, _HOSTS = 10**9, (8, 64, 512)
 
 
-def place(num_examples, num_slots, seed):
+def run(rounds: int) -> list[dict[str, str]]:
+  """Most memory of a process, measured and on paper.
+
+  Args:
+    rounds: not needed: memory does not vary as time does.
+
+  Returns:
+    Rows of a table.
+  """
+  del rounds
+  rows = []
+  for num_examples in _ROWS:
+    printed = processes.run(worker, num_examples, count=_PROCESSES)
+    each = [json.loads(text.splitlines()[-1]) for text in printed]
+    taken = max(found["taken"] for found in each)
+    where = f"{_PROCESSES} processes"
+    rows.append(_row(num_examples, where, each[0]["num_bytes"], taken))
+  per_example = each[0]["num_bytes"] / each[0]["rows"]
+  for hosts in _HOSTS:
+    where = f"{hosts} hosts, on paper"
+    rows.append(_row(_MANY, where, _MANY / hosts * per_example, None))
+  return rows
+
+
+def _row(num_examples, where, num_bytes, taken):
+  return {
+    "examples": f"{num_examples:,}",
+    "on": where,
+    "data, W and a refresh, GB each": f"{num_bytes / 1e9:.3g}",
+    "the whole process, GB": "" if taken is None else f"{taken / 1e9:.2f}",
+  }
+
+
+def _place(num_examples, num_slots, seed):
   """Examples of this process's slots alone."""
   layout = plans.Layout(num_examples, num_slots)
   slots = placement.my_slots(num_slots)
@@ -55,11 +89,15 @@ def place(num_examples, num_slots, seed):
   return placement.Placed(data_parallel.put(split), layout)
 
 
-def main(num_examples, *process):
-  """One epoch, and what it took."""
-  if process:
-    address, count, number = process
-    cluster.meet(address, int(count), int(number))
+def worker(num_examples: int, *others: Any) -> None:
+  """Trains one epoch, and prints as JSON what came out and what it took.
+
+  Args:
+    num_examples: over all processes.
+    *others: of `cluster.meet`, if there are other processes.
+  """
+  if others:
+    cluster.meet(*others)
   sizes = networks.Sizes((1,) * _MODALITIES, 1, hidden_dim=4, embedding_dim=4)
   trainer = step_lib.Trainer(
     networks.Concatenation(sizes),
@@ -68,13 +106,13 @@ def main(num_examples, *process):
     batch_size=_BATCH,
     rule=rule_lib.Rule(variants=("kl+mi",)),
   )
-  train = place(int(num_examples), _BATCH, 0)
+  train = _place(num_examples, _BATCH, 0)
   program = stages.Program(
     trainer,
     [runs.Choice("kl+mi", 1.0, 1.0)],
     [0],
     train,
-    place(1000, jax.device_count(), 1),
+    _place(1000, jax.device_count(), 1),
   )
   log = jax.device_get(program(0))
   taken = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -89,11 +127,8 @@ def main(num_examples, *process):
         "sums": [float(sums.min()), float(sums.max())],
         "weights": log["weights"][0, 0].tolist(),
         "loss": [float(log[f"{s}_loss"][0, 0, 0]) for s in ("train", "valid")],
-        "bytes": taken,
+        "taken": taken,
+        "num_bytes": program.num_bytes,
       }
     )
   )
-
-
-if __name__ == "__main__":
-  main(*sys.argv[1:])
