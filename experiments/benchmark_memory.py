@@ -15,7 +15,7 @@ from btw_jax import tasks
 from btw_jax import types
 from btw_jax.data import plans
 from btw_jax.models import networks
-from btw_jax.training import data_parallel
+from btw_jax.training import hosts
 from btw_jax.training import placement
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import runs
@@ -50,9 +50,9 @@ def run(rounds: int) -> list[dict[str, str]]:
     where = f"{_PROCESSES} processes"
     rows.append(_row(num_examples, where, each[0]["num_bytes"], taken))
   per_example = each[0]["num_bytes"] / each[0]["rows"]
-  for hosts in _HOSTS:
-    where = f"{hosts} hosts, on paper"
-    rows.append(_row(_MANY, where, _MANY / hosts * per_example, None))
+  for num_hosts in _HOSTS:
+    where = f"{num_hosts} hosts, on paper"
+    rows.append(_row(_MANY, where, _MANY / num_hosts * per_example, None))
   return rows
 
 
@@ -86,7 +86,7 @@ def _place(num_examples, num_slots, seed):
   )
   outputs = outputs.reshape(1, _MODALITIES, *shape, 1)
   split = state_lib.Split(batch, np.moveaxis(outputs, 2, 0))
-  return placement.Placed(data_parallel.put(split), layout)
+  return placement.Placed(hosts.put(split), layout)
 
 
 def worker(num_examples: int, *others: Any) -> None:
@@ -117,7 +117,7 @@ def worker(num_examples: int, *others: Any) -> None:
   log = jax.device_get(program(0))
   taken = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   table = program.run.weights.average.table
-  own, present = data_parallel.local((table, train.split.batch.present))
+  own, present = hosts.local((table, train.split.batch.present))
   sums = own.reshape(present.shape).sum(-1)[present.any(-1)]
   print(
     json.dumps(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from btw_jax.training import checkpoints
-from btw_jax.training import data_parallel
+from btw_jax.training import hosts
 from btw_jax.training import inputs as inputs_lib
 from btw_jax.training import metrics_writer
 from btw_jax.training import nulls
@@ -417,7 +417,7 @@ def _tell_skipped(
 
 def _stop_if_asked(study: Study, message: str) -> None:
   """Ends the program in every process if one of them was told to stop."""
-  (asked,) = data_parallel.anywhere([study.interrupt.requested])
+  (asked,) = hosts.anywhere([study.interrupt.requested])
   if asked:
     study.progress.close()
     message += "; the same flags go on from here"

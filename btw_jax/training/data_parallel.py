@@ -19,11 +19,12 @@ from typing import Any
 import chex
 import jax
 from jax import flatten_util
-from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
-AXIS, EXPERTS = "devices", "experts"
+from btw_jax.training import hosts
+
+AXIS, EXPERTS = hosts.AXIS, "experts"
 WAYS = ("pmap", "shard_map")
 
 _P = jax.sharding.PartitionSpec
@@ -52,16 +53,10 @@ class Parallelism:
 
   def mesh(self) -> jax.sharding.Mesh:
     """All devices, those of a process side by side, as `jax.pmap` has them."""
-    devices = [
-      device
-      for process in range(jax.process_count())
-      for device in jax.local_devices(process)
-    ]
+    devices = np.array(hosts.devices())
     if self.experts == 1:
-      return jax.sharding.Mesh(np.array(devices), (AXIS,))
-    return jax.sharding.Mesh(
-      np.array(devices).reshape(-1, self.experts), (AXIS, EXPERTS)
-    )
+      return jax.sharding.Mesh(devices, (AXIS,))
+    return jax.sharding.Mesh(devices.reshape(-1, self.experts), (AXIS, EXPERTS))
 
   def shardings(self, axes: Any, position: int = 0) -> Any:
     """Where arrays are.
@@ -166,7 +161,7 @@ class Parallel:
     """
     self._mapped, self._how = mapped, how
     self._in_axes, self._out_axes = in_axes, out_axes
-    self._number = put(np.arange(jax.local_device_count()))
+    self._number = hosts.put(np.arange(jax.local_device_count()))
     self._several = jax.process_count() > 1
 
   def __call__(self, *args: chex.ArrayTree) -> chex.ArrayTree:
@@ -307,99 +302,6 @@ def total(
   return restore(jax.lax.psum(flat, axis_name))
 
 
-def put(own: chex.ArrayTree) -> chex.ArrayTree:
-  """Puts each process's part of what is spread on its devices.
-
-  Args:
-    own: pytree of `[local devices, ...]`.
-
-  Returns:
-    Pytree of `[D, ...]`.
-  """
-  sharding = _PLAIN.shardings(SPREAD)
-
-  def put_one(x):
-    shape = (jax.device_count(), *x.shape[1:])
-    return jax.make_array_from_process_local_data(
-      sharding, np.asarray(x), shape
-    )
-
-  return jax.tree.map(put_one, own)
-
-
-def local(spread: chex.ArrayTree) -> chex.ArrayTree:
-  """What a process holds of spread arrays.
-
-  Args:
-    spread: pytree of `[D, ...]`.
-
-  Returns:
-    Pytree of NumPy arrays `[local devices, ...]`.
-  """
-
-  def local_one(x):
-    shards = sorted(x.addressable_shards, key=lambda s: s.index[0].start or 0)
-    return np.concatenate([np.asarray(s.data) for s in shards])
-
-  return jax.tree.map(local_one, spread)
-
-
-def whole(tree: chex.ArrayTree) -> chex.ArrayTree:
-  """What is the same on every device, or shared out by specs, on the host.
-
-  Args:
-    tree: pytree of arrays of all processes.
-
-  Returns:
-    Pytree of NumPy arrays, on every process.
-  """
-
-  def whole_one(x):
-    if x.is_fully_addressable or x.is_fully_replicated:
-      return jax.device_get(x)
-    return multihost_utils.process_allgather(x, tiled=True)
-
-  return jax.tree.map(whole_one, tree)
-
-
-def gather(own: chex.ArrayTree) -> chex.ArrayTree:
-  """What all processes hold together.
-
-  Args:
-    own: pytree of `[local devices, ...]`, of each process.
-
-  Returns:
-    Pytree of NumPy arrays `[D, ...]`.
-  """
-  if jax.process_count() == 1:
-    return own
-  return jax.tree.map(
-    lambda x: multihost_utils.process_allgather(x, tiled=True), own
-  )
-
-
-def anywhere(flags: Sequence[bool]) -> list[bool]:
-  """Whether each of some things is so in any process.
-
-  Args:
-    flags: whether they are in this one.
-
-  Returns:
-    As many answers, the same in all.
-  """
-  return gather(np.array(flags, bool)[None]).any(axis=0).tolist()
-
-
-def wait(what: str) -> None:
-  """Until all processes have come so far.
-
-  Args:
-    what: a name of the place, the same in all.
-  """
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
-
-
 def _everywhere(args, in_axes, how):
   """Arguments as arrays of the devices of all processes."""
 
@@ -407,7 +309,7 @@ def _everywhere(args, in_axes, how):
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
       return x
     if axis is SPREAD:
-      return put(x)
+      return hosts.put(x)
     x = np.asarray(x)
     return jax.make_array_from_callback(x.shape, sharding, lambda at: x[at])
 

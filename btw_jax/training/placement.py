@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from btw_jax.data import plans
-from btw_jax.training import data_parallel
+from btw_jax.training import hosts
 from btw_jax.training import state as state_lib
 
 
@@ -80,7 +80,7 @@ def place(split: state_lib.Split, layout: plans.Layout) -> Placed:
     there = there[:, None]
   batch = batch._replace(present=batch.present & there[..., None])
   return Placed(
-    data_parallel.put(state_lib.Split(batch, spread(split.unimodal, 2))), layout
+    hosts.put(state_lib.Split(batch, spread(split.unimodal, 2))), layout
   )
 
 
@@ -94,7 +94,7 @@ def restore(layout: plans.Layout, spread: chex.Array) -> np.ndarray:
   Returns:
     `[..., N, K]`, on every process.
   """
-  return restore_own(layout, data_parallel.local(spread))
+  return restore_own(layout, hosts.local(spread))
 
 
 def restore_own(layout: plans.Layout, own: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def restore_own(layout: plans.Layout, own: np.ndarray) -> np.ndarray:
   Returns:
     `[..., N, K]`, on every process.
   """
-  every = data_parallel.gather(own)
+  every = hosts.gather(own)
   every = np.moveaxis(every, 0, -3)
   every = every.reshape(*every.shape[:-3], -1, every.shape[-1])
   rows = layout.rows(np.arange(layout.num_slots)).reshape(-1)

@@ -16,6 +16,7 @@ from btw_jax import types
 from btw_jax.data import scaling
 from btw_jax.training import checkpoints
 from btw_jax.training import data_parallel
+from btw_jax.training import hosts
 from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
 
@@ -115,7 +116,7 @@ class Snapshots:
     self._about, self._seconds = dict(about or {}), seconds
     if not resume and not jax.process_index():
       shutil.rmtree(self._path, ignore_errors=True)
-    data_parallel.wait("snapshots")
+    hosts.wait("snapshots")
     self._writing, self._kept = None, None
     self._last = time.monotonic()
     self._keeper = self._open()
@@ -154,10 +155,10 @@ class Snapshots:
       self._path / str(turn),
       checkpoints.reason(error),
     )
-    data_parallel.wait("damaged snapshot")
+    hosts.wait("damaged snapshot")
     if not jax.process_index():
       shutil.rmtree(self._path / str(turn), ignore_errors=True)
-    data_parallel.wait("damaged snapshot removed")
+    hosts.wait("damaged snapshot removed")
 
   def latest(
     self, form: Form, run: state_lib.RunState

@@ -17,6 +17,7 @@ from btw_jax import types
 from btw_jax.data import plans
 from btw_jax.training import data_parallel
 from btw_jax.training import epoch as epoch_lib
+from btw_jax.training import hosts
 from btw_jax.training import placement
 from btw_jax.training import runs
 from btw_jax.training import snapshots
@@ -101,7 +102,7 @@ def fit(
   resumed(done, program.sums.num_steps)
 
   def between():
-    asked, due = data_parallel.anywhere([stop(), bool(keep and keep.due())])
+    asked, due = hosts.anywhere([stop(), bool(keep and keep.due())])
     if keep and (asked or due):
       turn = done * program.num_turns + program.sums.num_steps
       # Not known yet, hence not the best.
@@ -118,7 +119,7 @@ def fit(
     if np.any(log["skipped"]):
       skipped(_skipped(program, done, log["skipped"]))
       _check_diverged(trainer, choices, seeds, done, log["skipped"])
-    asked, due = data_parallel.anywhere([stop(), bool(keep and keep.due())])
+    asked, due = hosts.anywhere([stop(), bool(keep and keep.due())])
     done += 1
     over = asked or _over(trainer, program.run.best, done, num_epochs)
     if keep and (over or due):
@@ -126,7 +127,7 @@ def fit(
       keep.save(done * program.num_turns, form, program.run, valid_loss)
   if keep:
     keep.close()
-  return data_parallel.whole(program.run.best)
+  return hosts.whole(program.run.best)
 
 
 def _skipped(program, epoch, counts):

@@ -19,6 +19,7 @@ from btw_jax import types
 from btw_jax.data import plans
 from btw_jax.training import data_parallel
 from btw_jax.training import epoch as epoch_lib
+from btw_jax.training import hosts
 from btw_jax.training import placement
 from btw_jax.training import runs
 from btw_jax.training import sources
@@ -159,7 +160,7 @@ class Program:
       epoch,
       present,
       refreshed,
-      data_parallel.put(outputs),
+      hosts.put(outputs),
       self._valid.small.batch,
     )
     return log | closing
@@ -215,8 +216,8 @@ class Program:
       outputs = self._outputs[planned.bucket](
         self.run, self._cells, batch, rows
       )
-      found.append(data_parallel.local(outputs))
-    outputs = data_parallel.put(own.join(found))
+      found.append(hosts.local(outputs))
+    outputs = hosts.put(own.join(found))
     return self._refresh(self._cells, self._seeds, epoch, own.small, outputs)
 
 
@@ -303,7 +304,7 @@ class _OnDisk:
       lambda x: np.repeat(x[None], jax.local_device_count(), axis=0),
       self.source.first(),
     )
-    batch = data_parallel.put(batch._replace(present=None))
+    batch = hosts.put(batch._replace(present=None))
     present = self.small.batch.present
     return state_lib.Split(batch._replace(present=present), None)
 
@@ -373,7 +374,7 @@ def _predict(of_buckets, params, guide, cell, own):
   found = []
   unimodal = None
   if guide is not None:
-    unimodal = data_parallel.local(own.small.unimodal)
+    unimodal = hosts.local(own.small.unimodal)
   for planned, batch, rows in own.batches(own.plan()):
     outputs = None
     if unimodal is not None:
@@ -382,14 +383,14 @@ def _predict(of_buckets, params, guide, cell, own):
       )
     part = state_lib.Split(batch._replace(target=None), outputs)
     found.append(
-      data_parallel.local(of_buckets[planned.bucket](params, guide, cell, part))
+      hosts.local(of_buckets[planned.bucket](params, guide, cell, part))
     )
   return tuple(own.join(parts) for parts in zip(*found, strict=True))
 
 
 def _largest(bucket):
   """The largest of each batch's buckets, over the slots of all processes."""
-  return data_parallel.gather(bucket[None]).max(axis=0)
+  return hosts.gather(bucket[None]).max(axis=0)
 
 
 def _of_buckets(
