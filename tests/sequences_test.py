@@ -153,7 +153,9 @@ def test_what_a_step_holds_is_felt_by_its_own_example_alone(encoder):
     present=batch.present.at[2, 1].set(True),
   )
   batch = batch._replace(present=changed.present)
-  for network in _networks(encoder):
+  # One that encodes alone, and the one that attends to every step.
+  alone, _, attending = _networks(encoder)
+  for network in (alone, attending):
     params = _init(network, batch, None)
     multipliers = jnp.where(batch.present, 1.0, 0.0)
     before, after = (
