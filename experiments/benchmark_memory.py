@@ -128,7 +128,7 @@ def worker(num_examples: int, *others: Any) -> None:
         "weights": log["weights"][0, 0].tolist(),
         "loss": [float(log[f"{s}_loss"][0, 0, 0]) for s in ("train", "valid")],
         "taken": taken,
-        "num_bytes": program.num_bytes,
+        "num_bytes": program.num_bytes(),
       }
     )
   )

@@ -49,6 +49,7 @@ class _Scheduling(scheduler.LoadScopeScheduling):
     return name if name.endswith(_WHOLE) else nodeid
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
   """Files that stay whole begin, since they hold the most tests."""
   return _Scheduling(config, log)

@@ -158,7 +158,6 @@ class Program:
   Attributes:
     run: their state, `[R, S, ...]`.
     axes: what of it is spread over devices.
-    num_bytes: memory of a device that an epoch needs, the data included.
     num_turns: in which an epoch is done: it is one program.
     sums: none, of an epoch that has begun.
   """
@@ -213,7 +212,10 @@ class Program:
     self._advance = advance.compile(
       self.run, self._cells, self._seeds, 0, *self._splits
     )
-    self.num_bytes = self._advance.num_bytes()
+
+  def num_bytes(self) -> int:
+    """Memory of a device that an epoch needs, the data included."""
+    return self._advance.num_bytes()
 
   def __call__(
     self, epoch: int, between: Callable[[], bool] = lambda: False
