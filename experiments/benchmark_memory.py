@@ -3,7 +3,6 @@
 Each process makes examples of its own, so none ever has those of all.
 """
 
-import json
 import resource
 from typing import Any
 
@@ -44,8 +43,7 @@ def run(rounds: int) -> list[dict[str, str]]:
   del rounds
   rows = []
   for num_examples in _ROWS:
-    printed = processes.run(worker, num_examples, count=_PROCESSES)
-    each = [json.loads(text.splitlines()[-1]) for text in printed]
+    each = processes.run(worker, num_examples, count=_PROCESSES)
     taken = max(found["taken"] for found in each)
     where = f"{_PROCESSES} processes"
     rows.append(_row(num_examples, where, each[0]["num_bytes"], taken))
@@ -89,12 +87,15 @@ def _place(num_examples, num_slots, seed):
   return placement.Placed(hosts.put(split), layout)
 
 
-def worker(num_examples: int, *others: Any) -> None:
-  """Trains one epoch, and prints as JSON what came out and what it took.
+def worker(num_examples: int, *others: Any) -> dict[str, Any]:
+  """Trains one epoch.
 
   Args:
     num_examples: over all processes.
     *others: of `cluster.meet`, if there are other processes.
+
+  Returns:
+    What came out and what it took.
   """
   if others:
     cluster.meet(*others)
@@ -119,16 +120,12 @@ def worker(num_examples: int, *others: Any) -> None:
   table = program.run.weights.average.table
   own, present = hosts.local((table, train.split.batch.present))
   sums = own.reshape(present.shape).sum(-1)[present.any(-1)]
-  print(
-    json.dumps(
-      {
-        "rows": int(np.prod(own.shape[:-1])),
-        "rows of all": int(np.prod(table.shape[:-1])),
-        "sums": [float(sums.min()), float(sums.max())],
-        "weights": log["weights"][0, 0].tolist(),
-        "loss": [float(log[f"{s}_loss"][0, 0, 0]) for s in ("train", "valid")],
-        "taken": taken,
-        "num_bytes": program.num_bytes(),
-      }
-    )
-  )
+  return {
+    "rows": int(np.prod(own.shape[:-1])),
+    "rows of all": int(np.prod(table.shape[:-1])),
+    "sums": [float(sums.min()), float(sums.max())],
+    "weights": log["weights"][0, 0].tolist(),
+    "loss": [float(log[f"{s}_loss"][0, 0, 0]) for s in ("train", "valid")],
+    "taken": taken,
+    "num_bytes": program.num_bytes(),
+  }

@@ -1,6 +1,5 @@
 """Weak scaling: as much work for every device, however many there are."""
 
-import json
 import os
 import pathlib
 import statistics
@@ -46,10 +45,9 @@ def run(rounds: int) -> list[dict[str, str]]:
   """
   rows = []
   for num_processes, num_devices in _WHERE:
-    printed, *_ = processes.run(
+    found, *_ = processes.run(
       worker, rounds, count=num_processes, num_devices=num_devices
     )
-    found = json.loads(printed.splitlines()[-1])
     step, sums = found["step"], found["sums"]
     queue = _queue(num_processes * num_devices)
     rows.append(
@@ -62,10 +60,7 @@ def run(rounds: int) -> list[dict[str, str]]:
       )
     )
   (mixture,) = processes.run(recipe, str(_RECIPE), "--dataset=digits")
-  sizes = {
-    "this model": found["bytes"],
-    _RECIPE.stem: int(mixture.splitlines()[-1]),
-  }
+  sizes = {"this model": found["bytes"], _RECIPE.stem: mixture}
   for name, size in sizes.items():
     for hosts in _HOSTS:
       ring = 2 * (hosts - 1) * (size / hosts / _BANDWIDTH + _LATENCY)
@@ -89,12 +84,15 @@ def _queue(num_devices):
   return max(1.0, num_devices / (os.cpu_count() or 1))
 
 
-def worker(rounds: int, *others: Any) -> None:
+def worker(rounds: int, *others: Any) -> dict[str, float]:
   """Times steps, and the sums in them, on the devices at hand.
 
   Args:
     rounds: epochs to time.
     *others: of `cluster.meet`, if there are other processes.
+
+  Returns:
+    Seconds of a step, of the sums in it, and the bytes of those.
   """
   if others:
     cluster.meet(*others)
@@ -130,20 +128,22 @@ def worker(rounds: int, *others: Any) -> None:
   steps = data_parallel.parallelise(epoch, (same, spread))
   added = data_parallel.parallelise(sums, (same,))
   params = state.train.params
-  found = {
+  return {
     "step": _seconds(lambda: steps(state, placed), rounds),
     "sums": _seconds(lambda: added(params), rounds),
     "bytes": sum(4 * x.size for x in jax.tree.leaves(params)),
   }
-  print(json.dumps(found))
 
 
-def recipe(path: str, *more: str) -> None:
-  """Prints the bytes of the multimodal model of a recipe, in float32.
+def recipe(path: str, *more: str) -> int:
+  """The bytes of the multimodal model of a recipe, in float32.
 
   Args:
     path: of the recipe.
     *more: flags.
+
+  Returns:
+    How many.
   """
   config_lib.define_flags()
   flags.FLAGS(["", f"--flagfile={path}", *more])
@@ -153,7 +153,7 @@ def recipe(path: str, *more: str) -> None:
   num_train = len(dataset.splits["train"])
   trainers = trainers_lib.build(config, shape, config.weighting, num_train)
   params = trainers_lib.like(trainers, shape, 1)[1].params
-  print(sum(4 * x.size for x in jax.tree.leaves(params)))
+  return sum(4 * x.size for x in jax.tree.leaves(params))
 
 
 def _seconds(function, rounds):

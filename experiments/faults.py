@@ -18,6 +18,7 @@ import numpy as np
 
 from experiments import cluster
 from experiments import evaluate
+from experiments import processes
 from experiments import workdir as workdir_lib
 
 # A run of some seconds that writes a snapshot after every epoch.
@@ -109,10 +110,7 @@ class Trials:
     """
     environment, extra = dict(self._environment), [*more]
     if num_devices:
-      given = environment.get("XLA_FLAGS", "")
-      environment["XLA_FLAGS"] = (
-        f"{given} --xla_force_host_platform_device_count={num_devices}"
-      )
+      environment = processes.simulating(environment, num_devices)
     if process:
       names = (cluster.ADDRESS, cluster.COUNT, cluster.NUMBER)
       environment |= dict(zip(names, map(str, process), strict=True))

@@ -39,10 +39,7 @@ class Weights(NamedTuple):
   output_bias: chex.Array
 
 
-def dense(
-  weights: Weights, x: chex.Array, experts: chex.Array, gates: chex.Array
-) -> chex.Array:
-  """Every expert on every token, see `experts.mixture`."""
+def _dense(weights, x, experts, gates):
   num_experts = weights.hidden_bias.shape[0]
   chosen = experts[..., None] == jnp.arange(num_experts)
   share = jnp.sum(jnp.where(chosen, gates[..., None], 0.0), axis=1)
@@ -52,10 +49,7 @@ def dense(
   return answers + share @ weights.output_bias
 
 
-def sparse(
-  weights: Weights, x: chex.Array, experts: chex.Array, gates: chex.Array
-) -> chex.Array:
-  """Every expert on its own tokens, see `experts.mixture`."""
+def _sparse(weights, x, experts, gates):
   num_experts = weights.hidden_bias.shape[0]
   runs = sort(experts, num_experts)
   answers = _answers(weights, x, runs).reshape(*gates.shape, x.shape[-1])
@@ -63,8 +57,8 @@ def sparse(
   return jnp.einsum("nkd,nk->nd", answers, gates)
 
 
-# name -> way for tokens to reach their experts
-DISPATCHES = {"dense": dense, "sparse": sparse}
+# name -> way for tokens to reach their experts, as `experts.mixture` calls it
+DISPATCHES = {"dense": _dense, "sparse": _sparse}
 
 
 class Runs(NamedTuple):

@@ -68,30 +68,13 @@ class Parallelism:
     Returns:
       A pytree of `jax.sharding.NamedSharding`.
     """
-    mesh = self.mesh()
-    return _map_leaves(
-      lambda spec: jax.sharding.NamedSharding(mesh, spec),
-      self.specs(axes, position),
-    )
+    mesh, spread = self.mesh(), _P(*[None] * position, self.axis_name)
 
-  def specs(self, axes: Any, position: int = 0) -> Any:
-    """The same as partition specs.
+    def sharding(axis):
+      spec = {SAME: _P(), SPREAD: spread}.get(axis, axis)
+      return jax.sharding.NamedSharding(mesh, spec)
 
-    Args:
-      axes: pytree of `SPREAD`, `SAME` and specs.
-      position: of the axis that is spread, where it is not the leading one.
-
-    Returns:
-      A pytree of `jax.sharding.PartitionSpec`.
-    """
-    spread = _P(*[None] * position, self.axis_name)
-
-    def spec(axis):
-      if axis is SAME:
-        return _P()
-      return axis if isinstance(axis, _P) else spread
-
-    return _map_leaves(spec, axes)
+    return map_leaves(sharding, axes)
 
 
 # What is spread is where it is, whatever the mesh is called.
@@ -238,10 +221,11 @@ def map_axes(
   def of(axis, part):
     return jax.tree.map(spread if axis is SPREAD else same, part)
 
-  return _map_leaves(of, axes, tree)
+  return map_leaves(of, axes, tree)
 
 
-def _map_leaves(function, axes, *rest):
+def map_leaves(function: Callable[..., Any], axes: Any, *rest: Any) -> Any:
+  """`jax.tree.map` that takes `SAME`, which is None, for a leaf."""
   return jax.tree.map(function, axes, *rest, is_leaf=lambda x: x is SAME)
 
 
@@ -253,12 +237,15 @@ def _shard_map(function, in_axes, out_axes, how, donated):
     results = function(*own)
     return map_axes(results, out_axes, spread=lambda x: jnp.expand_dims(x, 0))
 
+  def specs(axes):
+    return jax.tree.map(lambda sharding: sharding.spec, how.shardings(axes))
+
   return jax.jit(
     jax.shard_map(
       with_axis,
       mesh=how.mesh(),
-      in_specs=how.specs(in_axes),
-      out_specs=how.specs(out_axes),
+      in_specs=specs(in_axes),
+      out_specs=specs(out_axes),
       # Gradients are those of the device's own share, as under `pmap`.
       check_vma=False,
     ),
@@ -316,7 +303,7 @@ def _everywhere(args, in_axes, how):
   def of(axis, sharding, part):
     return jax.tree.map(lambda x: of_leaf(x, axis, sharding), part)
 
-  return _map_leaves(of, in_axes, how.shardings(in_axes), args)
+  return map_leaves(of, in_axes, how.shardings(in_axes), args)
 
 
 def _of_all_processes(results, out_axes):
@@ -333,4 +320,4 @@ def _of_all_processes(results, out_axes):
 
     return jax.tree.map(joined, part)
 
-  return _map_leaves(of, out_axes, _PLAIN.shardings(out_axes), results)
+  return map_leaves(of, out_axes, _PLAIN.shardings(out_axes), results)

@@ -264,8 +264,9 @@ def guide_after(
   """
   if refreshed is None:
     return None
-  weights = run.weights._replace(information=refreshed.information)
-  return step_lib.make_guide(weights, present, trainer.axis_name)
+  average = run.weights.average
+  prior = weighting.prior(average.table, present, axis_name=trainer.axis_name)
+  return state_lib.Guide(prior, average.alpha, refreshed.information)
 
 
 def close(

@@ -76,7 +76,7 @@ def own_part(tree: chex.ArrayTree, axes: Any) -> chex.ArrayTree:
 
     return jax.tree.map(cut, part)
 
-  return jax.tree.map(of, axes, tree, is_leaf=lambda x: x is None)
+  return data_parallel.map_leaves(of, axes, tree)
 
 
 def total(

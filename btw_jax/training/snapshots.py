@@ -176,7 +176,7 @@ class Snapshots:
     Raises:
       InputError: if the data has changed since.
     """
-    abstract = self._tree(form.abstract(run), 0)
+    abstract = self._tree(form.abstract(run))
     while (turn := self._newest()) is not None:
       try:
         tree = self._keeper.load(turn, abstract)
@@ -200,7 +200,7 @@ class Snapshots:
     form: Form,
     run: state_lib.RunState,
     valid_loss: float,
-    beside: Any = None,
+    beside: Any,
   ) -> None:
     """Starts to write one; a failure is told, and training goes on.
 
@@ -212,7 +212,7 @@ class Snapshots:
       beside: JSON to give back with the state.
     """
     self.finish()
-    tree = self._tree(form.freeze(run), turn)
+    tree = self._tree(form.freeze(run))
     try:
       response = self._keeper.save_async(
         turn,
@@ -257,12 +257,8 @@ class Snapshots:
       raise error
     self._keeper = self._open()
 
-  def _tree(self, frozen, turn):
-    return {
-      "run": frozen,
-      "turn": np.asarray(turn, np.int32),
-      "scalers": self._scalers,
-    }
+  def _tree(self, frozen):
+    return {"run": frozen, "scalers": self._scalers}
 
   def _check_scalers(self, saved):
     for there, here in zip(saved, self._scalers, strict=True):

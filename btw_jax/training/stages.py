@@ -101,12 +101,18 @@ def fit(
     program.sums = streamed.Sums(sums)
   resumed(done, program.sums.num_steps)
 
+  def ask():
+    return hosts.anywhere([stop(), bool(keep and keep.due())])
+
+  def save(valid_loss):
+    turn = done * program.num_turns + program.sums.num_steps
+    keep.save(turn, form, program.run, valid_loss, program.sums.state())
+
   def between():
-    asked, due = hosts.anywhere([stop(), bool(keep and keep.due())])
+    asked, due = ask()
     if keep and (asked or due):
-      turn = done * program.num_turns + program.sums.num_steps
       # Not known yet, hence not the best.
-      keep.save(turn, form, program.run, np.inf, program.sums.state())
+      save(np.inf)
     return asked
 
   over = _over(trainer, program.run.best, done, num_epochs)
@@ -119,12 +125,11 @@ def fit(
     if np.any(log["skipped"]):
       skipped(_skipped(program, done, log["skipped"]))
       _check_diverged(trainer, choices, seeds, done, log["skipped"])
-    asked, due = hosts.anywhere([stop(), bool(keep and keep.due())])
+    asked, due = ask()
     done += 1
     over = asked or _over(trainer, program.run.best, done, num_epochs)
     if keep and (over or due):
-      valid_loss = np.mean(log["valid_loss"])
-      keep.save(done * program.num_turns, form, program.run, valid_loss)
+      save(np.mean(log["valid_loss"]))
   if keep:
     keep.close()
   return hosts.whole(program.run.best)
@@ -138,7 +143,8 @@ def _skipped(program, epoch, counts):
 
 
 def _check_diverged(trainer, choices, seeds, epoch, counts):
-  for r, s, step in np.argwhere(counts >= trainer.max_skipped):
+  if np.max(counts) >= trainer.max_skipped:
+    r, s, step = np.argwhere(counts >= trainer.max_skipped)[0]
     raise DivergedError(
       f"epoch {epoch + 1}, step {step + 1}: the gradient of"
       f" {choices[r].variant}, seed {seeds[s]}, was not finite"
@@ -162,7 +168,7 @@ class Program:
     sums: none, of an epoch that has begun.
   """
 
-  num_turns, sums = 1, streamed.Sums()
+  num_turns = 1
 
   def __init__(
     self,
@@ -184,7 +190,7 @@ class Program:
     train = _placed(train, trainer.batch_size)
     valid = _placed(valid, jax.device_count())
     self._splits, self._layout = (train.split, valid.split), train.layout
-    self._trainer = trainer
+    self._trainer, self.sums = trainer, streamed.Sums()
     self._cells = runs.stack_cells(trainer.rule, choices)
     self._seeds = jnp.asarray(seeds)
     self.run, self.axes = runs.init(

@@ -389,23 +389,3 @@ class Trainer:
 
 def _key(seed, stream):
   return jax.random.fold_in(jax.random.key(seed), stream)
-
-
-def make_guide(
-  weights: state_lib.Weights,
-  present: chex.Array,
-  axis_name: str | tuple[str, str],
-) -> state_lib.Guide:
-  """How to weigh unseen examples, by what is known of the training set.
-
-  Args:
-    weights: of the training set, spread over devices.
-    present: `[N, M]` bool, likewise.
-    axis_name: of those.
-
-  Returns:
-    The guide.
-  """
-  average = weights.average
-  prior = weighting.prior(average.table, present, axis_name=axis_name)
-  return state_lib.Guide(prior, average.alpha, weights.information)
