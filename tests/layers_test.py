@@ -20,6 +20,7 @@ ALLOWED = {
   "reports": set(),
   "tasks": _BASE | {"predictions"},
   "training": _KERNEL | {"models", "tasks", "data"},
+  "analysis": _KERNEL | {"models", "tasks", "data", "training"},
 }
 
 

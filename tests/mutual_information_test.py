@@ -54,6 +54,16 @@ def test_information_of_a_table_in_closed_form():
   assert np.all(np.isfinite(jax.grad(discrete.from_joint)(table)))
 
 
+@pytest.mark.parametrize("least", [1e-36, 1e-37, 2e-38])
+def test_the_least_that_a_float_holds_is_as_good_as_none(least):
+  table = jnp.asarray([[0.5, 0.2], [least, 0.3]], jnp.float32)
+  np.testing.assert_allclose(
+    discrete.from_joint(table), discrete.from_joint(table.at[1, 0].set(0.0)),
+    rtol=1e-5,
+  )  # fmt: skip
+  assert np.all(np.isfinite(jax.grad(discrete.from_joint)(table)))
+
+
 def test_contingency_counts_only_what_counts():
   rng = np.random.default_rng(1)
   p, q = rng.dirichlet(np.ones(3), (2, 20))

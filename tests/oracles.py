@@ -1,7 +1,10 @@
 """Slow, readable twins of the estimators, in NumPy loops."""
 
+import clarabel
 import numpy as np
+from scipy import sparse
 from scipy import special
+from scipy import stats
 
 
 def categorical_kl(p, q):
@@ -168,3 +171,65 @@ def multi_time_attention(scores, values, where):
           share = np.exp(scores[h, point, t]) / total
           out[point, h, d] += share * values[t, d]
   return out
+
+
+def specific_redundancy(joint):
+  """I_min of Williams & Beer, outcome by outcome."""
+  total = 0.0
+  for y in range(joint.shape[2]):
+    p_y = joint[..., y].sum()
+    tells = []
+    for axis in (1, 0):
+      pair = joint.sum(axis=axis)
+      tells.append(
+        sum(p[y] / p_y * np.log(p[y] / p.sum() / p_y) for p in pair if p[y] > 0)
+      )
+    total += p_y * min(tells)
+  return total
+
+
+def broja_information(joint):
+  """`min I_Q(Y; X1 X2)` as an exponential cone programme, by Clarabel.
+
+  Minimise Σ t over Q with both pairs of P, where `t >= q log(q / r)` for each
+  cell q and the sum r of Q over y, that is (-t, q, r) in the cone.
+  """
+  pairs = joint.sum(1), joint.sum(0)
+  cells = [
+    (i, j, k)
+    for i, j, k in np.ndindex(*joint.shape)
+    if pairs[0][i, k] > 0 and pairs[1][j, k] > 0
+  ]
+  n = len(cells)
+  entries, constants = [], []
+  for axis, pair in enumerate(pairs):
+    for x, k in np.argwhere(pair > 0):
+      entries += [
+        (len(constants), m, 1.0)
+        for m, cell in enumerate(cells)
+        if cell[axis] == x and cell[2] == k
+      ]
+      constants.append(pair[x, k])
+  num_equal = len(constants)
+  for m, (i, j, _) in enumerate(cells):
+    row = len(constants)
+    entries += [(row, n + m, 1.0), (row + 1, m, -1.0)]
+    entries += [
+      (row + 2, other, -1.0)
+      for other, cell in enumerate(cells)
+      if cell[:2] == (i, j)
+    ]
+    constants += [0.0] * 3
+  rows, columns, values = zip(*entries, strict=True)
+  settings = clarabel.DefaultSettings()
+  settings.verbose = False
+  solution = clarabel.DefaultSolver(
+    sparse.csc_matrix((2 * n, 2 * n)),
+    np.repeat([0.0, 1.0], n),
+    sparse.csc_matrix((values, (rows, columns))),
+    np.array(constants),
+    [clarabel.ZeroConeT(num_equal)] + [clarabel.ExponentialConeT()] * n,
+    settings,
+  ).solve()
+  assert str(solution.status) == "Solved", solution.status
+  return solution.obj_val + stats.entropy(joint.sum((0, 1)))

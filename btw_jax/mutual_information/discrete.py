@@ -66,8 +66,14 @@ def from_joint(joint: chex.Array) -> chex.Array:
   product = rows * columns
   # P log(P/R) + R − P with R = P_a P_b: the same sum, yet no term is negative
   # and the small ones of a nearly independent table do not cancel.
-  occupied = joint > 0
+  # Of the least that a float holds the product is none.
+  occupied = (joint > 0) & (product > 0)
   p, r = jnp.where(occupied, joint, 1.0), jnp.where(occupied, product, 1.0)
-  excess = (r - p) / p
-  terms = p * (excess - jnp.log1p(excess))
+  # R/P, or its derivative, can be more than it holds.
+  near = (r < 2 * p) & (p * p > 0)
+  excess = jnp.where(near, r - p, 0.0) / jnp.where(near, p, 1.0)
+  log_ratio = jnp.log(r) - jnp.log(p)
+  terms = jnp.where(
+    near, p * (excess - jnp.log1p(excess)), (r - p) - p * log_ratio
+  )
   return jnp.sum(jnp.where(occupied, terms, product), axis=(-2, -1))
