@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 from experiments import cluster
-from experiments import evaluate
 from experiments import processes
+from experiments import trained
 from experiments import workdir as workdir_lib
 
 # A run of some seconds that writes a snapshot after every epoch.
@@ -275,7 +275,7 @@ def _near(one, other, tolerance):
 def _models(workdir):
   written = workdir_lib.read(workdir)
   config = dataclasses.replace(written.config, workdir=str(workdir))
-  loaded = evaluate.load(dataclasses.replace(written, config=config))
+  loaded = trained.load(dataclasses.replace(written, config=config))
   return {"unimodal": loaded[1].params, **loaded[2]}
 
 

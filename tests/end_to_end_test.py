@@ -465,3 +465,31 @@ def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
   rows = {r["name"]: r for r in results["rows"]}
   # Half of 508 labels: a coin's standard deviation is 2.2 points.
   assert min(rows["kl+mi"]["metrics"]["accuracy"]) > 0.7
+
+
+def test_interactions_tell_which_modality_decides(tmp_path):
+  data, path = _write_npz(tmp_path / "data"), tmp_path / "run"
+  programs.run(
+    "train", *TINY, "--num_epochs=30", "--learning_rate=1e-2",
+    "--dataset=npz", f"--data_dir={data}", f"--workdir={path}",
+  )  # fmt: skip
+  for joint in ("grid", "masked", "binned"):
+    done = programs.run(
+      "analyze_interactions", f"--workdir={path}", f"--joint={joint}",
+      "--num_examples=10",
+    )  # fmt: skip
+    found = _json(path / "interactions.json")["decompositions"]
+    assert [row["weighting"] for row in found] == ["uniform", "kl+mi"]
+    for row in found:
+      assert (row["first"], row["second"]) == ("sound", "words")
+      atoms = {k: np.mean(v) for k, v in row["nats"].items()}
+      assert atoms["gap"] < 1e-3
+      assert atoms["unique1"] > 0.05 > 2 * abs(atoms["unique2"])
+    cell = f"{np.mean(found[0]['nats']['unique1']):.4f} ± "
+    assert cell in done.stdout
+    assert (path / "interactions_sound_words.png").stat().st_size > 10_000
+  wrong = programs.run(
+    "analyze_interactions", f"--workdir={path}", "--control=sound", status=2
+  )
+  assert "--control=sound: " in wrong.stderr
+  assert len(wrong.stderr.strip().splitlines()) == 1

@@ -13,6 +13,7 @@ from jax.scipy import stats
 import numpy as np
 
 from btw_jax import predictions
+from btw_jax import types
 from btw_jax.training import state as state_lib
 
 
@@ -115,43 +116,45 @@ def probabilities(
   return jnp.diff(jnp.pad(below, [*ends, (0, 1)], constant_values=1.0))
 
 
-def grid(probs: chex.Array, first: int, second: int) -> chex.Array:
+def grid(probs: chex.Array, *sizes: int) -> chex.Array:
   """`P(x1_i, x2_j, y) = p(y | x1_i, x2_j) / (n1 n2)`, whatever else there is.
 
-  Every value of one source meets every value of the other: both are equally
+  Every value of one source meets every value of the others: all are equally
   often, and no modality is left out or replaced.
 
   Args:
-    probs: `[..., n1 · n2 · K, C]` of what `product` crosses: the first source,
-      the second, and K choices of all else, over which the mean is taken.
-    first: n1, static.
-    second: n2, static.
+    probs: `[..., n1 · n2 · K, C]` of what `product` crosses: the sources, and K
+      choices of all else, over which the mean is taken.
+    *sizes: n1, n2, static; more for more sources.
 
   Returns:
     `[..., n1, n2, C]`, summing to 1.
   """
-  table = probs.reshape(*probs.shape[:-2], first, second, -1, probs.shape[-1])
-  return jnp.mean(table, axis=-2) / (first * second)
+  *axes, _, num_outcomes = probs.shape
+  table = probs.reshape(*axes, *sizes, -1, num_outcomes)
+  return jnp.mean(table, axis=-2) / np.prod(sizes)
 
 
-def soft(
-  first: chex.Array, second: chex.Array, target: chex.Array
-) -> chex.Array:
+def soft(sources: Sequence[chex.Array], target: chex.Array) -> chex.Array:
   """`P(x1, x2, y) = 1/N Σ_i p_i1(x1) p_i2(x2) q_i(y)`.
 
   Sources are what they would decide alone, drawn independently given the
   example. A mean over examples, as `discrete.soft_contingency` is for two.
 
   Args:
-    first: `[..., N, C]` probabilities, by the first source.
-    second: `[..., N, C]` by the second.
+    sources: `[..., N, C]` probabilities by each.
     target: `[..., N, C]` by the model.
 
   Returns:
-    `[..., C, C, C]`, summing to 1.
+    `[..., C, C, C]`, an axis for each source, summing to 1.
   """
-  table = jnp.einsum("...na,...nb,...ny->...aby", first, second, target)
-  return table / first.shape[-2]
+  axis = target.ndim - 2
+  table = target / target.shape[axis]
+  for source in reversed(sources):
+    table = jnp.expand_dims(table, axis + 1)
+    beyond = (1,) * (table.ndim - source.ndim)
+    table = table * source.reshape(*source.shape, *beyond)
+  return jnp.sum(table, axis)
 
 
 def scores(
@@ -169,3 +172,46 @@ def scores(
     `[N]` nats, whose mean is the atom.
   """
   return jnp.einsum("aby,na,nb,ny->n", atom, first, second, target)
+
+
+def masked(
+  batch: types.Batch,
+  kept: Sequence[int],
+  key: chex.PRNGKey,
+  widths: Sequence[int],
+  groups: Sequence[Sequence[int]] = (),
+) -> types.Batch:
+  """All but some modalities replaced by noise.
+
+  Normal, with mean 0 and variance 1: those of the training set, by which
+  features are scaled.
+
+  Args:
+    batch: scaled, `[..., N, M, D]`.
+    kept: positions of the modalities that stay.
+    key: of the noise.
+    widths: features of each modality; beyond them are zeros.
+    groups: positions of modalities that come in steps.
+
+  Returns:
+    The batch, without targets.
+  """
+  key, *keys = jax.random.split(key, 1 + len(groups))
+  stays = np.isin(np.arange(len(widths)), kept)[:, None]
+  there = np.arange(batch.features.shape[-1]) < np.array(widths)[:, None]
+  features = _noise(key, batch.features, stays, there)
+  sequences = []
+  for own, group, steps in zip(keys, groups, batch.sequences, strict=True):
+    there = jnp.arange(steps.values.shape[-2]) < steps.length[..., None]
+    values = _noise(
+      own, steps.values, stays[list(group), None], there[..., None]
+    )
+    sequences.append(steps._replace(values=values))
+  return batch._replace(
+    features=features, sequences=tuple(sequences), target=None
+  )
+
+
+def _noise(key, values, stays, there):
+  noise = jax.random.normal(key, values.shape, values.dtype)
+  return jnp.where(stays, values, jnp.where(there, noise, 0.0))

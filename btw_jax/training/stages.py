@@ -285,29 +285,52 @@ def predict(
   Returns:
     Outputs `[S, U, N, K]` and the weights used `[S, N, M]`.
   """
-  if isinstance(split.batch, sources.Source):
-    return streamed.predict(trainer, cell, params, guide, split)
-  split = split._replace(batch=split.batch._replace(target=None))
-  mapped = jax.vmap(
-    functools.partial(epoch_lib.predict, trainer),
-    (0, 0, None, runs.of_split(split)[0]),
-  )
-  compiled = data_parallel.parallelise(
-    mapped,
-    (
-      runs.params_axes(trainer, params, 1),
-      *[data_parallel.SAME] * 2,
-      data_parallel.SPREAD,
-    ),
-    data_parallel.SPREAD,
-    how=trainer.parallelism,
-  )
-  placed = _placed(split, jax.device_count())
-  outputs, weights = compiled(params, guide, cell, placed.split)
-  return (
-    placement.restore(placed.layout, outputs),
-    placement.restore(placed.layout, weights),
-  )
+  return Predictor(trainer)(cell, params, guide, split)
+
+
+class Predictor:
+  """`predict`, compiled once for all splits of a shape."""
+
+  def __init__(self, trainer: step_lib.Trainer):
+    """Compiles nothing yet.
+
+    Args:
+      trainer: what was trained.
+    """
+    self._trainer, self._compiled = trainer, {}
+
+  def __call__(
+    self,
+    cell: state_lib.Cell,
+    params: chex.ArrayTree,
+    guide: state_lib.Guide | None,
+    split: state_lib.Split,
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """See `predict`."""
+    trainer = self._trainer
+    if isinstance(split.batch, sources.Source):
+      return streamed.predict(trainer, cell, params, guide, split)
+    split = split._replace(batch=split.batch._replace(target=None))
+    axes = runs.of_split(split)[0]
+    if axes not in self._compiled:
+      self._compiled[axes] = data_parallel.parallelise(
+        jax.vmap(
+          functools.partial(epoch_lib.predict, trainer), (0, 0, None, axes)
+        ),
+        (
+          runs.params_axes(trainer, params, 1),
+          *[data_parallel.SAME] * 2,
+          data_parallel.SPREAD,
+        ),
+        data_parallel.SPREAD,
+        how=trainer.parallelism,
+      )
+    placed = _placed(split, jax.device_count())
+    outputs, weights = self._compiled[axes](params, guide, cell, placed.split)
+    return (
+      placement.restore(placed.layout, outputs),
+      placement.restore(placed.layout, weights),
+    )
 
 
 def _placed(split, num_slots):

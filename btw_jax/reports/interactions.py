@@ -1,0 +1,61 @@
+"""Who knows what, as a picture of stacked bars."""
+
+from collections.abc import Mapping, Sequence
+import os
+from typing import Any
+
+from matplotlib import figure as figure_lib
+import numpy as np
+
+# atom -> label, of the first and the second source
+_ATOMS = {
+  "redundant": "either ({first} or {second})",
+  "unique1": "{first} alone",
+  "unique2": "{second} alone",
+  "synergistic": "only both together",
+}
+
+
+def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+  """Draws one pair of sources, a bar for every weighting.
+
+  Args:
+    rows: of `interactions.json`, those of the pair.
+    path: of the PNG file.
+  """
+  width = 3.2 + 1.3 * len(rows)
+  drawing = figure_lib.Figure((width, 4.4), layout="constrained")
+  ax = drawing.subplots()
+  names = {k: rows[0][k] for k in ("first", "second")}
+  bottoms = np.zeros(len(rows))
+  for i, (atom, label) in enumerate(_ATOMS.items()):
+    each = [np.array(row["nats"][atom]) for row in rows]
+    means = np.array([values.mean() for values in each])
+    places = np.arange(len(rows)) + 0.12 * (i - 1.5)
+    ax.bar(
+      range(len(rows)), means, 0.6, bottoms, label=label.format(**names),
+      color=f"C{i}", alpha=0.85,
+    )  # fmt: skip
+    ax.errorbar(
+      places, bottoms + means, [values.std() for values in each], fmt="none",
+      ecolor="black", elinewidth=1, capsize=3,
+    )  # fmt: skip
+    bottoms += means
+  gap = max(max(row["nats"]["gap"]) for row in rows)
+  title = "What decides: {first} and {second}".format(**names)
+  if rows[0]["control"]:
+    title += f", given {rows[0]['control']}"
+  seeds = len(rows[0]["nats"]["gap"])
+  drawing.suptitle(title, fontsize=11)
+  ax.set_xticks(range(len(rows)), [row["weighting"] for row in rows])
+  ax.set_xlim(-0.6, len(rows) - 0.4)
+  ax.set_ylabel("information about the decision, nats")
+  ax.set_xlabel(
+    f"mean of {seeds} seeds ± standard deviation; certified to {gap:.0e} nats",
+    fontsize=8,
+  )
+  handles, labels = ax.get_legend_handles_labels()
+  drawing.legend(
+    handles[::-1], labels[::-1], loc="outside right center", fontsize=8
+  )
+  drawing.savefig(path, dpi=110)

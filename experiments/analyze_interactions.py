@@ -1,0 +1,148 @@
+"""Shows which modality of a run knows what of its decisions.
+
+  python -m experiments.analyze_interactions --workdir=runs/digits
+  python -m experiments.analyze_interactions --workdir=runs/mosi --control=text
+
+Partial Information Decomposition of what every weighting decides, for all pairs
+of modalities and each against the rest: redundant (R), unique (U1, U2) and
+synergistic (S) information. Prints a table, and leaves interactions.json and a
+picture of every pair in the workdir.
+"""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+import jax
+import numpy as np
+
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.reports import interactions as picture_lib
+from btw_jax.training import inputs as inputs_lib
+from btw_jax.training import metrics_writer
+from btw_jax.training import stages
+from experiments import cli
+from experiments import interactions
+from experiments import report
+from experiments import scoring
+from experiments import trained
+from experiments import workdir as workdir_lib
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
+_SPLIT = flags.DEFINE_enum(
+  "split", "test", dataset_lib.SPLITS, "split whose examples to use"
+)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", "", "folder of other files of the same format (npz, csv)"
+)
+_JOINT = flags.DEFINE_enum(
+  "joint", "grid", list(interactions.JOINTS),
+  "what sources are: "
+  + "; ".join(f"{name}: {text}" for name, text in interactions.JOINTS.items()),
+)  # fmt: skip
+_CONTROL = flags.DEFINE_string(
+  "control", "", "modality to hold fixed (Sensory PID); none if empty"
+)
+_NUM_EXAMPLES = flags.DEFINE_integer(
+  "num_examples", 32, "examples to cross (grid)", 2
+)
+_NUM_OTHERS = flags.DEFINE_integer(
+  "num_others", 8, "examples to take all other modalities from (grid)", 1
+)
+_NUM_CONTROLS = flags.DEFINE_integer(
+  "num_controls", 8, "examples to take the control from (grid)", 1
+)
+_NUM_BINS = flags.DEFINE_integer(
+  "num_bins", 5, "intervals that a quantity is decided in", 2
+)
+_NUM_ITERATIONS = flags.DEFINE_integer(
+  "num_iterations", 200, "steps of the solver, at most", 1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "draws examples and noise", 0)
+_OUTPUT = flags.DEFINE_string(
+  "output", "", "JSON file to write; interactions.json in the workdir if empty"
+)
+
+
+def main() -> None:
+  """Decomposes, prints, writes and draws."""
+  workdir = pathlib.Path(_WORKDIR.value)
+  written = workdir_lib.read(workdir)
+  config = dataclasses.replace(
+    written.config, workdir=str(workdir), reading="memory"
+  )
+  written = dataclasses.replace(written, config=config)
+  names = written.shape.modalities
+  control = interactions.check(names, _CONTROL.value)
+  trainers, unimodal, multimodal = trained.load(written)
+  examples = trained.read_examples(written, _SPLIT.value, _DATA_DIR.value)
+  scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
+  batch = inputs_lib.stack(examples, scalers, config.how_to_read())
+  split = scoring.with_unimodal(trainers, unimodal.params, batch)
+  options = interactions.Options(
+    _JOINT.value,
+    _NUM_EXAMPLES.value,
+    _NUM_OTHERS.value,
+    _NUM_CONTROLS.value,
+    _NUM_BINS.value,
+    _SEED.value,
+  )
+  predict = stages.Predictor(trainers.multimodal)
+  models = {
+    name: interactions.Models(
+      trainers, unimodal, model, split, options, predict
+    )
+    for name, model in multimodal.items()
+  }
+  rows = [
+    interactions.row(
+      name, pair, names, own.decompose(pair, _NUM_ITERATIONS.value)
+    )
+    for pair in interactions.pairs(len(names), control)
+    for name, own in models.items()
+  ]
+  note = (
+    f"{config.dataset}, {_SPLIT.value} examples, {options.joint}: mean ±"
+    f" standard deviation over {config.num_seeds} seeds"
+  )
+  found = {
+    "note": note,
+    "rows": interactions.table(rows, "nats"),
+    "options": dataclasses.asdict(options),
+    "decompositions": rows,
+  }
+  print(report.measured(found))
+  print(f"\n{report.rows(interactions.table(rows, 'bits'))}")
+  output = pathlib.Path(_OUTPUT.value or workdir / "interactions.json")
+  metrics_writer.write_json(output, found)
+  print(f"\n{output}")
+  for path in draw(rows, output):
+    print(path)
+
+
+def draw(rows, output):
+  """Writes a picture of every pair of sources.
+
+  Args:
+    rows: decompositions.
+    output: path of the JSON file, beside which they go.
+
+  Returns:
+    Their paths.
+  """
+  found = {}
+  for row in rows:
+    names = [row["first"], row["second"], row["control"]]
+    found.setdefault("_".join(filter(None, names)), []).append(row)
+  paths = []
+  for name, own in found.items():
+    paths.append(output.with_name(f"{output.stem}_{name}.png"))
+    picture_lib.picture(own, paths[-1])
+  return paths
+
+
+if __name__ == "__main__":
+  what = ["workdir", "split", "data_dir", "output"]
+  how = ["joint", "control", "num_examples", "num_others", "num_controls",
+         "num_bins", "num_iterations", "seed"]  # fmt: skip
+  cli.run(main, {"Run": what, "Interactions": how})
