@@ -56,7 +56,7 @@ _NUM_BINS = flags.DEFINE_integer(
   "num_bins", 5, "intervals that a quantity is decided in", 2
 )
 _NUM_ITERATIONS = flags.DEFINE_integer(
-  "num_iterations", 200, "steps of the solver, at most", 1
+  "num_iterations", 1000, "steps of the solver, at most", 1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "draws examples and noise", 0)
 _OUTPUT = flags.DEFINE_string(

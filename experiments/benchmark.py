@@ -6,6 +6,7 @@
   python -m experiments.benchmark --suite=data
   python -m experiments.benchmark --suite=scaling
   python -m experiments.benchmark --suite=memory
+  python -m experiments.benchmark --suite=pid
 
 Each figure is the median of several rounds after a warm-up; the two sides take
 turns, with a pause before each.
@@ -22,6 +23,7 @@ from experiments import benchmark_data
 from experiments import benchmark_estimators
 from experiments import benchmark_memory
 from experiments import benchmark_moe
+from experiments import benchmark_pid
 from experiments import benchmark_scaling
 from experiments import benchmark_train
 from experiments import cli
@@ -35,6 +37,7 @@ _SUITES = {
   "data": benchmark_data.run,
   "scaling": benchmark_scaling.run,
   "memory": benchmark_memory.run,
+  "pid": benchmark_pid.run,
 }
 
 _SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")

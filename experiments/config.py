@@ -11,6 +11,7 @@ from btw_jax import predictions
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
+from btw_jax.analysis import importance
 from btw_jax.data import catalog
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.models import dispatch
@@ -22,7 +23,7 @@ from btw_jax.training import data_parallel
 from btw_jax.training import inputs
 from btw_jax.training import selection
 
-WEIGHTINGS = (*weighting.VARIANTS, selection.AUTO)
+WEIGHTINGS = (*weighting.VARIANTS, *importance.IMPORTANCE, selection.AUTO)
 
 
 _DATASETS = f"data set: {' | '.join(catalog.SOURCES)} | tfds:NAME, one prepared"

@@ -10,6 +10,7 @@ import optax
 
 from btw_jax import tasks
 from btw_jax import types
+from btw_jax.analysis import importance
 from btw_jax.data import batching
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import scaling
@@ -109,6 +110,11 @@ def build(
     refresh_every=config.refresh_every,
     num_refinements=config.num_refinements,
     num_samples=config.information_samples,
+    examples={
+      name: hook
+      for name, hook in importance.IMPORTANCE.items()
+      if name in variants
+    },
   )
   network, penalties = networks.Concatenation(sizes), {}
   if config.model == "moe":

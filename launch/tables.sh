@@ -35,11 +35,30 @@ if [ $# -gt 0 ]; then
   train mosi_csv --data_dir="$1"
   train_moe mosi_npz --data_dir="$1/npz"
 fi
+# Who knows what of the decisions, before and after weighting.
+interactions() {
+  local data=$1 recipe=$2
+  shift 2
+  python -m experiments.train --flagfile="experiments/recipes/$recipe.flags" \
+    --weighting=uniform,kl+mi,pid --num_seeds=5 \
+    --workdir="runs/tables/pid_$data" "$@"
+  python -m experiments.analyze_interactions --workdir="runs/tables/pid_$data" \
+    --output="runs/tables/interactions_$data.json"
+}
+
+interactions digits digits --modalities=pixels,fourier,noise0
+cp runs/tables/interactions_digits_pixels_rest.png \
+  experiments/figures/interactions.png
+if [ $# -gt 0 ]; then
+  interactions mosi mosi_npz --data_dir="$1/npz"
+  python -m experiments.analyze_interactions --workdir=runs/tables/pid_mosi \
+    --control=text --output=runs/tables/interactions_sensory.json
+fi
 python -m experiments.plot_routing --workdir=runs/tables/digits_moe-1 \
   --apart=noise0,noise1,noise2 --picture=experiments/figures/routing.png \
   --output=runs/tables/routing.json
 python -m experiments.beyond_normal --output=runs/tables/beyond_normal.json
-for suite in train estimators moe data scaling; do
+for suite in train estimators moe data scaling pid; do
   python -m experiments.benchmark --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done

@@ -11,20 +11,27 @@ from btw_jax.data import catalog
 README = conftest.ROOT / "README.md"
 
 
-def test_the_example_runs_and_is_short():
-  (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.S)
-  assert len(code.strip().splitlines()) <= 15
-  code += (
+def test_the_examples_run_and_are_short():
+  text = README.read_text("utf-8")
+  weigh, decompose = found = re.findall(r"```python\n(.*?)```", text, re.S)
+  assert max(len(code.strip().splitlines()) for code in found) <= 15
+  weigh += (
     "import numpy as np\n"
     "np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)\n"
     "np.testing.assert_allclose(scales.sum(1), [2] + [3] * 7, rtol=1e-5)\n"
     "assert weights.shape == (8, 3) and weights[0, 2] == 0\n"
   )
-  subprocess.run(
-    [sys.executable, "-c", code],
-    env=conftest.environment(),
-    check=True,
+  told = re.search(r"nats: R (.*?), U1 (.*?), U2 (.*?), S (.*)", decompose)
+  decompose += (
+    f"told = {[float(x) for x in told.groups()]}\n"
+    "np.testing.assert_allclose(found[:4], told, atol=5e-5)\n"
   )
+  for code in (weigh, decompose):
+    subprocess.run(
+      [sys.executable, "-c", code],
+      env=conftest.environment(),
+      check=True,
+    )
 
 
 def test_every_recipe_starts_with_its_command():
@@ -39,6 +46,7 @@ def test_every_flag_that_the_readme_names_exists():
   names = (
     "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
     "plot_routing", "prepare_data", "inspect_data", "survive",
+    "analyze_interactions",
   )  # fmt: skip
   known = "".join(programs.run(name, "--help").stdout for name in names)
   assert known.count("--help ") == len(names)

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from btw_jax import tasks
+from btw_jax.analysis import importance
 from btw_jax.data import catalog
 from btw_jax.data import plans
 from btw_jax.models import networks
@@ -22,7 +23,11 @@ from btw_jax.training import state as state_lib
 from btw_jax.training import step as step_lib
 from btw_jax.training import streamed
 
-CHOICES = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 0.5)]
+CHOICES = [
+  runs.Choice("kl+mi", 1.0, 1.0),
+  runs.Choice("uniform", 0.0, 0.5),
+  runs.Choice("pid", 0.7, 1.0),
+]
 NAME = "tfds:mmsa_mosi"
 
 
@@ -57,7 +62,9 @@ def _trainer(loaded, refresh_every=1):
     num_heads=2, num_layers=1, num_points=3, encoder="mtand",
   )  # fmt: skip
   rule = rule_lib.Rule(
-    variants=("uniform", "kl+mi"), refresh_every=refresh_every
+    variants=("uniform", "kl+mi", "pid"),
+    refresh_every=refresh_every,
+    examples=importance.IMPORTANCE,
   )
   return step_lib.Trainer(
     networks.Concatenation(sizes), tasks.make("regression", 1),
@@ -160,7 +167,7 @@ def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
   )  # fmt: skip
   logs, best, _ = _train(loaded, _trainer(loaded), (0, 1), 1)
   losses = logs[-1]["train_loss"]
-  assert losses.shape[:2] == (2, 2)
+  assert losses.shape[:2] == (len(CHOICES), 2)
   assert np.all(losses[:, 0] != losses[:, 1])
   assert np.all(np.isfinite(jax.tree.leaves(best.params)[0]))
   # 12 training examples in batches of 3; the passes besides.

@@ -148,13 +148,15 @@ def soft(sources: Sequence[chex.Array], target: chex.Array) -> chex.Array:
   Returns:
     `[..., C, C, C]`, an axis for each source, summing to 1.
   """
-  axis = target.ndim - 2
-  table = target / target.shape[axis]
-  for source in reversed(sources):
-    table = jnp.expand_dims(table, axis + 1)
-    beyond = (1,) * (table.ndim - source.ndim)
-    table = table * source.reshape(*source.shape, *beyond)
-  return jnp.sum(table, axis)
+  first, *others = sources
+  rest = target / target.shape[-2]
+  for source in reversed(others):
+    rest = source[..., :, None] * rest[..., None, :]
+    rest = rest.reshape(*target.shape[:-1], -1)
+  table = jnp.einsum("...na,...nr->...ar", first, rest)
+  return table.reshape(
+    *target.shape[:-2], *(x.shape[-1] for x in (*sources, target))
+  )
 
 
 def scores(

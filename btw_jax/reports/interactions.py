@@ -26,19 +26,23 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
   width = 3.2 + 1.3 * len(rows)
   drawing = figure_lib.Figure((width, 4.4), layout="constrained")
   ax = drawing.subplots()
-  names = {k: rows[0][k] for k in ("first", "second")}
+  names = {
+    k: "the rest" if rows[0][k] == "rest" else rows[0][k]
+    for k in ("first", "second")
+  }
   bottoms = np.zeros(len(rows))
   for i, (atom, label) in enumerate(_ATOMS.items()):
     each = [np.array(row["nats"][atom]) for row in rows]
     means = np.array([values.mean() for values in each])
+    spread = [values.std(ddof=min(1, len(values) - 1)) for values in each]
     places = np.arange(len(rows)) + 0.12 * (i - 1.5)
     ax.bar(
       range(len(rows)), means, 0.6, bottoms, label=label.format(**names),
       color=f"C{i}", alpha=0.85,
     )  # fmt: skip
     ax.errorbar(
-      places, bottoms + means, [values.std() for values in each], fmt="none",
-      ecolor="black", elinewidth=1, capsize=3,
+      places, bottoms + means, spread, fmt="none", ecolor="black",
+      elinewidth=1, capsize=3,
     )  # fmt: skip
     bottoms += means
   gap = max(max(row["nats"]["gap"]) for row in rows)

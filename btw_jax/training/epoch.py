@@ -116,11 +116,13 @@ def train_epoch(
   # CPU each of these small operations costs a step more than the whole set
   # costs an epoch.
   whole = multiply(table, present) if len(present) <= parts.AT_ONCE else None
+  importance = trainer.importance(run, cell)
 
   def body(state, rows):
     batch = jax.tree.map(lambda x: x[rows], train.batch)
     own = multiply(table[rows], batch.present) if whole is None else whole[rows]
-    return trainer.drawn_step(state, batch, own, seed)
+    counts = None if importance is None else importance[rows]
+    return trainer.drawn_step(state, batch, own, seed, counts)
 
   state, sums = jax.lax.scan(body, run.train, order)
   skipped = sums.pop("skipped")
@@ -229,7 +231,10 @@ def refresh(
   # In parts, so that a large set takes little more than its table.
   examples = train.unimodal, outputs, present
   new = parts.in_turns(weigh, examples, axes=(1, 0, 0))
-  return state_lib.Refreshed(new, information)
+  counts = trainer.rule.weigh_examples(
+    *pair, present & sound, cell.variant, axis_name=trainer.axis_name
+  )
+  return state_lib.Refreshed(new, information, counts)
 
 
 def kept(run: state_lib.RunState) -> state_lib.Refreshed:
@@ -242,7 +247,9 @@ def kept(run: state_lib.RunState) -> state_lib.Refreshed:
     The weights and the information that it has.
   """
   weights = run.weights
-  return state_lib.Refreshed(weights.average.table, weights.information)
+  return state_lib.Refreshed(
+    weights.average.table, weights.information, weights.examples
+  )
 
 
 def guide_after(
@@ -306,7 +313,12 @@ def close(
       average,
       weights.average,
     )
-    weights = state_lib.Weights(average, refreshed.information)
+    counts = refreshed.examples
+    if counts is not None:
+      # As the table: an epoch without a refresh brings what there is.
+      before = weights.examples
+      counts = before + weights.average.alpha * (counts - before)
+    weights = state_lib.Weights(average, refreshed.information, counts)
     log |= {
       "weights": weighting.prior(
         average.table,

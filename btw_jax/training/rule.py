@@ -1,6 +1,6 @@
 """How the weights of a run are computed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 
 import chex
@@ -16,13 +16,17 @@ class Rule:
   """How weights are computed; static.
 
   Attributes:
-    variants: names of `weighting.VARIANTS` that the runs of a program use.
+    variants: names of `weighting.VARIANTS`, or of `examples`, that the runs of
+      a program use.
     divergence: name of `predictions.DIVERGENCES`.
     transform: name of `transforms.TRANSFORMS`, before neighbours are sought.
     agreement: weigh by 1/KL instead of KL.
     refresh_every: epochs between refreshes.
     num_refinements: how often the weights of an unseen example are refined.
     num_samples: examples, at most, that neighbours are sought among.
+    examples: variant -> how much each example counts, by the predictions of
+      the unimodal models and the multimodal one, presence and the name of the
+      axis of devices; modalities then weigh the same.
   """
 
   variants: Sequence[str] = ("uniform",)
@@ -32,6 +36,9 @@ class Rule:
   refresh_every: int = 1
   num_refinements: int = 1
   num_samples: int = 2**14
+  examples: Mapping[str, Callable[..., chex.Array]] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def weighs(self) -> bool:
@@ -41,8 +48,12 @@ class Rule:
   @property
   def measures(self) -> tuple[str, ...]:
     """Measures of information that the variants need."""
-    needed = {weighting.VARIANTS[v][1] for v in self.variants}
+    needed = {weighting.VARIANTS[v][1] for v in map(self._of, self.variants)}
     return tuple(sorted(needed - {None}))
+
+  def _of(self, variant):
+    """How it weighs modalities."""
+    return "uniform" if variant in self.examples else variant
 
   def information(
     self,
@@ -114,6 +125,38 @@ class Rule:
         kind=self.divergence,
         agreement=self.agreement,
       )
-      for name in self.variants
+      for name in map(self._of, self.variants)
     ]
     return jnp.stack(each)[variant]
+
+  def weigh_examples(
+    self,
+    unimodal: predictions.Prediction,
+    multimodal: predictions.Prediction,
+    present: chex.Array,
+    variant: chex.Array,
+    *,
+    axis_name: str | tuple[str, str] | None = None,
+  ) -> chex.Array | None:
+    """How much each example counts in the loss, by one of the variants.
+
+    Args:
+      unimodal: predictions, each array `[M, N, ...]`.
+      multimodal: predictions, each array `[N, ...]`.
+      present: `[N, M]` bool.
+      variant: scalar int, a position in `variants`.
+      axis_name: of the devices that examples are spread over, or None.
+
+    Returns:
+      `[N, 1]`, 1 on average; None where all variants count all the same.
+    """
+    if not self.examples:
+      return None
+    same = jnp.ones(present.shape[0])
+    each = [
+      self.examples[name](unimodal, multimodal, present, axis_name)
+      if name in self.examples
+      else same
+      for name in self.variants
+    ]
+    return jnp.stack(each)[variant][:, None]

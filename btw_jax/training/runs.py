@@ -27,7 +27,7 @@ class Choice(NamedTuple):
   """What one run is about.
 
   Attributes:
-    variant: a name of `weighting.VARIANTS`.
+    variant: a name of `weighting.VARIANTS` or of the rule's `examples`.
     strength: λ in [0, 1].
     scale: the embedding scale c.
   """
@@ -121,7 +121,8 @@ def spread(
   same, weights = data_parallel.SAME, None
   if trainer.rule.weighs:
     table = weighting.WeightState(data_parallel.SPREAD, same, same)
-    weights = state_lib.Weights(table, same)
+    examples = data_parallel.SPREAD if trainer.rule.examples else None
+    weights = state_lib.Weights(table, same, examples)
   if trainer.parallelism.experts == 1:
     return state_lib.RunState(same, weights, same)
   params = params_axes(trainer, run.train.params, 2)

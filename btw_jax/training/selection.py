@@ -33,8 +33,9 @@ class Plan(NamedTuple):
   @property
   def variants(self) -> tuple[str, ...]:
     """Variants that any run uses, in the order of `weighting.VARIANTS`."""
-    used = {choice.variant for choice in self.choices}
-    return tuple(v for v in weighting.VARIANTS if v in used)
+    used = dict.fromkeys(choice.variant for choice in self.choices)
+    known = [v for v in weighting.VARIANTS if v in used]
+    return (*known, *(v for v in used if v not in known))
 
 
 def plan(
@@ -43,7 +44,7 @@ def plan(
   """The runs that the weightings need; those that agree are trained once.
 
   Args:
-    weightings: names of `weighting.VARIANTS`, or "auto", which may become
+    weightings: names of variants, or "auto", which may become
       uniform, mi or kl+mi at any of `STRENGTHS`.
     strength: λ of every weighting but auto, or "auto" to choose each its own.
     scale: embedding scale of every run.

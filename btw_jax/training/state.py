@@ -57,10 +57,13 @@ class Weights(NamedTuple):
   Attributes:
     average: the moving average.
     information: measure -> `[M]` of the latest refresh.
+    examples: `[N, 1]` how much each counts in the loss, 1 on average; None
+      where all count the same.
   """
 
   average: weighting.WeightState
   information: Mapping[str, chex.Array]
+  examples: chex.Array | None
 
 
 class Refreshed(NamedTuple):
@@ -69,10 +72,12 @@ class Refreshed(NamedTuple):
   Attributes:
     table: `[N, M]` weights of the training examples.
     information: measure -> `[M]`.
+    examples: `[N, 1]` how much each counts, or None.
   """
 
   table: chex.Array
   information: Mapping[str, chex.Array]
+  examples: chex.Array | None
 
 
 class Best(NamedTuple):

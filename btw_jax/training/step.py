@@ -80,7 +80,8 @@ class Trainer:
         num_examples, num_modalities, train.batch.present
       )
       none = {m: jnp.zeros(num_modalities) for m in self.rule.measures}
-      weights = state_lib.Weights(average, none)
+      examples = jnp.ones((num_examples, 1)) if self.rule.examples else None
+      weights = state_lib.Weights(average, none, examples)
       # Equal weights, also where each device knows its own examples alone.
       prior = jnp.full(num_modalities, 1 / num_modalities, jnp.float32)
       guide = state_lib.Guide(prior, average.alpha, none)
@@ -102,6 +103,7 @@ class Trainer:
     batch: types.Batch,
     multipliers: chex.Array | None,
     key: chex.PRNGKey,
+    importance: chex.Array | None = None,
   ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
     """One update on a batch that is spread over devices.
 
@@ -110,6 +112,8 @@ class Trainer:
       batch: this device's share.
       multipliers: `[B, M]` of the embeddings, or None for the plain model.
       key: of dropout, the same on every device.
+      importance: `[B]` how much each example counts in what is minimised; all
+        the same by default.
 
     Returns:
       The next state, and sums over the whole batch: loss, score, count `[U]`;
@@ -131,9 +135,10 @@ class Trainer:
         rngs={"dropout": key},
       )
       losses = jnp.where(where, self.task.loss(outputs, batch.target), 0.0)
-      losses = jnp.sum(losses, axis=-1)
       scores = jnp.where(where, self.task.score(outputs, batch.target), 0.0)
-      mean = jnp.sum(losses / jnp.maximum(count, 1.0))
+      paid = losses if importance is None else importance * losses
+      losses, paid = jnp.sum(losses, axis=-1), jnp.sum(paid, axis=-1)
+      mean = jnp.sum(paid / jnp.maximum(count, 1.0))
       sums = {"loss": losses, "score": jnp.sum(scores, axis=-1)}
       if usage is not None:
         mean += self._cost(usage)
@@ -281,7 +286,14 @@ class Trainer:
       strength=cell.strength,
       scale=cell.scale,
     )
-    state, sums = self.drawn_step(run.train, batch, multipliers, seed)
+    importance = self.importance(run, cell)
+    state, sums = self.drawn_step(
+      run.train,
+      batch,
+      multipliers,
+      seed,
+      None if importance is None else importance[rows],
+    )
     return run._replace(train=state), sums
 
   def drawn_step(
@@ -290,10 +302,19 @@ class Trainer:
     batch: types.Batch,
     multipliers: chex.Array,
     seed: chex.Array,
+    importance: chex.Array | None,
   ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
     """A step with the dropout that a seed draws for it."""
     key = jax.random.fold_in(_key(seed, _DROPOUT), state.step)
-    return self.step(state, batch, multipliers, key)
+    return self.step(state, batch, multipliers, key, importance)
+
+  def importance(
+    self, run: state_lib.RunState, cell: state_lib.Cell
+  ) -> chex.Array | None:
+    """How much each training example `[N]` counts; None if all the same."""
+    if not self.rule.examples:
+      return None
+    return 1 + cell.strength * (run.weights.examples[:, 0] - 1)
 
   def table(
     self,

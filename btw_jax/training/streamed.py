@@ -81,7 +81,8 @@ class Program:
     params = runs.params_axes(trainer, self.run.train.params, 2)
     refreshed = None
     if trainer.rule.weighs:
-      refreshed = state_lib.Refreshed(_SPREAD, _SAME)
+      counts = _SPREAD if trainer.rule.examples else None
+      refreshed = state_lib.Refreshed(_SPREAD, _SAME, counts)
 
     def mapped(function, axes, in_axes, out_axes, **options):
       return data_parallel.parallelise(
