@@ -12,6 +12,7 @@ from btw_jax.analysis import importance
 from btw_jax.training import data_parallel
 from btw_jax.training import rule as rule_lib
 from btw_jax.training import runs
+from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 
 RULE = rule_lib.Rule(
@@ -117,3 +118,30 @@ def test_examples_are_weighed_in_training_by_their_strength():
   np.testing.assert_allclose(logs[-1]["weights"], 1 / 3, rtol=1e-5)
   for leaf in jax.tree.leaves(best.params):
     np.testing.assert_allclose(leaf[3], leaf[0], rtol=1e-5, atol=1e-6)
+
+
+def test_what_counts_is_averaged_as_weights_are():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=RULE, dropout=0.0)
+  choices = [runs.Choice("uniform", 0.0, 1.0), runs.Choice("pid", 1.0, 1.0)]
+  program = stages.Program(made, choices, [0], train, valid)
+  average = np.ones(len(train.batch.target))
+  # α is 0.5, and then less, validation having improved.
+  for epoch, alpha in enumerate((0.5, 0.45)):
+    program(epoch)
+    params = jax.tree.map(lambda x: x[1, 0], program.run.train.params)
+    outputs, _ = made.network.apply(
+      {"params": params}, train.batch, None, train=False
+    )
+    found = importance.by_interaction(
+      made.task.predict(train.unimodal[0]),
+      made.task.predict(outputs[0]),
+      train.batch.present,
+    )
+    average = (1 - alpha) * average + alpha * np.asarray(found)
+    uniform, counts = np.asarray(program.run.weights.examples)[:, 0]
+    np.testing.assert_array_equal(uniform, 1.0)
+    # Slots have examples of their own.
+    np.testing.assert_allclose(
+      np.sort(counts, axis=None), np.sort(average), rtol=1e-3
+    )
