@@ -3,7 +3,7 @@
 Each process makes examples of its own, so none ever has those of all.
 """
 
-import resource
+import pathlib
 from typing import Any
 
 import jax
@@ -87,6 +87,17 @@ def _place(num_examples, num_slots, seed):
   return placement.Placed(hosts.put(split), layout)
 
 
+def _peak():
+  """Most bytes that this program held at once.
+
+  As Linux counts them for a program: `ru_maxrss` begins with what the process
+  held that started it.
+  """
+  status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
+  (line,) = [x for x in status.splitlines() if x.startswith("VmHWM:")]
+  return 1024 * int(line.split()[1])
+
+
 def worker(num_examples: int, *others: Any) -> dict[str, Any]:
   """Trains one epoch.
 
@@ -116,7 +127,7 @@ def worker(num_examples: int, *others: Any) -> dict[str, Any]:
     _place(1000, jax.device_count(), 1),
   )
   log = jax.device_get(program(0))
-  taken = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  taken = _peak()
   table = program.run.weights.average.table
   own, present = hosts.local((table, train.split.batch.present))
   sums = own.reshape(present.shape).sum(-1)[present.any(-1)]

@@ -473,7 +473,7 @@ def test_interactions_tell_which_modality_decides(tmp_path):
     "train", *TINY, "--num_epochs=30", "--learning_rate=1e-2",
     "--dataset=npz", f"--data_dir={data}", f"--workdir={path}",
   )  # fmt: skip
-  for joint in ("grid", "masked", "binned"):
+  for joint in ("grid", "masked"):
     done = programs.run(
       "analyze_interactions", f"--workdir={path}", f"--joint={joint}",
       "--num_examples=10",

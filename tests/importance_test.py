@@ -8,6 +8,7 @@ import problems
 import pytest
 
 from btw_jax import predictions
+from btw_jax import weighting
 from btw_jax.analysis import importance
 from btw_jax.training import data_parallel
 from btw_jax.training import rule as rule_lib
@@ -25,6 +26,9 @@ def _sure(classes, confidence=4.0):
   return confidence * jax.nn.one_hot(classes, 2)
 
 
+BY_INTERACTION = jax.jit(importance.by_interaction, static_argnums=3)
+
+
 def test_examples_that_lean_on_one_modality_count_more():
   """Half are decided by the first modality alone, half by both together."""
   rng = np.random.default_rng(0)
@@ -34,7 +38,7 @@ def test_examples_that_lean_on_one_modality_count_more():
   unsure = jnp.where(leans[:, None], _sure(first), 0.3 * _sure(first))
   unimodal = predictions.Categorical(jnp.stack([unsure, _sure(second)]))
   decided = np.where(leans, first, first ^ second)
-  found = importance.by_interaction(
+  found = BY_INTERACTION(
     unimodal, predictions.Categorical(_sure(decided)), jnp.ones((400, 2), bool)
   )
   assert found[leans].mean() > 1.2 > 1 > found[~leans].mean()
@@ -54,15 +58,17 @@ def test_shares_of_a_set_count_as_the_whole(kind):
     "quantity": lambda x: predictions.Gaussian(x[..., 0], jnp.exp(x[..., 1])),
   }[kind]
   unimodal, multimodal = make(outputs[:3]), make(outputs[3])
-  whole = importance.by_interaction(unimodal, multimodal, present)
+  whole = BY_INTERACTION(unimodal, multimodal, present)
 
   def split(x, axis):
     shares = x.reshape(*x.shape[:axis], 4, 10, *x.shape[axis + 1 :])
     return jnp.moveaxis(shares, axis, 0)
 
-  shares = jax.vmap(
-    lambda p, q, there: importance.by_interaction(p, q, there, "devices"),
-    axis_name="devices",
+  shares = jax.jit(
+    jax.vmap(
+      lambda p, q, there: importance.by_interaction(p, q, there, "devices"),
+      axis_name="devices",
+    )
   )(
     jax.tree.map(lambda x: split(x, 1), unimodal),
     jax.tree.map(lambda x: split(x, 0), multimodal),
@@ -125,21 +131,23 @@ def test_what_counts_is_averaged_as_weights_are():
   made = problems.trainer(rule=RULE, dropout=0.0)
   choices = [runs.Choice("uniform", 0.0, 1.0), runs.Choice("pid", 1.0, 1.0)]
   program = stages.Program(made, choices, [0], train, valid)
-  average = np.ones(len(train.batch.target))
+  average, present = np.ones(len(train.batch.target)), train.batch.present
+  multipliers = weighting.multipliers(weighting.uniform(present), present)
   # α is 0.5, and then less, validation having improved.
   for epoch, alpha in enumerate((0.5, 0.45)):
     program(epoch)
     params = jax.tree.map(lambda x: x[1, 0], program.run.train.params)
     outputs, _ = made.network.apply(
-      {"params": params}, train.batch, None, train=False
+      {"params": params}, train.batch, multipliers, train=False
     )
-    found = importance.by_interaction(
+    found = BY_INTERACTION(
       made.task.predict(train.unimodal[0]),
       made.task.predict(outputs[0]),
-      train.batch.present,
+      present,
     )
     average = (1 - alpha) * average + alpha * np.asarray(found)
-    uniform, counts = np.asarray(program.run.weights.examples)[:, 0]
+    # Of the one device, both cells, one seed.
+    uniform, counts = np.asarray(program.run.weights.examples)[0, :, 0]
     np.testing.assert_array_equal(uniform, 1.0)
     # Slots have examples of their own.
     np.testing.assert_allclose(

@@ -13,7 +13,7 @@ from scipy import stats
 
 from btw_jax.analysis import pid
 
-DECOMPOSE = tuple(
+DECOMPOSE = BROJA, *_ = tuple(
   map(jax.jit, (pid.broja, pid.minimum_information, pid.specific_information))
 )
 BITS = tuple(itertools.product(range(2), range(2)))
@@ -107,7 +107,7 @@ def _informations(joint):
 @pytest.mark.parametrize("gate", GATES)
 def test_gates(gate):
   joint, bits = GATES[gate]
-  found = np.array(pid.broja(joint)[:4]) / np.log(2)
+  found = np.array(BROJA(joint)[:4]) / np.log(2)
   np.testing.assert_allclose(found, bits, atol=1e-4)
 
 
@@ -116,21 +116,22 @@ def test_a_control_is_conditioned_on():
   gates = [
     _of(lambda v, a: v), _of(lambda v, a: a), XOR, AND
   ]  # fmt: skip
-  found = np.array(pid.sensory(np.stack(gates) / 4)[:4]) / np.log(2)
+  sensory = jax.jit(pid.sensory)
+  found = np.array(sensory(np.stack(gates) / 4)[:4]) / np.log(2)
   np.testing.assert_allclose(
     found, (_AND / 4, 1 / 4, 1 / 4, (1 + 1 / 2) / 4), atol=1e-4
   )
   # Values of the control count by how often they come.
   weights = np.array([0.0, 0.5, 0.2, 0.3])
-  found = pid.sensory(100 * np.stack(gates) * weights[:, None, None, None])
-  each = np.array(pid.broja(np.stack(gates))[:4])
+  found = sensory(100 * np.stack(gates) * weights[:, None, None, None])
+  each = np.array(BROJA(np.stack(gates))[:4])
   np.testing.assert_allclose(found[:4], each @ weights, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_another_solver_finds_the_same(shape):
   joints = _randoms(shape)
-  found = jax.tree.map(np.asarray, pid.broja(joints))
+  found = jax.tree.map(np.asarray, BROJA(joints))
   for n, joint in enumerate(joints):
     one, two, both = _informations(joint)
     least = oracles.broja_information(joint)
@@ -144,7 +145,7 @@ def test_another_solver_finds_the_same(shape):
 @pytest.mark.parametrize("num_iterations", [0, 1, 7, 30])
 def test_the_certificate_holds_however_early_it_ends(num_iterations):
   joints = _randoms((4, 3, 3), each=4)
-  found = pid.broja(joints, num_iterations=num_iterations)
+  found = jax.jit(lambda x: pid.broja(x, num_iterations=num_iterations))(joints)
   for n, joint in enumerate(joints):
     least = oracles.broja_information(joint)
     error = found.unique1[n] - (least - _informations(joint)[1])
@@ -157,7 +158,8 @@ def test_the_certificate_holds_however_early_it_ends(num_iterations):
 def test_it_ends_at_the_gap_that_is_asked_for():
   joints = _randoms((6, 6, 3))
   rough, fine = (
-    np.asarray(pid.broja(joints, tolerance=t).gap) for t in (1e-2, 1e-4)
+    np.asarray(jax.jit(lambda x, t=t: pid.broja(x, tolerance=t))(joints).gap)
+    for t in (1e-2, 1e-4)
   )
   assert np.all(rough < 1e-2)
   assert np.max(fine) < 1e-3 < np.max(rough)
@@ -194,7 +196,7 @@ def test_outcomes_that_never_come_change_nothing():
     np.testing.assert_allclose(
       np.stack(decompose(padded)), np.stack(decompose(joint)), atol=2e-6
     )
-  assert all(np.all(x == 0) for x in pid.broja(np.zeros((2, 3, 2))))
+  assert all(np.all(x == 0) for x in BROJA(np.zeros((2, 3, 2))))
 
 
 def test_closed_forms_beside_it():
@@ -222,8 +224,9 @@ def test_gradients_are_those_of_finite_differences():
     return jnp.dot(weights, jnp.stack(found[:4]))
 
   with jax.enable_x64():
+    atoms, slopes = jax.jit(atoms), jax.jit(jax.grad(atoms))
     for weights in np.eye(4):
-      slope = jax.grad(atoms)(jnp.asarray(joint), weights)
+      slope = slopes(jnp.asarray(joint), weights)
       way = rng.normal(size=joint.shape) * joint
       ends = [atoms(joint + sign * 1e-4 * way, weights) for sign in (1, -1)]
       np.testing.assert_allclose(
@@ -233,15 +236,15 @@ def test_gradients_are_those_of_finite_differences():
 
 def test_gradients_are_finite_where_nothing_is():
   joint = jnp.asarray(np.pad(AND, ((0, 1), (0, 0), (0, 1))))
-  slope = jax.grad(lambda joint: pid.broja(joint).synergistic)(joint)
+  slope = jax.jit(jax.grad(lambda joint: pid.broja(joint).synergistic))(joint)
   assert np.all(np.isfinite(slope))
 
 
 def test_pointwise_atoms_add_up():
   joints = _randoms((4, 3, 3), each=2)
-  found = pid.pointwise(joints)
+  found = jax.jit(pid.pointwise)(joints)
   means = [np.sum(joints * atom, axis=(1, 2, 3)) for atom in found]
-  np.testing.assert_allclose(means, pid.broja(joints)[:4], atol=2e-6)
+  np.testing.assert_allclose(means, BROJA(joints)[:4], atol=2e-6)
   for n, joint in enumerate(joints):
     product = joint.sum(-1, keepdims=True) * joint.sum((0, 1))
     there = joint > 0
@@ -252,16 +255,16 @@ def test_pointwise_atoms_add_up():
     assert np.all(sums[~there] == 0)
   # Of an exclusive or every outcome is synergy.
   np.testing.assert_allclose(
-    pid.pointwise(XOR).synergistic, np.log(2) * (XOR > 0), atol=1e-4
+    jax.jit(pid.pointwise)(XOR).synergistic, np.log(2) * (XOR > 0), atol=1e-4
   )
 
 
 def test_axes_before_are_problems_of_their_own():
   joints = _randoms((3, 2, 2), each=1).reshape(2, 2, 3, 2, 2)
-  together = pid.broja(joints)
+  together = BROJA(joints)
   mapped = jax.jit(jax.vmap(jax.vmap(pid.broja)))(joints)
   for i, j in np.ndindex(2, 2):
-    alone = pid.broja(joints[i, j])
+    alone = BROJA(joints[i, j])
     for a, b, c in zip(together, mapped, alone, strict=True):
       np.testing.assert_allclose(a[i, j], c, atol=1e-6)
       np.testing.assert_allclose(b[i, j], c, atol=1e-6)
