@@ -80,6 +80,12 @@ def _networks(encoder):
     yield fusion.MixtureOfExperts(sizes, mixture)
 
 
+@functools.cache
+def _made(encoder):
+  """Networks with parameters."""
+  return [(n, _init(n, _batch(), None)) for n in _networks(encoder)]
+
+
 def _padded(batch, value):
   """What is past the end, at any time, and more of it."""
 
@@ -120,8 +126,7 @@ def test_padding_never_changes_an_output(encoder):
       sequences=(first._replace(times=times), *batch.sequences[1:])
     )
   padded = _padded(batch, 7.0)
-  for network in _networks(encoder):
-    params = _init(network, batch, None)
+  for network, params in _made(encoder):
     longer = type(network)(
       **{
         **{f: getattr(network, f) for f in ("mixture",) if hasattr(network, f)},
@@ -154,13 +159,11 @@ def test_what_a_step_holds_is_felt_by_its_own_example_alone(encoder):
   )
   batch = batch._replace(present=changed.present)
   # One that encodes alone, and the one that attends to every step.
-  alone, _, attending = _networks(encoder)
-  for network in (alone, attending):
-    params = _init(network, batch, None)
+  alone, _, attending = _made(encoder)
+  for network, params in (alone, attending):
     multipliers = jnp.where(batch.present, 1.0, 0.0)
-    before, after = (
-      _apply(network, params, b, multipliers)[0] for b in (batch, changed)
-    )
+    apply = jax.jit(functools.partial(network.apply, train=False))
+    before, after = (apply(params, b, multipliers)[0] for b in (batch, changed))
     moved = np.any(before != after, axis=-1)
     # Of unimodal models only that of the modality.
     expected = np.zeros_like(moved)
