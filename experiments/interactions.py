@@ -181,12 +181,12 @@ class Models:
     return decisions.grid(probs, *sizes)
 
   def _masked(self, kept):
-    sizes = self.trainers.unimodal.network.sizes
+    varies = np.any([s.inverse_std > 0 for s in self.unimodal.scalers], axis=0)
     batch = decisions.masked(
       self.split.batch,
       kept,
       jax.random.key(self.options.seed),
-      sizes.widths,
+      varies,
       self._groups,
     )
     return self._outputs(
@@ -261,9 +261,12 @@ def check(names: Sequence[str], control: str) -> int | None:
     InputError: if it is unknown, or leaves nothing to decompose.
   """
   if len(names) < 2 + bool(control):
+    flag, beside = "--workdir", ""
+    if control:
+      flag, beside = f"--control={control}", " beside the control"
     raise types.InputError(
-      f"--control={control}: the run has modalities {', '.join(names)}: two are"
-      " needed beside the control."
+      f"{flag}: the run has modalities {', '.join(names)}: train one with two"
+      f" or more{beside}."
     )
   if control and control not in names:
     raise types.InputError(

@@ -180,7 +180,7 @@ def masked(
   batch: types.Batch,
   kept: Sequence[int],
   key: chex.PRNGKey,
-  widths: Sequence[int],
+  varies: chex.Array,
   groups: Sequence[Sequence[int]] = (),
 ) -> types.Batch:
   """All but some modalities replaced by noise.
@@ -192,22 +192,21 @@ def masked(
     batch: scaled, `[..., N, M, D]`.
     kept: positions of the modalities that stay.
     key: of the noise.
-    widths: features of each modality; beyond them are zeros.
+    varies: `[M, D]` bool, features that did in the training set; others stay 0.
     groups: positions of modalities that come in steps.
 
   Returns:
     The batch, without targets.
   """
   key, *keys = jax.random.split(key, 1 + len(groups))
-  stays = np.isin(np.arange(len(widths)), kept)[:, None]
-  there = np.arange(batch.features.shape[-1]) < np.array(widths)[:, None]
-  features = _noise(key, batch.features, stays, there)
+  stays = np.isin(np.arange(len(varies)), kept)[:, None]
+  features = _noise(key, batch.features, stays, varies)
   sequences = []
   for own, group, steps in zip(keys, groups, batch.sequences, strict=True):
     there = jnp.arange(steps.values.shape[-2]) < steps.length[..., None]
-    values = _noise(
-      own, steps.values, stays[list(group), None], there[..., None]
-    )
+    group = list(group)
+    there = there[..., None] & varies[group, None, : steps.values.shape[-1]]
+    values = _noise(own, steps.values, stays[group, None], there)
     sequences.append(steps._replace(values=values))
   return batch._replace(
     features=features, sequences=tuple(sequences), target=None
