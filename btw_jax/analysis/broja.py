@@ -24,6 +24,7 @@ but in those products: XLA fills vectors along the last axis only, which is
 short here. y comes first.
 """
 
+import functools
 from typing import NamedTuple
 
 import chex
@@ -40,6 +41,8 @@ _BETWEEN, _SCALINGS = 20, 8
 _LEAST = 1e-37
 # How far a logarithm may be extrapolated.
 _FARTHEST = 30.0
+# Accelerators otherwise round what they multiply, and a bound must be one.
+_dot = functools.partial(jnp.matmul, precision="highest")
 
 
 class Solution(NamedTuple):
@@ -105,7 +108,7 @@ class _Problem(NamedTuple):
   def mix(self, factors):
     """Σ_y p(y) u v, `[X1 X2]`."""
     first, second = (self.table(x) for x in factors)
-    return ((self.p_y[:, None] * first).T @ second).ravel()
+    return _dot((self.p_y[:, None] * first).T, second).ravel()
 
 
 def solve(joint: chex.Array, num_iterations: int, tolerance: float) -> Solution:
@@ -146,7 +149,7 @@ def _start(problem):
   log_r = _log(problem.mix(Factors(*margins)))
   factors = Factors(
     *(
-      _quotient(problem.table(c), p_y @ problem.table(c)).ravel()
+      _quotient(problem.table(c), _dot(p_y, problem.table(c))).ravel()
       for c in margins
     )
   )
@@ -183,8 +186,8 @@ def _scale(problem, r, second):
   """Factors that project R on the margins of every y."""
   r = r.reshape(-1, problem.table(problem.second).shape[1])
   for _ in range(_SCALINGS):
-    first = _quotient(problem.first, (problem.table(second) @ r.T).ravel())
-    second = _quotient(problem.second, (problem.table(first) @ r).ravel())
+    first = _quotient(problem.first, _dot(problem.table(second), r.T).ravel())
+    second = _quotient(problem.second, _dot(problem.table(first), r).ravel())
   return Factors(first, second)
 
 
@@ -257,7 +260,7 @@ def _bound(problem, potentials):
   """What potentials prove that any Q tells at least."""
   p_y, *margins = problem
   mean = sum(
-    p_y @ jnp.sum(problem.table(c * potential), axis=1)
+    _dot(p_y, jnp.sum(problem.table(c * potential), axis=1))
     for c, potential in zip(margins, potentials, strict=True)
   )
   factors = Factors(

@@ -153,7 +153,7 @@ def soft(sources: Sequence[chex.Array], target: chex.Array) -> chex.Array:
   for source in reversed(others):
     rest = source[..., :, None] * rest[..., None, :]
     rest = rest.reshape(*target.shape[:-1], -1)
-  table = jnp.einsum("...na,...nr->...ar", first, rest)
+  table = jnp.einsum("...na,...nr->...ar", first, rest, precision="highest")
   return table.reshape(
     *target.shape[:-2], *(x.shape[-1] for x in (*sources, target))
   )
