@@ -111,13 +111,12 @@ def main() -> None:
     "options": dataclasses.asdict(options),
     "decompositions": rows,
   }
-  print(report.measured(found))
-  print(f"\n{report.rows(interactions.table(rows, 'bits'))}")
   output = pathlib.Path(_OUTPUT.value or workdir / "interactions.json")
   metrics_writer.write_json(output, found)
-  print(f"\n{output}")
-  for path in draw(rows, output):
-    print(path)
+  pictures = draw(rows, output)
+  print(report.measured(found))
+  print(f"\n{report.rows(interactions.table(rows, 'bits'))}")
+  print("", output, *pictures, sep="\n")
 
 
 def draw(rows, output):

@@ -109,6 +109,7 @@ def _guarded(main):
   _quiet_logging()
   try:
     main()
+    sys.stdout.flush()
   except types.InputError as error:
     if _DEBUG.value:
       raise
@@ -119,6 +120,10 @@ def _guarded(main):
   except KeyboardInterrupt:
     print("interrupted: nothing to keep", file=sys.stderr)
     sys.exit(_INTERRUPTED + signal.SIGINT)
+  except BrokenPipeError:
+    # Whoever reads what is printed has read enough, as `head` does.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(_INTERRUPTED + signal.SIGPIPE)
   except OSError as error:
     if error.errno not in _NO_SPACE or _DEBUG.value:
       raise

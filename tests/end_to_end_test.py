@@ -5,7 +5,11 @@ import json
 import pathlib
 import re
 import shutil
+import signal
+import subprocess
+import sys
 
+import conftest
 import numpy as np
 import programs
 import pytest
@@ -493,3 +497,17 @@ def test_interactions_tell_which_modality_decides(tmp_path):
   )
   assert "--control=sound: " in wrong.stderr
   assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_a_program_ends_quietly_when_nobody_reads_on(tmp_path):
+  command = [
+    sys.executable, "-m", "experiments.inspect_data", "--dataset=digits",
+    f"--picture={tmp_path / 'data.png'}",
+  ]  # fmt: skip
+  run = subprocess.Popen(
+    command, cwd=conftest.ROOT, env=conftest.environment(), text=True,
+    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+  )  # fmt: skip
+  run.stdout.close()
+  assert run.stderr.read() == ""
+  assert run.wait() == 128 + signal.SIGPIPE
