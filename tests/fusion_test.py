@@ -18,11 +18,15 @@ SIZES = networks.Sizes(
 MIXTURE = fusion.Mixture(num_experts=6)
 
 
+@functools.partial(
+  jax.jit, static_argnums=0, static_argnames=("train", "method")
+)
 def _apply(network, *arguments, **options):
-  """Compiled, which is faster than one operation at a time."""
-  return jax.jit(functools.partial(network.apply, **options))(*arguments)
+  """Compiled once for all tests of a network."""
+  return network.apply(*arguments, **options)
 
 
+@functools.cache
 def _network(**changes):
   mixture = dataclasses.replace(MIXTURE, **changes)
   network = fusion.MixtureOfExperts(SIZES, mixture)
@@ -112,7 +116,8 @@ def test_layers_are_pre_norm_and_residual():
   layer = fusion.Layer(SIZES, MIXTURE, (0, 1, 2))
   x = jax.random.normal(jax.random.key(1), (4, 3, 8))
   where = jnp.ones((4, 3), bool)
-  params = layer.init(jax.random.key(0), x, where, train=False)
+  init = jax.jit(functools.partial(layer.init, train=False))
+  params = init(jax.random.key(0), x, where)
 
   def added(x, silent=()):
     """What the layer adds with some of its output kernels at 0."""
@@ -122,7 +127,7 @@ def test_layers_are_pre_norm_and_residual():
       ),
       params,
     )
-    return layer.apply(mapped, x, where, train=False)[0] - x
+    return _apply(layer, mapped, x, where, train=False)[0] - x
 
   np.testing.assert_array_equal(added(x, ("'out'", "output_kernel")), 0.0)
   # A token's scale and offset do not matter to attention, nor, without it, to
@@ -167,5 +172,5 @@ def test_devices_draw_the_noise_that_one_would():
   )(*parts)
   found = jnp.concatenate(list(found), axis=1)
   np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
-  quiet = jax.jit(functools.partial(network.apply, train=False))
-  assert np.any(np.abs(whole - quiet(params, batch, multipliers)[0]) > 1e-3)
+  quiet, _ = _apply(network, params, batch, multipliers, train=False)
+  assert np.any(np.abs(whole - quiet) > 1e-3)

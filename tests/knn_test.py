@@ -160,7 +160,7 @@ def test_ksg_maps_over_rows_as_a_loop_would(n):
   nested = jax.jit(jax.vmap(shared, (None, 0, None)))(x, y, where)
   for i in range(3):
     for j in range(3):
-      expected = knn.ksg(x[j], y[i], where=where[:, j])
+      expected = KSG(x[j], y[i], where=where[:, j])
       np.testing.assert_allclose(nested[i, j], expected, atol=1e-6)
 
 

@@ -108,7 +108,7 @@ def _splits(seeds, task, **options):
   return [
     split._replace(
       unimodal=jnp.asarray(
-        stages.predict(unimodal, cell, params, None, split)[0]
+        stages.Predictor(unimodal)(cell, params, None, split)[0]
       )
     )
     for split in bare
@@ -135,4 +135,4 @@ def loss(made, outputs, batch):
   mapped = jax.vmap(
     lambda part: made.measure(*part)[0], axis_name=data_parallel.AXIS
   )
-  return mapped(jax.tree.map(lambda x: x[None], (outputs, batch)))[0]
+  return jax.jit(mapped)(jax.tree.map(lambda x: x[None], (outputs, batch)))[0]

@@ -14,7 +14,7 @@ import tempfile
 import conftest
 
 _SERVER = """
-import json, os, runpy, sys, warnings
+import gc, json, os, runpy, sys, warnings
 import flax, grain, jax, matplotlib.figure, optax
 import sklearn.model_selection, tensorflow_datasets
 from orbax.checkpoint import v1
@@ -23,6 +23,8 @@ from btw_jax.models import fusion
 from btw_jax.reports import overview, routing
 from btw_jax.training import evaluate, inputs, nulls, stages
 
+# Collections in programs leave what they share as it is.
+gc.freeze()
 # No thread of JAX runs before a program has begun.
 warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
 for line in sys.stdin:

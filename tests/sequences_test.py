@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 from flax import linen as nn
@@ -68,13 +69,18 @@ def _init(module, *arguments):
   return init(jax.random.key(0), *arguments)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _apply(module, *arguments):
-  return jax.jit(functools.partial(module.apply, train=False))(*arguments)
+  """Compiled once for all tests of a module."""
+  return module.apply(*arguments, train=False)
 
 
 def _networks(encoder):
   sizes = _sizes(encoder)
   yield networks.Unimodal(sizes)
+  if encoder == "transformer":
+    # Two layers of its own are in the first, of fusion with other encoders.
+    sizes = dataclasses.replace(sizes, num_layers=1)
   for steps in (False, True):
     mixture = fusion.Mixture(num_experts=4, steps=steps)
     yield fusion.MixtureOfExperts(sizes, mixture)
@@ -82,8 +88,18 @@ def _networks(encoder):
 
 @functools.cache
 def _made(encoder):
-  """Networks with parameters."""
-  return [(n, _init(n, _batch(), None)) for n in _networks(encoder)]
+  """Networks with parameters that are drawn, which compiles nothing."""
+  rng = np.random.default_rng(0)
+
+  def drawn(x):
+    return rng.normal(scale=0.3, size=x.shape).astype("f")
+
+  made = []
+  for network in _networks(encoder):
+    init = functools.partial(network.init, train=False)
+    shapes = jax.eval_shape(init, jax.random.key(0), _batch(), None)
+    made.append((network, jax.tree.map(drawn, shapes)))
+  return made
 
 
 def _padded(batch, value):
@@ -162,8 +178,9 @@ def test_what_a_step_holds_is_felt_by_its_own_example_alone(encoder):
   alone, _, attending = _made(encoder)
   for network, params in (alone, attending):
     multipliers = jnp.where(batch.present, 1.0, 0.0)
-    apply = jax.jit(functools.partial(network.apply, train=False))
-    before, after = (apply(params, b, multipliers)[0] for b in (batch, changed))
+    before, after = (
+      _apply(network, params, b, multipliers)[0] for b in (batch, changed)
+    )
     moved = np.any(before != after, axis=-1)
     # Of unimodal models only that of the modality.
     expected = np.zeros_like(moved)
@@ -194,7 +211,7 @@ def test_multi_time_attention_equals_a_loop(observed):
   steps = jax.tree.map(lambda x: x[:, 0], batch.sequences[1])
   encoder = sequences.MultiTimeAttention(8, 2, 5, 0.0)
   params = _init(encoder, steps)
-  found = encoder.apply(params, steps, train=False)
+  found = _apply(encoder, params, steps)
   scores = sequences.TimeScores(2, 5).apply(
     {"params": params["params"]["TimeScores_0"]}, steps.times
   )
@@ -221,7 +238,7 @@ def test_a_feature_never_observed_reads_zero_and_passes_no_nan():
     out = encoder.apply(params, steps._replace(values=values), train=False)
     return jnp.sum(out**2)
 
-  found = encoder.apply(params, steps, train=False)
+  found = _apply(encoder, params, steps)
   bias = params["params"]["Dense_0"]["bias"]
   np.testing.assert_allclose(found, jnp.broadcast_to(bias, found.shape))
   for gradient in jax.tree.leaves(
@@ -235,7 +252,7 @@ def test_the_gru_reads_both_ways():
   steps = jax.tree.map(lambda x: x[:, 0], _batch().sequences[0])
   encoder = sequences.BidirectionalGRU(8, 0.0)
   params = _init(encoder, steps)
-  found = encoder.apply(params, steps, train=False)
+  found = _apply(encoder, params, steps)
   cells = sorted(params["params"])
   cell = nn.GRUCell(4)
   for b in range(len(found)):

@@ -1,3 +1,5 @@
+import functools
+
 import hypothesis
 from hypothesis import strategies as st
 import jax
@@ -10,6 +12,11 @@ from scipy import special
 from btw_jax import predictions
 from btw_jax import weighting
 
+WEIGH = jax.jit(
+  weighting.weigh,
+  static_argnames=("variant", "kind", "agreement", "transform"),
+)
+MULTIPLIERS = jax.jit(weighting.multipliers)
 # Few shapes: every new one compiles.
 SHAPES = st.builds(
   lambda seed, shape: (seed, *shape),
@@ -33,7 +40,7 @@ def _case(seed, num_modalities, num_examples, num_classes=4):
 @hypothesis.given(SHAPES)
 def test_weights_match_the_loop(variant, shape):
   p, q, present = _case(*shape)
-  actual = weighting.weigh(
+  actual = WEIGH(
     predictions.Categorical(p),
     predictions.Categorical(q),
     present=present,
@@ -50,7 +57,7 @@ def test_weights_match_the_loop(variant, shape):
 @hypothesis.given(SHAPES)
 def test_rows_sum_to_one_over_the_present(variant, shape):
   p, q, present = _case(*shape)
-  weights = weighting.weigh(
+  weights = WEIGH(
     predictions.Categorical(p),
     predictions.Categorical(q),
     present=present,
@@ -79,7 +86,7 @@ def test_an_absent_modality_cannot_be_felt():
   p, q, present = _case(1, 3, 30)
   other = np.where(present.T[..., None], p, 99.0)
   weights = [
-    weighting.weigh(
+    WEIGH(
       predictions.Categorical(v), predictions.Categorical(q), present=present
     )
     for v in (p, other)
@@ -101,14 +108,12 @@ def test_options_of_the_divergence():
   np.testing.assert_allclose(
     forward[3, 1], oracles.categorical_kl(probs[0][1, 3], probs[1][3]), 1e-4
   )
-  agreeing = weighting.weigh(unimodal, multimodal, variant="kl", agreement=True)
+  agreeing = WEIGH(unimodal, multimodal, variant="kl", agreement=True)
   closeness = 1 / (np.asarray(forward) + weighting.FLOOR)
   np.testing.assert_allclose(
     agreeing, closeness / closeness.sum(1, keepdims=True), rtol=1e-4
   )
-  turned = weighting.weigh(
-    unimodal, multimodal, variant="kl", kind="reverse_kl"
-  )
+  turned = WEIGH(unimodal, multimodal, variant="kl", kind="reverse_kl")
   expected = np.asarray(backward) / np.sum(backward, 1, keepdims=True)
   np.testing.assert_allclose(turned, expected, rtol=1e-4)
 
@@ -118,16 +123,16 @@ def test_a_transform_reaches_the_information():
   means = np.exp(rng.normal(size=(3, 50)))
   q = predictions.Gaussian(means[2], np.ones(50))
   p = predictions.Gaussian(means[:2] + means[2], np.ones((2, 50)))
-  weights = weighting.weigh(p, q, variant="mi", transform="rank")
+  weights = WEIGH(p, q, variant="mi", transform="rank")
+  informed = jax.jit(
+    functools.partial(predictions.information, transform="rank")
+  )
   information = [
-    predictions.information(
-      predictions.Gaussian(p.mean[m], p.std[m]), q, transform="rank"
-    )
-    for m in range(2)
+    informed(predictions.Gaussian(p.mean[m], p.std[m]), q) for m in range(2)
   ]
   expected = np.array(information) / np.sum(information)
   np.testing.assert_allclose(weights[0], expected, rtol=1e-4)
-  plain = weighting.weigh(p, q, variant="mi")
+  plain = WEIGH(p, q, variant="mi")
   assert np.max(np.abs(plain - weights)) > 1e-3
 
 
@@ -138,7 +143,7 @@ def test_negative_information_counts_as_none():
 
 def test_known_information_replaces_the_estimate():
   p, q, _ = _case(3, 3, 6)
-  weights = weighting.weigh(
+  weights = WEIGH(
     predictions.Categorical(p),
     predictions.Categorical(q),
     variant="mi",
@@ -150,9 +155,7 @@ def test_known_information_replaces_the_estimate():
 def test_an_unknown_variant_is_named():
   p, q, _ = _case(0, 2, 3)
   with pytest.raises(ValueError, match=r"variant='lk'.*kl\+mi"):
-    weighting.weigh(
-      predictions.Categorical(p), predictions.Categorical(q), variant="lk"
-    )
+    WEIGH(predictions.Categorical(p), predictions.Categorical(q), variant="lk")
 
 
 @pytest.mark.parametrize("num_modalities", [*range(1, 60), 97, 1000])
@@ -168,11 +171,11 @@ def test_uniform_multipliers_are_exactly_the_scale(num_modalities):
 @hypothesis.given(SHAPES, st.floats(0, 1), st.floats(0.1, 4))
 def test_multipliers_keep_their_mean(shape, strength, scale):
   p, q, present = _case(*shape)
-  weights = weighting.weigh(
+  weights = WEIGH(
     predictions.Categorical(p), predictions.Categorical(q), present=present
   )
   found = np.asarray(
-    weighting.multipliers(weights, present, strength=strength, scale=scale)
+    MULTIPLIERS(weights, present, strength=strength, scale=scale)
   )
   np.testing.assert_allclose(found.sum(1) / present.sum(1), scale, rtol=1e-4)
   assert np.all(found[~present] == 0)
