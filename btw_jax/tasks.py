@@ -10,6 +10,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from btw_jax import predictions
 
@@ -18,6 +19,8 @@ PREDICTIVE = ("gaussian", "laplace")
 
 # The smallest predicted spread, in standard deviations of the training target.
 _MIN_SPREAD = 1e-2
+# Its powers tell labels apart modulo 2^32.
+_ODD = 0x9E3779B1
 
 
 class Task(NamedTuple):
@@ -31,6 +34,10 @@ class Task(NamedTuple):
     nll: outputs `[..., K]`, targets -> `[...]` nats, −log p(target).
     score: outputs `[..., K]`, targets -> `[...]`, 1 where right and 0 where
       not (the mean over labels if several), or the absolute error.
+    decide: outputs `[..., K]` -> `[...]` int, the class decided for; of several
+      labels one number for every set of them; of a quantity 1 where it is above
+      0, which is the training mean once standardised.
+    classes: targets -> `[...]` int, the class that `decide` should give.
     unit: name of the mean score, "accuracy" or "mae".
   """
 
@@ -40,6 +47,8 @@ class Task(NamedTuple):
   loss: Callable[[chex.Array, chex.Array], chex.Array]
   nll: Callable[[chex.Array, chex.Array], chex.Array]
   score: Callable[[chex.Array, chex.Array], chex.Array]
+  decide: Callable[[chex.Array], chex.Array]
+  classes: Callable[[chex.Array], chex.Array]
   unit: str
 
 
@@ -73,6 +82,8 @@ def make(name: str, num_classes: int, predictive: str = "gaussian") -> Task:
       loss=_categorical_nll,
       nll=_categorical_nll,
       score=_categorical_score,
+      decide=lambda outputs: jnp.argmax(outputs, axis=-1),
+      classes=lambda targets: jnp.asarray(targets, int),
       unit="accuracy",
     )
   return Task(
@@ -82,6 +93,12 @@ def make(name: str, num_classes: int, predictive: str = "gaussian") -> Task:
     loss=_bernoulli_nll,
     nll=_bernoulli_nll,
     score=_bernoulli_score,
+    decide=lambda outputs: _number(outputs > 0),
+    classes=(
+      _number
+      if name == "multilabel"
+      else lambda targets: jnp.asarray(targets, int)
+    ),
     unit="accuracy",
   )
 
@@ -115,6 +132,13 @@ def _bernoulli_score(outputs, targets):
   return jnp.mean(right.astype(jnp.float32), axis=-1)
 
 
+def _number(labels):
+  """One number for labels `[..., C]`; two sets share one by rare chance."""
+  labels = jnp.asarray(labels, bool).astype(jnp.uint32)
+  factors = [pow(_ODD, c, 2**32) for c in range(labels.shape[-1])]
+  return jnp.sum(labels * np.array(factors, np.uint32), axis=-1)
+
+
 def _regression(predictive: str) -> Task:
   kind = {"gaussian": predictions.Gaussian, "laplace": predictions.Laplace}
   density = {"gaussian": _gaussian_nll, "laplace": _laplace_nll}
@@ -144,6 +168,8 @@ def _regression(predictive: str) -> Task:
     loss=loss,
     nll=nll,
     score=score,
+    decide=lambda outputs: jnp.asarray(outputs[..., 0] > 0, int),
+    classes=lambda targets: jnp.asarray(targets > 0, int),
     unit="mae",
   )
 

@@ -50,6 +50,44 @@ def total(x: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
   return x if axis_name is None else jax.lax.psum(x, axis_name)
 
 
+def slots(
+  batch_size: int, axis_name: str | tuple[str, str] | None
+) -> chex.Array:
+  """Numbers of a device's examples in the whole batch.
+
+  Args:
+    batch_size: examples at hand, static.
+    axis_name: of the devices that the batch is spread over, in order; None if
+      all of it is at hand.
+
+  Returns:
+    `[batch_size]`.
+  """
+  numbers = jnp.arange(batch_size)
+  if axis_name is not None:
+    numbers += jax.lax.axis_index(axis_name) * batch_size
+  return numbers
+
+
+def keys(
+  key: chex.PRNGKey,
+  batch_size: int,
+  axis_name: str | tuple[str, str] | None,
+) -> chex.PRNGKey:
+  """A key for each example, the same however many devices there are.
+
+  Args:
+    key: of the batch, the same on all devices.
+    batch_size: examples at hand, static.
+    axis_name: as for `slots`.
+
+  Returns:
+    `[batch_size]` keys.
+  """
+  each = slots(batch_size, axis_name)
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, each)
+
+
 class Steps(NamedTuple):
   """Sequences of G modalities that have the same shape.
 

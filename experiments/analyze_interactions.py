@@ -13,19 +13,14 @@ import dataclasses
 import pathlib
 
 from absl import flags
-import jax
-import numpy as np
 
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.reports import interactions as picture_lib
-from btw_jax.training import inputs as inputs_lib
 from btw_jax.training import metrics_writer
-from btw_jax.training import stages
 from experiments import cli
 from experiments import interactions
 from experiments import report
-from experiments import scoring
-from experiments import trained
+from experiments import subject as subject_lib
 from experiments import workdir as workdir_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
@@ -67,18 +62,10 @@ _OUTPUT = flags.DEFINE_string(
 def main() -> None:
   """Decomposes, prints, writes and draws."""
   workdir = pathlib.Path(_WORKDIR.value)
-  written = workdir_lib.read(workdir)
-  config = dataclasses.replace(
-    written.config, workdir=str(workdir), reading="memory"
-  )
-  written = dataclasses.replace(written, config=config)
-  names = written.shape.modalities
+  names = workdir_lib.read(workdir).shape.modalities
   control = interactions.check(names, _CONTROL.value)
-  trainers, unimodal, multimodal = trained.load(written)
-  examples = trained.read_examples(written, _SPLIT.value, _DATA_DIR.value)
-  scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
-  batch = inputs_lib.stack(examples, scalers, config.how_to_read())
-  split = scoring.with_unimodal(trainers, unimodal.params, batch)
+  subject = subject_lib.load(workdir, _SPLIT.value, _DATA_DIR.value)
+  config = subject.written.config
   options = interactions.Options(
     _JOINT.value,
     _NUM_EXAMPLES.value,
@@ -87,12 +74,9 @@ def main() -> None:
     _NUM_BINS.value,
     _SEED.value,
   )
-  predict = stages.Predictor(trainers.multimodal)
   models = {
-    name: interactions.Models(
-      trainers, unimodal, model, split, options, predict
-    )
-    for name, model in multimodal.items()
+    name: interactions.Models(subject, name, options)
+    for name in subject.multimodal
   }
   rows = [
     interactions.row(

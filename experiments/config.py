@@ -1,12 +1,13 @@
 """What a training run is told: one frozen dataclass, one flag per field."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any
 
 from absl import flags
 import jax
 
+from btw_jax import interventions
 from btw_jax import predictions
 from btw_jax import tasks
 from btw_jax import types
@@ -23,8 +24,11 @@ from btw_jax.training import data_parallel
 from btw_jax.training import inputs
 from btw_jax.training import selection
 
+MITIGATIONS = ("heuristic", "adversarial", "consistency")
 WEIGHTINGS = (*weighting.VARIANTS, *importance.IMPORTANCE, selection.AUTO)
 
+# Of the copies that --mitigation=heuristic makes, relative to the others.
+_SHARE = "how often (heuristic), in place of a modality: "
 
 _DATASETS = f"data set: {' | '.join(catalog.SOURCES)} | tfds:NAME, one prepared"
 
@@ -192,6 +196,65 @@ class Config:
     low=0,
   )
 
+  mitigation: tuple[str, ...] = _field(
+    "Mitigation",
+    (),
+    "of modality interference: heuristic (copies with one modality perturbed),"
+    " adversarial (embeddings moved to where the loss is larger), consistency"
+    " (of the predictions for these and for the batch); composed",
+    each=MITIGATIONS,
+    optional=True,
+  )
+  perturb: tuple[str, ...] = _field(
+    "Mitigation", (), "modalities that may be perturbed; all if empty"
+  )
+  num_copies: int = _field(
+    "Mitigation", 1, "copies of every example (heuristic)", low=1
+  )
+  noise_share: float = _field(
+    "Mitigation", 1.0, _SHARE + interventions.KINDS["noise"], low=0.0
+  )
+  zero_share: float = _field(
+    "Mitigation", 0.0, _SHARE + interventions.KINDS["zero"], low=0.0
+  )
+  mean_share: float = _field(
+    "Mitigation", 0.0, _SHARE + interventions.KINDS["mean"], low=0.0
+  )
+  shuffle_share: float = _field(
+    "Mitigation", 1.0, _SHARE + interventions.KINDS["shuffle"], low=0.0
+  )
+  mismatch_share: float = _field(
+    "Mitigation", 1.0, _SHARE + interventions.KINDS["mismatch"], low=0.0
+  )
+  missing_share: float = _field(
+    "Mitigation", 0.0, _SHARE + interventions.KINDS["missing"], low=0.0
+  )
+  adversarial_radius: float = _field(
+    "Mitigation",
+    1e-3,
+    "how far an embedding is moved, in standard deviations of its modality's",
+    low=0.0,
+  )
+  adversarial_rate: float = _field(
+    "Mitigation", 0.1, "length of a step of ascent, of that radius", low=0.0
+  )
+  adversarial_steps: int = _field("Mitigation", 2, "steps of ascent", low=0)
+  adversarial_by: str = _field(
+    "Mitigation",
+    "sign",
+    "ascend by the gradient, or by its sign",
+    choices=("sign", "gradient"),
+  )
+  consistency_weight: float = _field(
+    "Mitigation", 0.01, "price of disagreement", low=0.0
+  )
+  consistency_kind: str = _field(
+    "Mitigation",
+    "kl",
+    "KL(perturbed || clean), or Jensen-Shannon",
+    choices=("kl", "js"),
+  )
+
   model: str = _field(
     "Model",
     "mlp",
@@ -305,7 +368,7 @@ def define_flags() -> None:
     elif isinstance(default, tuple):
       flags.DEFINE_list(name, list(default), text)
       if "each" in meta:
-        _check_each(name, meta["each"])
+        check_each(name, meta["each"], optional=meta.get("optional", False))
     elif isinstance(default, int):
       flags.DEFINE_integer(name, default, text, meta.get("low"))
     elif isinstance(default, float):
@@ -413,15 +476,23 @@ def check(name: str, test: Callable[[str], object]) -> None:
   flags.register_validator(name, validate)
 
 
-def _check_each(name, right):
-  def check(values):
+def check_each(name: str, right: Sequence[str], *, optional: bool) -> None:
+  """Makes a flag of several names refuse others.
+
+  Args:
+    name: of the flag.
+    right: the names.
+    optional: whether there may be none.
+  """
+
+  def test(values):
     wrong = [v for v in values if v not in right]
-    if wrong or not values:
+    if wrong or not (values or optional):
       what = f"{wrong[0]!r} is unknown" if wrong else "is empty"
       raise flags.ValidationError(f"{what}: use some of {', '.join(right)}")
     return True
 
-  flags.register_validator(name, check)
+  flags.register_validator(name, test)
 
 
 def _check_number_or(name, meta):

@@ -90,6 +90,7 @@ def finish(
     "split": split,
     "data_dir": _DATA_DIR.value or config.data_dir,
     "seeds": config.seeds,
+    "mitigation": list(config.mitigation),
     "embedding_scale": next(iter(choices.values()))["scale"],
     "rows": [
       {**row, **({"choice": choices[row["name"]]} if "weights" in row else {})}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 import itertools
 from typing import Any, NamedTuple
 
@@ -13,12 +14,8 @@ from btw_jax import predictions
 from btw_jax import types
 from btw_jax.analysis import decisions
 from btw_jax.analysis import pid
-from btw_jax.training import checkpoints
-from btw_jax.training import stages
-from btw_jax.training import state as state_lib
 from experiments import report
-from experiments import scoring
-from experiments import trainers as trainers_lib
+from experiments import subject as subject_lib
 
 # name -> what it is; `Models.joint` says how
 JOINTS = {
@@ -102,23 +99,17 @@ def pairs(num_modalities: int, control: int | None = None) -> list[Pair]:
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-  """The models of one weighting, on a split.
+  """The models of one weighting, and how they are asked.
 
   Attributes:
-    trainers: of both stages.
-    unimodal: stage 1.
-    multimodal: stage 2.
-    split: with unimodal outputs.
+    subject: a run.
+    weighting: one of its.
     options: how joints are made.
-    predict: of the trainer of stage 2, the same for all weightings.
   """
 
-  trainers: trainers_lib.Trainers
-  unimodal: checkpoints.Unimodal
-  multimodal: checkpoints.Multimodal
-  split: state_lib.Split
+  subject: subject_lib.Subject
+  weighting: str
   options: Options
-  predict: stages.Predictor
 
   def decompose(self, pair: Pair, num_iterations: int) -> pid.Decomposition:
     """Atoms of a pair of sources.
@@ -148,22 +139,23 @@ class Models:
       sources.insert(0, (pair.control,))
     if self.options.joint == "grid":
       return self._grid(sources)
-    target = self._decided(self._outputs(self.split))
     if self.options.joint == "binned":
-      each = self._decided(jnp.asarray(self.split.unimodal))
+      each = self._decided(jnp.asarray(self.subject.split.unimodal))
       # Several decide by the mean of what they would alone.
       alone = [jnp.mean(each[:, list(s)], axis=1) for s in sources]
     else:
-      alone = [self._decided(self._masked(s)) for s in sources]
+      alone = [self._alone(s) for s in sources]
+    target = self._decided(self._usual)
     return decisions.soft(
       [self._labels_first(x) for x in alone], self._labels_first(target)
     )
 
   def _grid(self, sources):
+    split = self.subject.split
     sizes = [self.options.num_examples] * len(sources)
     if len(sources) == 3:
       sizes[0] = self.options.num_controls
-    num_examples, num_modalities = self.split.batch.present.shape[-2:]
+    num_examples, num_modalities = split.batch.present.shape[-2:]
     rng = np.random.default_rng(self.options.seed)
     sizes = [min(size, num_examples) for size in sizes]
     chosen = [
@@ -176,41 +168,33 @@ class Models:
       others = rng.choice(num_examples, size, replace=False)
       chosen.append((sorted(rest), others))
     rows = decisions.product(num_modalities, *chosen)
-    crossed = decisions.crossed(self.split, rows, self._groups)
-    probs = self._labels_first(self._decided(self._outputs(crossed)))
-    return decisions.grid(probs, *sizes)
+    crossed = decisions.crossed(split, rows, self.subject.groups)
+    outputs, _ = self.subject.answer(self.weighting, crossed)
+    return decisions.grid(self._labels_first(self._decided(outputs)), *sizes)
 
-  def _masked(self, kept):
-    varies = np.any([s.inverse_std > 0 for s in self.unimodal.scalers], axis=0)
-    batch = decisions.masked(
-      self.split.batch,
-      kept,
-      jax.random.key(self.options.seed),
-      varies,
-      self._groups,
-    )
-    return self._outputs(
-      scoring.with_unimodal(self.trainers, self.unimodal.params, batch)
-    )
+  def _alone(self, kept):
+    """What is decided when all but some modalities are noise."""
+    num_modalities = self.subject.batch.present.shape[-1]
+    others = [m for m in range(num_modalities) if m not in kept]
+    key = jax.random.key(self.options.seed)
+    split = self.subject.intervene("noise", others, key)
+    return self._decided(self.subject.answer(self.weighting, split)[0])
 
-  @property
-  def _groups(self):
-    return self.trainers.unimodal.network.sizes.groups
-
-  def _outputs(self, split):
-    """`[S, N, K]` of the multimodal models."""
-    model = self.multimodal
-    outputs, _ = self.predict(model.cell, model.params, model.guide, split)
-    return jnp.asarray(outputs[:, 0])
+  @functools.cached_property
+  def _usual(self):
+    """Outputs `[S, N, K]` for the examples as they are."""
+    return self.subject.answer(self.weighting, self.subject.split)[0]
 
   def _decided(self, outputs):
     """Probabilities `[S, ..., N, C]`, of labels `[S, ..., N, L, C]`."""
-    prediction = self.trainers.task.predict(outputs)
+    predict = self.subject.trainers.task.predict
+    prediction = predict(outputs)
     if not isinstance(prediction, predictions.POINTS):
       return decisions.probabilities(prediction)
     # The same for all of a run's models, each seed's own.
-    usual = self.trainers.task.predict(self._outputs(self.split))
-    own = jax.vmap(lambda p: decisions.edges(p, self.options.num_bins))(usual)
+    own = jax.vmap(lambda p: decisions.edges(p, self.options.num_bins))(
+      predict(self._usual)
+    )
     return jax.vmap(decisions.probabilities)(prediction, own)
 
   def _labels_first(self, probs):

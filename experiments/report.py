@@ -7,7 +7,7 @@ import numpy as np
 import tabulate
 
 # metric -> (heading, factor, digits)
-_COLUMNS = {
+COLUMNS = {
   "accuracy": ("accuracy %", 100.0, 2),
   "mae": ("MAE", 1.0, 3),
   "nll": ("NLL", 1.0, 3),
@@ -37,7 +37,7 @@ def tables(results: Mapping[str, Any], *, style: str = "simple") -> str:
 
 
 def describe(results: Mapping[str, Any]) -> str:
-  """One line: data, sizes, seeds, scale.
+  """One line: data, sizes, seeds, scale, mitigation.
 
   Args:
     results: what `results.json` holds.
@@ -48,12 +48,16 @@ def describe(results: Mapping[str, Any]) -> str:
   sizes = results["sizes"]
   split = results["split"]
   evaluated = f"{sizes[split]} {split} examples" if split in sizes else split
+  mitigation = ""
+  # What an earlier version left has none.
+  if results.get("mitigation"):
+    mitigation = f", mitigation: {', '.join(results['mitigation'])}"
   return (
     f"{results['dataset']}, {results['task']}:"
     f" {len(results['modalities'])} modalities,"
     f" {sizes['train']} examples to train, {sizes['valid']} to validate;"
     f" {evaluated}, {len(results['seeds'])} seeds,"
-    f" embedding scale {results['embedding_scale']:g}"
+    f" embedding scale {results['embedding_scale']:g}{mitigation}"
   )
 
 
@@ -69,7 +73,7 @@ def summary(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
   lines = []
   for name, results in runs:
     unit = results["unit"]
-    heading, factor, digits = _COLUMNS[unit]
+    heading, factor, digits = COLUMNS[unit]
     by_name = {row["name"]: row for row in results["rows"]}
     base = by_name["uniform"]
     line = {
@@ -132,23 +136,45 @@ def mean_std(values: Sequence[float], factor: float, digits: int) -> str:
   return text
 
 
+def difference(
+  values: Sequence[float], base: Sequence[float], factor: float, digits: int
+) -> str:
+  """A paired mean difference over seeds, ± its standard error.
+
+  Args:
+    values: one per seed.
+    base: likewise, to be taken off.
+    factor: to multiply differences by.
+    digits: after the point.
+
+  Returns:
+    The text of a cell.
+  """
+  found = factor * (np.asarray(values) - base)
+  text = f"{found.mean():+.{digits}f}"
+  if len(found) > 1:
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    text += f" ± {error:.{digits}f}"
+  return text
+
+
 def _metrics_table(results, style):
   unit = results["unit"]
   shown = [unit, "nll", "ece"]
-  heads = [_COLUMNS[m][0] for m in shown]
+  heads = [COLUMNS[m][0] for m in shown]
   deltas = [unit, "nll"]
   base = next((r for r in results["rows"] if r["name"] == "uniform"), None)
   lines = []
   for row in results["rows"]:
-    cells = [mean_std(row["metrics"][m], *_COLUMNS[m][1:]) for m in shown]
+    cells = [mean_std(row["metrics"][m], *COLUMNS[m][1:]) for m in shown]
     for metric in deltas:
       compare = base is not None and row["kind"] == "weighting"
       compare = compare and row is not base
       cells.append(
-        _difference(row, base, metric, *_COLUMNS[metric][1:]) if compare else ""
+        _difference(row, base, metric, *COLUMNS[metric][1:]) if compare else ""
       )
     lines.append([_label(row), *cells])
-  heads += [f"Δ {_COLUMNS[m][0]}" for m in deltas]
+  heads += [f"Δ {COLUMNS[m][0]}" for m in deltas]
   return tabulate.tabulate(lines, ["", *heads], tablefmt=style)
 
 
@@ -187,11 +213,5 @@ def _choice(row):
 
 
 def _difference(row, base, metric, factor, digits):
-  """Paired mean difference and its standard error."""
-  values = np.asarray(row["metrics"][metric]) - base["metrics"][metric]
-  values = values * factor
-  text = f"{values.mean():+.{digits}f}"
-  if len(values) > 1:
-    error = values.std(ddof=1) / np.sqrt(len(values))
-    text += f" ± {error:.{digits}f}"
-  return text
+  values = (r["metrics"][metric] for r in (row, base))
+  return difference(*values, factor, digits)

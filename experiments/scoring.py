@@ -40,14 +40,14 @@ class Scores(NamedTuple):
 
 
 def with_unimodal(
-  trainers: trainers_lib.Trainers,
+  predict: stages.Predictor,
   params: Any,
   batch: types.Batch,
 ) -> state_lib.Split:
   """A split together with the frozen unimodal models' outputs for it.
 
   Args:
-    trainers: of both stages.
+    predict: of the unimodal models' trainer.
     params: of stage 1, `[S, ...]`.
     batch: the split, `[N, ...]` or `[S, N, ...]`.
 
@@ -55,9 +55,7 @@ def with_unimodal(
     The split, outputs `[S, M, N, K]`.
   """
   plain = state_lib.Cell(jnp.int32(0), jnp.float32(0), jnp.float32(1))
-  outputs, _ = stages.predict(
-    trainers.unimodal, plain, params, None, state_lib.Split(batch, None)
-  )
+  outputs, _ = predict(plain, params, None, state_lib.Split(batch, None))
   return state_lib.Split(batch, jnp.asarray(outputs))
 
 
@@ -89,7 +87,9 @@ def score(
   scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
   reading = reading or inputs_lib.Reading()
   batch = inputs_lib.stack(examples, scalers, reading)
-  split = with_unimodal(trainers, unimodal.params, batch)
+  split = with_unimodal(
+    stages.Predictor(trainers.unimodal), unimodal.params, batch
+  )
   examples = _per_seed(examples, seeds)
   scalers = _per_seed(scalers, seeds)
 
@@ -110,10 +110,9 @@ def score(
       for s in range(len(seeds))
     ]
     rows.append(_row(modality, "modality", each))
+  predict = stages.Predictor(trainers.multimodal)
   for name, model in multimodal.items():
-    outputs, weights = stages.predict(
-      trainers.multimodal, model.cell, model.params, model.guide, split
-    )
+    outputs, weights = predict(model.cell, model.params, model.guide, split)
     each = [of_seed(outputs[s, 0], s) for s in range(len(seeds))]
     rows.append(
       {

@@ -29,6 +29,7 @@ from btw_jax.training import state as state_lib
 from experiments import cli
 from experiments import cluster
 from experiments import config as config_lib
+from experiments import mitigations
 from experiments import progress as progress_lib
 from experiments import report
 from experiments import scoring
@@ -85,6 +86,10 @@ def prepare(config: config_lib.Config) -> Study:
   plan = selection.plan(config.weighting, strength, 1.0)
   sizes = {s: len(e) for s, e in inputs.dataset.splits.items()}
   trainers = trainers_lib.build(config, shape, plan.variants, sizes["train"])
+  hook = mitigations.make(config, shape.modalities, inputs.scalers)
+  trainers = dataclasses.replace(
+    trainers, multimodal=dataclasses.replace(trainers.multimodal, hook=hook)
+  )
   for note in inputs.dataset.notes:
     logging.info("%s: %s", config.dataset, note)
   num_stages = 3 if config.embedding_scale == selection.AUTO else 2
@@ -134,9 +139,10 @@ def add_unimodal(
   Returns:
     Split name -> split.
   """
+  predict = stages.Predictor(study.trainers.unimodal)
   splits = {
     split: scoring.with_unimodal(
-      study.trainers, unimodal.params, study.inputs.splits[split]
+      predict, unimodal.params, study.inputs.splits[split]
     )
     for split in ("train", "valid")
   }
@@ -243,8 +249,8 @@ def test_information(
   if not config.num_permutations:
     return {}
   name, model = next(iter(multimodal.items()))
-  outputs, _ = stages.predict(
-    study.trainers.multimodal, model.cell, model.params, model.guide, valid
+  outputs, _ = stages.Predictor(study.trainers.multimodal)(
+    model.cell, model.params, model.guide, valid
   )
   tests = nulls.information_tests(
     study.trainers.task,
@@ -313,6 +319,7 @@ def finish(
     "sizes": {s: len(e) for s, e in study.inputs.dataset.splits.items()},
     "split": "test",
     "seeds": config.seeds,
+    "mitigation": list(config.mitigation),
     "embedding_scale": next(iter(chosen.values()))["choice"]["scale"],
     "rows": [{**row, **chosen.get(row["name"], {})} for row in scores.rows],
     "information": tested,

@@ -5,7 +5,6 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import problems
 import pytest
 from scipy import stats
 
@@ -143,29 +142,3 @@ def test_scores_of_examples_average_to_the_atoms():
     found = decisions.scores(atom, one, two, target)
     assert found.shape == (40,)
     np.testing.assert_allclose(found.mean(), expected, atol=2e-6)
-
-
-def test_masked_modalities_are_noise_of_their_own_shape():
-  batch = problems.batch(2000)
-  batch = batch._replace(sequences=_split().batch.sequences)
-  varies = np.arange(5) < np.array(problems.WIDTHS)[:, None]
-  found = decisions.masked(batch, (1,), jax.random.key(0), varies, GROUPS)
-  np.testing.assert_array_equal(found.features[:, 1], batch.features[:, 1])
-  for m in (0, 2):
-    own = found.features[:, m, : problems.WIDTHS[m]]
-    np.testing.assert_allclose(own.mean(0), 0.0, atol=0.1)
-    np.testing.assert_allclose(own.std(0), 1.0, atol=0.1)
-    assert abs(np.corrcoef(own[:, 0], batch.features[:, m, 0])[0, 1]) < 0.1
-    np.testing.assert_array_equal(found.features[:, m, own.shape[1] :], 0.0)
-  (steps,), (before,) = found.sequences, batch.sequences
-  past = np.arange(4) >= np.asarray(before.length)[..., None]
-  assert np.all(steps.values[past] == 0)
-  assert np.all(steps.values[~past] != before.values[~past])
-  # A feature that is constant says nothing, nor does noise in its place.
-  varies[2, 1] = False
-  constant = decisions.masked(batch, (1,), jax.random.key(0), varies, GROUPS)
-  np.testing.assert_array_equal(constant.features[:, 2, 1], 0.0)
-  np.testing.assert_array_equal(constant.sequences[0].values[:, 1, :, 1], 0.0)
-  assert np.any(constant.sequences[0].values[:, 1, :, 0] != 0)
-  kept = decisions.masked(batch, (0, 2), jax.random.key(0), varies, GROUPS)
-  np.testing.assert_array_equal(kept.sequences[0].values, before.values)

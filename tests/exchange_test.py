@@ -112,7 +112,7 @@ def _step(made, state, batch, num_devices):
 
   def step(params, batch, multipliers):
     own = state._replace(params=params)
-    stepped, sums = made.step(own, batch, multipliers, jax.random.key(0))
+    stepped, sums = made.step(own, batch, multipliers, 0)
     return stepped.params, sums["skipped"]
 
   mapped = jax.vmap(step, (axes, 0, 0), axis_name=data_parallel.EXPERTS)

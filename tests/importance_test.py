@@ -1,5 +1,7 @@
 """What counts how much in training, by what decides it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,7 +85,7 @@ def test_shares_of_a_set_count_as_the_whole(kind):
 def test_a_step_descends_the_loss_of_what_counts():
   batch = problems.batch(16)
   made = problems.trainer(dropout=0.0, optimizer=optax.sgd(1.0))
-  state = made.init(0, state_lib.Split(batch, None)).train
+  state = jax.jit(made.init)(0, state_lib.Split(batch, None)).train
   counts = jnp.asarray(np.random.default_rng(0).uniform(0, 2, 16))
 
   def whole(params):
@@ -96,13 +98,13 @@ def test_a_step_descends_the_loss_of_what_counts():
     jax.vmap(made.step, (None, 0, None, None, 0), axis_name=data_parallel.AXIS)
   )
   one = jax.tree.map(lambda x: x[None], batch)
-  stepped, sums = step(state, one, None, jax.random.key(0), counts[None])
+  stepped, sums = step(state, one, None, 0, counts[None])
   for before, after, slope in problems.leaves(
-    state.params, stepped.params, jax.grad(whole)(state.params)
+    state.params, stepped.params, jax.jit(jax.grad(whole))(state.params)
   ):
     np.testing.assert_allclose(before - after[0], slope, rtol=1e-4, atol=1e-6)
   # What is logged is the loss itself.
-  _, plain = step(state, one, None, jax.random.key(0), jnp.ones((1, 16)))
+  _, plain = step(state, one, None, 0, jnp.ones((1, 16)))
   np.testing.assert_array_equal(sums["loss"], plain["loss"])
 
 
@@ -133,13 +135,12 @@ def test_what_counts_is_averaged_as_weights_are():
   program = stages.Program(made, choices, [0], train, valid)
   average, present = np.ones(len(train.batch.target)), train.batch.present
   multipliers = weighting.multipliers(weighting.uniform(present), present)
+  apply = jax.jit(functools.partial(made.network.apply, train=False))
   # α is 0.5, and then less, validation having improved.
   for epoch, alpha in enumerate((0.5, 0.45)):
     program(epoch)
     params = jax.tree.map(lambda x: x[1, 0], program.run.train.params)
-    outputs, _ = made.network.apply(
-      {"params": params}, train.batch, multipliers, train=False
-    )
+    outputs, _ = apply({"params": params}, train.batch, multipliers)
     found = BY_INTERACTION(
       made.task.predict(train.unimodal[0]),
       made.task.predict(outputs[0]),

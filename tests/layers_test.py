@@ -7,7 +7,8 @@ import sys
 import conftest
 
 _BASE = {"types", "parts", "divergences", "mutual_information"}
-_KERNEL = _BASE | {"predictions", "weighting"}
+_KERNEL = _BASE | {"predictions", "weighting", "interventions"}
+_NETWORKS = _KERNEL | {"models", "tasks", "data"}
 ALLOWED = {
   "types": set(),
   "parts": set(),
@@ -19,8 +20,11 @@ ALLOWED = {
   "data": {"types"},
   "reports": set(),
   "tasks": _BASE | {"predictions"},
-  "training": _KERNEL | {"models", "tasks", "data"},
-  "analysis": _KERNEL | {"models", "tasks", "data", "training"},
+  "interventions": {"types"},
+  "forward": {"types", "tasks"},
+  "training": _NETWORKS | {"forward"},
+  "analysis": _NETWORKS | {"training"},
+  "methods": _NETWORKS | {"forward"},
 }
 
 

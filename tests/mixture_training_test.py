@@ -59,7 +59,7 @@ def test_a_step_descends_the_loss_with_its_penalties(kind):
 
     step = jax.vmap(made.step, (None, 0, 0, None), axis_name=data_parallel.AXIS)
     stepped, sums = jax.jit(step)(
-      state, jax.tree.map(share, batch), share(multipliers), jax.random.key(0)
+      state, jax.tree.map(share, batch), share(multipliers), 0
     )
     for before, after, g in problems.leaves(
       state.params, stepped.params, gradient
@@ -153,7 +153,7 @@ def test_uniform_weights_are_the_plain_model_bit_for_bit():
       state,
       jax.tree.map(lambda x: x[None], batch),
       multipliers[None],
-      jax.random.key(0),
+      0,
     )[0].params
     for made in (weighted, plain)
   )  # fmt: skip
@@ -220,12 +220,12 @@ def test_clipping_shortens_the_step():
   made = dataclasses.replace(
     problems.trainer(dropout=0.0, optimizer=optax.sgd(1.0)), max_norm=0.01
   )
-  state = made.init(0, state_lib.Split(batch, None)).train
+  state = jax.jit(made.init)(0, state_lib.Split(batch, None)).train
   step = jax.vmap(
     made.step, (None, 0, None, None), axis_name=data_parallel.AXIS
   )
-  stepped, _ = step(
-    state, jax.tree.map(lambda x: x[None], batch), None, jax.random.key(0)
+  stepped, _ = jax.jit(step)(
+    state, jax.tree.map(lambda x: x[None], batch), None, 0
   )
   moved = [a - b[0] for a, b in problems.leaves(state.params, stepped.params)]
   norm = np.sqrt(sum(np.sum(m**2) for m in moved))

@@ -88,7 +88,7 @@ def _train(loaded, trainer, seeds, num_epochs, **options):
   )  # fmt: skip
   cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 0)
   kept = [runs.slice_cell(x, 0) for x in (best.params, best.guide)]
-  predicted = stages.predict(trainer, cell, *kept, splits[2])
+  predicted = stages.Predictor(trainer)(cell, *kept, splits[2])
   return logs, jax.device_get(best), predicted
 
 
@@ -148,12 +148,12 @@ def test_buckets_change_no_prediction(folder):
   params = runs.init(trainer, 1, jnp.arange(2), placed)[0].train.params
   params = runs.slice_cell(params, 0)
   cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 1)
-  expected = stages.predict(trainer, cell, params, None, split)
+  expected = stages.Predictor(trainer)(cell, params, None, split)
   disk = _load(folder, "stream", average=False, num_buckets=3)
   source = disk.splits["train"]
   assert len(source.buckets.num_steps) > 1
   split = state_lib.Split(source, None)
-  _close(stages.predict(trainer, cell, params, None, split), expected)
+  _close(stages.Predictor(trainer)(cell, params, None, split), expected)
 
 
 def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):

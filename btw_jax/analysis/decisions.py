@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax.scipy import stats
 import numpy as np
 
+from btw_jax import interventions
 from btw_jax import predictions
-from btw_jax import types
 from btw_jax.training import state as state_lib
 
 
@@ -35,26 +35,11 @@ def crossed(
   """
   batch = split.batch._replace(target=None)
   if batch.present.ndim == 3:
-    each = jax.vmap(lambda one: _crossed_batch(one, rows, groups))(batch)
+    each = jax.vmap(lambda one: interventions.crossed(one, rows, groups))(batch)
   else:
-    each = _crossed_batch(batch, rows, groups)
+    each = interventions.crossed(batch, rows, groups)
   modalities = np.arange(rows.shape[1])[:, None]
   return state_lib.Split(each, split.unimodal[:, modalities, rows.T])
-
-
-def _crossed_batch(batch, rows, groups):
-  modalities = np.arange(rows.shape[1])
-  sequences = []
-  for group, steps in zip(groups, batch.sequences, strict=True):
-    own, places = rows[:, list(group)], np.arange(len(group))
-    sequences.append(
-      jax.tree.map(lambda x, own=own, places=places: x[own, places], steps)
-    )
-  return batch._replace(
-    features=batch.features[rows, modalities],
-    present=batch.present[rows, modalities],
-    sequences=tuple(sequences),
-  )
 
 
 def product(
@@ -173,46 +158,6 @@ def scores(
   Returns:
     `[N]` nats, whose mean is the atom.
   """
-  return jnp.einsum("aby,na,nb,ny->n", atom, first, second, target)
-
-
-def masked(
-  batch: types.Batch,
-  kept: Sequence[int],
-  key: chex.PRNGKey,
-  varies: chex.Array,
-  groups: Sequence[Sequence[int]] = (),
-) -> types.Batch:
-  """All but some modalities replaced by noise.
-
-  Normal, with mean 0 and variance 1: those of the training set, by which
-  features are scaled.
-
-  Args:
-    batch: scaled, `[..., N, M, D]`.
-    kept: positions of the modalities that stay.
-    key: of the noise.
-    varies: `[M, D]` bool, features that did in the training set; others stay 0.
-    groups: positions of modalities that come in steps.
-
-  Returns:
-    The batch, without targets.
-  """
-  key, *keys = jax.random.split(key, 1 + len(groups))
-  stays = np.isin(np.arange(len(varies)), kept)[:, None]
-  features = _noise(key, batch.features, stays, varies)
-  sequences = []
-  for own, group, steps in zip(keys, groups, batch.sequences, strict=True):
-    there = jnp.arange(steps.values.shape[-2]) < steps.length[..., None]
-    group = list(group)
-    there = there[..., None] & varies[group, None, : steps.values.shape[-1]]
-    values = _noise(own, steps.values, stays[group, None], there)
-    sequences.append(steps._replace(values=values))
-  return batch._replace(
-    features=features, sequences=tuple(sequences), target=None
+  return jnp.einsum(
+    "aby,na,nb,ny->n", atom, first, second, target, precision="highest"
   )
-
-
-def _noise(key, values, stays, there):
-  noise = jax.random.normal(key, values.shape, values.dtype)
-  return jnp.where(stays, values, jnp.where(there, noise, 0.0))

@@ -5,27 +5,9 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from btw_jax import types
+
 _LEVELS = 2**8
-
-
-def keys(
-  key: chex.PRNGKey, batch_size: int, axis_name: str | None
-) -> chex.PRNGKey:
-  """A key for each example, by its number in the whole batch.
-
-  Args:
-    key: of the batch, the same on all devices.
-    batch_size: examples at hand, static.
-    axis_name: of the devices that the batch is spread over, in order; None if
-      all of it is at hand.
-
-  Returns:
-    `[batch_size]` keys.
-  """
-  slots = jnp.arange(batch_size)
-  if axis_name is not None:
-    slots += jax.lax.axis_index(axis_name) * batch_size
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, slots)
 
 
 class Dropout(nn.Module):
@@ -65,7 +47,7 @@ class Dropout(nn.Module):
     size = x.size // batch_size
     words = jax.vmap(
       lambda key: jax.random.bits(key, (-(-size // 4),), jnp.uint32)
-    )(keys(self.make_rng("dropout"), batch_size, self.axis_name))
+    )(types.keys(self.make_rng("dropout"), batch_size, self.axis_name))
     bits = jax.lax.bitcast_convert_type(words, jnp.uint8)
     bits = bits.reshape(batch_size, -1)[:, :size].reshape(batch_size, *shape)
     keep = jnp.moveaxis(bits >= threshold, 0, batch_axis)

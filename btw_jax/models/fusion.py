@@ -67,19 +67,24 @@ class MixtureOfExperts(networks.Multimodal):
     """Declares encoders, layers and head."""
     super().setup()
     sizes, mixture = self.sizes, self.mixture
-    every = tuple(range(len(sizes.widths)))
-    self.token_modalities = sizes.tokens if mixture.steps else every
     self.layers = [
       Layer(sizes, mixture, self.token_modalities)
       for _ in range(sizes.num_layers)
     ]
     self.norm = nn.LayerNorm()
-    shape = (len(every), sizes.embedding_dim)
+    shape = (len(sizes.widths), sizes.embedding_dim)
     # As large as an embedding: beside it a norm leaves small weights small.
     init = nn.initializers.normal(0.5)
     self.kind = self.param("kind", init, shape)
     if mixture.placeholder:
       self.placeholder = self.param("placeholder", init, shape)
+
+  @property
+  def token_modalities(self) -> tuple[int, ...]:
+    """Whose each token is."""
+    if self.mixture.steps:
+      return self.sizes.tokens
+    return super().token_modalities
 
   def encode(self, batch: types.Batch, *, train: bool) -> chex.Array:
     """A batch to tokens `[B, N, D]`, one per modality or one per step."""

@@ -231,6 +231,11 @@ class Multimodal(_Encoding):
     x = self.dropout(nn.relu(self.hidden(x)), train=train)
     return self.head(x)[None]
 
+  @property
+  def token_modalities(self) -> tuple[int, ...]:
+    """Whose each of the embeddings is that `fuse` takes."""
+    return tuple(range(len(self.sizes.widths)))
+
   def where(self, present: chex.Array) -> chex.Array:
     """`[1, B]`: every example that has any modality."""
     return jnp.any(present, axis=-1)[None]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from btw_jax.models import dropout
+from btw_jax import types
 from btw_jax.models import gating
 from btw_jax.models import sequences
 
@@ -188,7 +188,7 @@ class Router(nn.Module):
     std = nn.softplus(_each(gating.softmax, tokens, spread, ids))
     noise = jnp.zeros_like(scores)
     if train:
-      keys = dropout.keys(self.make_rng("dropout"), len(scores), self.axis_name)
+      keys = types.keys(self.make_rng("dropout"), len(scores), self.axis_name)
       noise = jax.vmap(lambda key: jax.random.normal(key, scores.shape[1:]))(
         keys
       )

@@ -122,7 +122,7 @@ def train_epoch(
     batch = jax.tree.map(lambda x: x[rows], train.batch)
     own = multiply(table[rows], batch.present) if whole is None else whole[rows]
     counts = None if importance is None else importance[rows]
-    return trainer.drawn_step(state, batch, own, seed, counts)
+    return trainer.step(state, batch, own, seed, counts)
 
   state, sums = jax.lax.scan(body, run.train, order)
   skipped = sums.pop("skipped")

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import psutil
 
+from btw_jax import interventions
 from btw_jax import types
 from btw_jax.data import batching
 from btw_jax.data import catalog
@@ -150,6 +151,29 @@ def stack(
   if len(batches) == 1:
     return batches[0]
   return jax.tree.map(lambda *x: np.stack(x), *batches)
+
+
+def usual(scalers: Sequence[scaling.Scaler]) -> interventions.Usual:
+  """What scaled features of training are like.
+
+  Args:
+    scalers: one per seed, or one for all.
+
+  Returns:
+    `[S, M, D]` each, or `[M, D]` if seeds share them.
+  """
+  each = [
+    interventions.Usual(
+      mean=np.zeros_like(s.mean),
+      # A constant feature says nothing, nor would noise in its place.
+      std=(s.inverse_std > 0).astype(np.float32),
+      zero=-s.mean * s.inverse_std,
+    )
+    for s in scalers
+  ]
+  if len(each) == 1:
+    return each[0]
+  return jax.tree.map(lambda *x: np.stack(x), *each)
 
 
 def streams(

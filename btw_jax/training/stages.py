@@ -266,30 +266,8 @@ def _over(trainer, best, done, num_epochs):
   return done - 1 - max(int(np.max(best.epoch)), 0) >= trainer.patience
 
 
-def predict(
-  trainer: step_lib.Trainer,
-  cell: state_lib.Cell,
-  params: chex.ArrayTree,
-  guide: state_lib.Guide | None,
-  split: state_lib.Split,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Outputs of one cell's runs for a split, targets not read.
-
-  Args:
-    trainer: what was trained.
-    cell: what the runs are about.
-    params: `[S, ...]`.
-    guide: `[S, ...]`, or None to weigh equally.
-    split: examples; `unimodal` is `[S, M, N, K]`.
-
-  Returns:
-    Outputs `[S, U, N, K]` and the weights used `[S, N, M]`.
-  """
-  return Predictor(trainer)(cell, params, guide, split)
-
-
 class Predictor:
-  """`predict`, compiled once for all splits of a shape."""
+  """Outputs of one cell's runs, compiled once for all splits of a shape."""
 
   def __init__(self, trainer: step_lib.Trainer):
     """Compiles nothing yet.
@@ -306,7 +284,17 @@ class Predictor:
     guide: state_lib.Guide | None,
     split: state_lib.Split,
   ) -> tuple[np.ndarray, np.ndarray]:
-    """See `predict`."""
+    """Predicts a split, targets not read.
+
+    Args:
+      cell: what the runs are about.
+      params: `[S, ...]`.
+      guide: `[S, ...]`, or None to weigh equally.
+      split: examples; `unimodal` is `[S, M, N, K]`.
+
+    Returns:
+      Outputs `[S, U, N, K]` and the weights used `[S, N, M]`.
+    """
     trainer = self._trainer
     if isinstance(split.batch, sources.Source):
       return streamed.predict(trainer, cell, params, guide, split)

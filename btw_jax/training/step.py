@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from btw_jax import forward as forward_lib
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
@@ -21,8 +22,12 @@ from btw_jax.training import side_by_side
 from btw_jax.training import state as state_lib
 
 # Streams of random numbers, folded into a run's seed.
-_INIT, _SHUFFLE, _DROPOUT, _SAMPLE = range(4)
+_INIT, _SHUFFLE, _DROPOUT, _SAMPLE, _HOOK = range(5)
 _TOKENS_AT_ONCE = 2**16
+
+Hook = Callable[
+  [forward_lib.Forward, chex.Array, chex.Array, chex.PRNGKey], chex.Array
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Trainer:
     parallelism: the devices, and how the program is mapped over them.
     max_skipped: steps in a row that may be skipped because their gradient is
       not finite.
+    hook: what is minimised besides the loss, `[U, B]` of each example, by the
+      forward pass, its embeddings and outputs, and a key.
   """
 
   network: nn.Module
@@ -55,6 +62,7 @@ class Trainer:
     default_factory=data_parallel.Parallelism
   )
   max_skipped: int = 10
+  hook: Hook | None = None
 
   def init(
     self, seed: chex.Array, train: state_lib.Split
@@ -102,7 +110,7 @@ class Trainer:
     state: state_lib.TrainState,
     batch: types.Batch,
     multipliers: chex.Array | None,
-    key: chex.PRNGKey,
+    seed: chex.Array,
     importance: chex.Array | None = None,
   ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
     """One update on a batch that is spread over devices.
@@ -111,7 +119,7 @@ class Trainer:
       state: what to update.
       batch: this device's share.
       multipliers: `[B, M]` of the embeddings, or None for the plain model.
-      key: of dropout, the same on every device.
+      seed: scalar int; what is drawn, it and the number of the step decide.
       importance: `[B]` how much each example counts in what is minimised; all
         the same by default.
 
@@ -125,21 +133,34 @@ class Trainer:
     count = jax.lax.psum(
       jnp.sum(where, axis=-1).astype(jnp.float32), self.axis_name
     )
+    key, key_of_hook = (
+      jax.random.fold_in(_key(seed, stream), state.step)
+      for stream in (_DROPOUT, _HOOK)
+    )
 
     def loss(params):
-      outputs, usage = self._spread_network.apply(
-        {"params": params},
+      forward = forward_lib.Forward(
+        self._spread_network,
+        self.task,
+        params,
         batch,
         multipliers,
-        train=True,
-        rngs={"dropout": key},
+        key,
+        seed,
+        self.axis_name,
       )
-      losses = jnp.where(where, self.task.loss(outputs, batch.target), 0.0)
-      scores = jnp.where(where, self.task.score(outputs, batch.target), 0.0)
-      paid = losses if importance is None else importance * losses
-      losses, paid = jnp.sum(losses, axis=-1), jnp.sum(paid, axis=-1)
-      mean = jnp.sum(paid / jnp.maximum(count, 1.0))
-      sums = {"loss": losses, "score": jnp.sum(scores, axis=-1)}
+      embeddings = forward.encode(batch)
+      outputs, usage = forward.fuse(embeddings, batch, multipliers)
+      losses = paid = forward.losses(outputs, batch)
+      if self.hook is not None:
+        paid = paid + self.hook(forward, embeddings, outputs, key_of_hook)
+      if importance is not None:
+        paid = importance * paid
+      mean = jnp.sum(jnp.sum(paid, axis=-1) / jnp.maximum(count, 1.0))
+      scores = self.task.score(outputs, batch.target)
+      scores = forward.counted(scores, batch)
+      losses, scores = (jnp.sum(x, axis=-1) for x in (losses, scores))
+      sums = {"loss": losses, "score": scores}
       if usage is not None:
         mean += self._cost(usage)
         sums["usage"] = usage
@@ -287,7 +308,7 @@ class Trainer:
       scale=cell.scale,
     )
     importance = self.importance(run, cell)
-    state, sums = self.drawn_step(
+    state, sums = self.step(
       run.train,
       batch,
       multipliers,
@@ -295,18 +316,6 @@ class Trainer:
       None if importance is None else importance[rows],
     )
     return run._replace(train=state), sums
-
-  def drawn_step(
-    self,
-    state: state_lib.TrainState,
-    batch: types.Batch,
-    multipliers: chex.Array,
-    seed: chex.Array,
-    importance: chex.Array | None,
-  ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
-    """A step with the dropout that a seed draws for it."""
-    key = jax.random.fold_in(_key(seed, _DROPOUT), state.step)
-    return self.step(state, batch, multipliers, key, importance)
 
   def importance(
     self, run: state_lib.RunState, cell: state_lib.Cell

@@ -1,0 +1,1 @@
+"""Ways to train against modality interference, as hooks of a trainer."""

@@ -1,0 +1,166 @@
+"""The models of a finished run, and examples to ask them about."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+import os
+import pathlib
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from btw_jax import interventions
+from btw_jax import types
+from btw_jax.training import checkpoints
+from btw_jax.training import inputs as inputs_lib
+from btw_jax.training import stages
+from btw_jax.training import state as state_lib
+from experiments import scoring
+from experiments import trained
+from experiments import trainers as trainers_lib
+from experiments import workdir as workdir_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+  """What is asked, and about what.
+
+  Attributes:
+    written: what the run's `config.json` holds.
+    trainers: of both stages.
+    unimodal: stage 1.
+    multimodal: weighting -> stage 2.
+    batch: the examples, `[N, ...]`, or `[S, N, ...]` where seeds have their
+      own.
+  """
+
+  written: workdir_lib.Written
+  trainers: trainers_lib.Trainers
+  unimodal: checkpoints.Unimodal
+  multimodal: Mapping[str, checkpoints.Multimodal]
+  batch: types.Batch
+
+  @functools.cached_property
+  def split(self) -> state_lib.Split:
+    """The examples with what the unimodal models say of them."""
+    return self.complete(self.batch)
+
+  @functools.cached_property
+  def usual(self) -> interventions.Usual:
+    """Of the scaled features of training, `[M, D]` or `[S, M, D]`."""
+    return inputs_lib.usual(self.unimodal.scalers)
+
+  @property
+  def groups(self) -> Sequence[Sequence[int]]:
+    """Modalities that come in steps."""
+    return self.trainers.unimodal.network.sizes.groups
+
+  def complete(self, batch: types.Batch) -> state_lib.Split:
+    """Examples with what the unimodal models say of them.
+
+    Args:
+      batch: like `batch`.
+
+    Returns:
+      The split, outputs `[S, M, N, K]`.
+    """
+    return scoring.with_unimodal(
+      self._predict_unimodal, self.unimodal.params, batch
+    )
+
+  def answer(
+    self, weighting: str, split: state_lib.Split
+  ) -> tuple[jax.Array, np.ndarray]:
+    """What the multimodal models of a weighting say.
+
+    Args:
+      weighting: its name.
+      split: as `complete` gives it.
+
+    Returns:
+      Outputs `[S, N, K]`, and the weights used `[S, N, M]`.
+    """
+    model = self.multimodal[weighting]
+    outputs, weights = self._predict(
+      model.cell, model.params, model.guide, split
+    )
+    return jnp.asarray(outputs[:, 0]), weights
+
+  def intervene(
+    self, kind: str, modalities: Sequence[int], key: chex.PRNGKey
+  ) -> state_lib.Split:
+    """The examples, some of their modalities intervened on.
+
+    Args:
+      kind: a name of `interventions.KINDS`.
+      modalities: their positions.
+      key: of what is drawn.
+
+    Returns:
+      The split, with what the unimodal models say of it.
+    """
+    number = list(interventions.KINDS).index(kind)
+    places = np.arange(self.batch.present.shape[-1])
+    chosen = np.where(np.isin(places, modalities), number, -1)
+    return self.complete(self._intervene(self.batch, chosen, key, self.usual))
+
+  @functools.cached_property
+  def _intervene(self):
+    classes_of = self.trainers.task.classes
+
+    def of_seed(batch, chosen, key, usual):
+      return interventions.intervene(
+        batch,
+        jnp.broadcast_to(chosen, batch.present.shape),
+        key,
+        usual,
+        classes=classes_of(batch.target),
+        groups=self.groups,
+      )
+
+    if self.batch.present.ndim == 2:
+      return jax.jit(of_seed)
+
+    def of_all(batch, chosen, key, usual):
+      keys = jax.random.split(key, len(batch.present))
+      axes = (0, None, 0, 0 if usual.mean.ndim == 3 else None)
+      return jax.vmap(of_seed, axes)(batch, chosen, keys, usual)
+
+    return jax.jit(of_all)
+
+  @functools.cached_property
+  def _predict_unimodal(self):
+    return stages.Predictor(self.trainers.unimodal)
+
+  @functools.cached_property
+  def _predict(self):
+    return stages.Predictor(self.trainers.multimodal)
+
+
+def load(workdir: str | os.PathLike, split: str, data_dir: str) -> Subject:
+  """A run's models, and one of its splits or other data.
+
+  Args:
+    workdir: folder of the run.
+    split: name of the split.
+    data_dir: a folder of other data, or empty for the run's own.
+
+  Returns:
+    The subject.
+
+  Raises:
+    InputError: if there is no such run, or the data does not fit its models.
+  """
+  written = workdir_lib.read(pathlib.Path(workdir))
+  config = dataclasses.replace(
+    written.config, workdir=str(workdir), reading="memory"
+  )
+  written = dataclasses.replace(written, config=config)
+  trainers, unimodal, multimodal = trained.load(written)
+  examples = trained.read_examples(written, split, data_dir)
+  scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
+  batch = inputs_lib.stack(examples, scalers, config.how_to_read())
+  unimodal = unimodal._replace(scalers=scalers)
+  return Subject(written, trainers, unimodal, multimodal, batch)
