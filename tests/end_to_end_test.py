@@ -20,7 +20,7 @@ TINY = (
 )  # fmt: skip
 
 
-# The main job runs as users run it; the others compile in half the time.
+# One job runs as users run it; the others compile in a quarter of the time.
 AS_USERS = ""
 
 
@@ -64,7 +64,6 @@ def digits(tmp_path_factory):
     *TINY,
     "--num_permutations=200",
     f"--workdir={path}",
-    xla_flags=AS_USERS,
   )
   return path, done
 
@@ -134,7 +133,7 @@ def test_the_main_job_leaves_what_it_should(digits):
 
 def test_evaluate_reproduces_the_run_exactly(digits):
   path, done = digits
-  again = programs.run("evaluate", f"--workdir={path}", xla_flags=AS_USERS)
+  again = programs.run("evaluate", f"--workdir={path}")
   assert again.stdout.split("\n\n")[:3] == done.stdout.split("\n\n")[:3]
   before = _json(path / "results.json")["rows"]
   after = _json(path / "evaluation_test.json")["rows"]
@@ -356,11 +355,14 @@ def test_data_goes_from_files_over_records_to_predictions(tmp_path):
   done = programs.run(
     "train", *TINY, "--dataset=tfds:npz", f"--data_dir={out}",
     "--reading=stream", f"--workdir={path}", "--weighting=kl+mi",
+    xla_flags=AS_USERS,
   )  # fmt: skip
   assert "train: 60 examples stay on disk; shapes of batches: 1" in done.stderr
   results = _json(path / "results.json")
   assert results["sizes"] == {"train": 60, "valid": 30, "test": 40}
-  programs.run("evaluate", f"--workdir={path}", f"--data_dir={out}")
+  programs.run(
+    "evaluate", f"--workdir={path}", f"--data_dir={out}", xla_flags=AS_USERS
+  )
   again = _json(path / "evaluation_test.json")
   for a, b in zip(results["rows"], again["rows"], strict=True):
     assert a["metrics"] == b["metrics"]
@@ -471,12 +473,75 @@ def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
   assert min(rows["kl+mi"]["metrics"]["accuracy"]) > 0.7
 
 
-def test_interactions_tell_which_modality_decides(tmp_path):
-  data, path = _write_npz(tmp_path / "data"), tmp_path / "run"
+@pytest.fixture(scope="module")
+def misled(tmp_path_factory):
+  """A run that learned not to be misled by the words."""
+  folder = tmp_path_factory.mktemp("misled")
+  data, path = _write_npz(folder / "data"), folder / "run"
   programs.run(
     "train", *TINY, "--num_epochs=30", "--learning_rate=1e-2",
+    "--mitigation=heuristic,adversarial,consistency", "--perturb=words",
     "--dataset=npz", f"--data_dir={data}", f"--workdir={path}",
   )  # fmt: skip
+  return path
+
+
+def test_interventions_tell_which_modality_sways(misled, digits):
+  path = misled
+  done = programs.run(
+    "diagnose_interference", f"--workdir={path}", "--num_resamples=200"
+  )
+  found = _json(path / "interference.json")
+  told = "mitigation: heuristic, adversarial, consistency"
+  assert told in (path / "results.md").read_text("utf-8")
+  results = {r["name"]: r for r in _json(path / "results.json")["rows"]}
+  rows = {(r["model"], r["modality"], r["kind"]): r for r in found["effects"]}
+  kinds = {kind for _, _, kind in rows}
+  assert len(kinds) == 6 and len(rows) == len(found["effects"]) == 2 * 2 * 6
+  for (model, modality, kind), row in rows.items():
+    name = model.removesuffix(" + heuristic + adversarial + consistency")
+    accuracy = results[name]["metrics"]["accuracy"]
+    np.testing.assert_allclose(row["before"]["seeds"], accuracy, rtol=1e-6)
+    for field in ("before", "after", "flipped", "divergence"):
+      low, high = row[field]["interval"]
+      assert low <= np.mean(row[field]["seeds"]) <= high
+    flips = np.mean(row["flipped"]["seeds"])
+    lost = np.subtract(row["before"]["seeds"], row["after"]["seeds"])
+    assert np.all(np.abs(lost) <= np.array(row["flipped"]["seeds"]) + 1e-6)
+    if kind == "mismatch":
+      # The label is in the sound.
+      assert flips > 0.6 if modality == "sound" else flips < 0.2
+    if kind == "missing":
+      assert np.mean(row["weight"][1]) == 0 < np.mean(row["weight"][0])
+  for row in found["competence"]:
+    own = results[row["modality"]]["metrics"]["accuracy"]
+    np.testing.assert_allclose(row["alone"], own, rtol=1e-6)
+    # Of two modalities, one alone is the other intervened on.
+    other = {"sound": "words", "words": "sound"}[row["modality"]]
+    if row["kind"] in ("zero", "mean", "missing"):
+      after = rows[row["model"], other, row["kind"]]["after"]["seeds"]
+      np.testing.assert_allclose(row["after"], after, atol=1e-6)
+  for line in found["tables"]["summary"]:
+    assert line["mismatch"] in done.stdout
+  table = (path / "interference.md").read_text("utf-8")
+  assert all(line["after"] in table for line in found["tables"]["effects"])
+  assert (path / "interference.png").stat().st_size > 10_000
+  for flags, message in (
+    (["--modalities=smell"], "--modalities=smell: no modality 'smell'"),
+    (
+      [f"--workdir={path},{digits[0]}"],
+      f"--workdir={digits[0]}: has other data than {path}: compare runs",
+    ),
+  ):
+    wrong = programs.run(
+      "diagnose_interference", f"--workdir={path}", *flags, status=2
+    )
+    assert message in wrong.stderr
+    assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_interactions_tell_which_modality_decides(misled):
+  path = misled
   for joint in ("grid", "masked"):
     done = programs.run(
       "analyze_interactions", f"--workdir={path}", f"--joint={joint}",

@@ -1,0 +1,55 @@
+"""How far each modality sways a model, as a heat map."""
+
+from collections.abc import Mapping, Sequence
+import os
+from typing import Any
+
+from matplotlib import figure as figure_lib
+import numpy as np
+
+_COLUMNS = 3
+
+
+def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+  """Draws the share of decisions that every intervention flips.
+
+  Args:
+    rows: `effects` of `interference.json`.
+    path: of the PNG file.
+  """
+  models, modalities, kinds = (
+    list(dict.fromkeys(row[field] for row in rows))
+    for field in ("model", "modality", "kind")
+  )
+  shares = np.zeros((len(models), len(modalities), len(kinds)))
+  for row in rows:
+    place = (
+      models.index(row["model"]),
+      modalities.index(row["modality"]),
+      kinds.index(row["kind"]),
+    )
+    shares[place] = 100 * np.mean(row["flipped"]["seeds"])
+  num_columns = min(_COLUMNS, len(models))
+  num_rows = -(-len(models) // num_columns)
+  size = (1.6 + 3.6 * num_columns, (1.1 + 0.42 * len(modalities)) * num_rows)
+  drawing = figure_lib.Figure(size, layout="constrained")
+  axes = drawing.subplots(
+    num_rows, num_columns, squeeze=False, sharex=True, sharey=True
+  )
+  top = max(1.0, shares.max())
+  for ax in axes.flat[len(models) :]:
+    ax.remove()
+  axes = axes.flat[: len(models)]
+  for ax, model, own in zip(axes, models, shares, strict=True):
+    image = ax.imshow(own, cmap="magma_r", vmin=0.0, vmax=top, aspect="auto")
+    for (m, k), share in np.ndenumerate(own):
+      color = "white" if share > 0.55 * top else "black"
+      ax.text(k, m, f"{share:.0f}", ha="center", va="center", color=color)
+    ax.set_title(model.replace(" + ", "\n+ ", 1), fontsize=9)
+    ax.set_xticks(range(len(kinds)), kinds, rotation=45, ha="right")
+    ax.set_yticks(range(len(modalities)), modalities)
+    ax.tick_params(length=0)
+  drawing.colorbar(
+    image, ax=list(axes), label="decisions flipped, %", shrink=0.8
+  )
+  drawing.savefig(path, dpi=110)
