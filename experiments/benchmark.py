@@ -7,6 +7,7 @@
   python -m experiments.benchmark --suite=scaling
   python -m experiments.benchmark --suite=memory
   python -m experiments.benchmark --suite=pid
+  python -m experiments.benchmark --suite=interference
 
 Each figure is the median of several rounds after a warm-up; the two sides take
 turns, with a pause before each.
@@ -21,6 +22,7 @@ import jax
 from btw_jax.training import metrics_writer
 from experiments import benchmark_data
 from experiments import benchmark_estimators
+from experiments import benchmark_interference
 from experiments import benchmark_memory
 from experiments import benchmark_moe
 from experiments import benchmark_pid
@@ -38,6 +40,7 @@ _SUITES = {
   "scaling": benchmark_scaling.run,
   "memory": benchmark_memory.run,
   "pid": benchmark_pid.run,
+  "interference": benchmark_interference.run,
 }
 
 _SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")

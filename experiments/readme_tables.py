@@ -34,6 +34,11 @@ _MEASURED = (
   "interactions_digits",
   "interactions_mosi",
   "interactions_sensory",
+  "interference_digits.summary",
+  "interference_mosi.effects",
+  "interference_mosi.competence",
+  "interference_weak.summary",
+  "benchmark_interference",
   "routing",
   "survive",
 )
@@ -67,7 +72,10 @@ def _table(name, runs):
       [(run.rpartition("-")[0], _read(f"{run}/results.json")) for run in runs]
     )
   if name in _MEASURED:
-    return report.measured(_read(f"{name}.json"))
+    file, _, table = name.partition(".")
+    found = _read(f"{file}.json")
+    rows = found["tables"][table] if table else found["rows"]
+    return report.measured({"note": found["note"], "rows": rows})
   return report.tables(_read(f"{name}/results.json"), style="github")
 
 

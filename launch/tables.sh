@@ -54,11 +54,44 @@ if [ $# -gt 0 ]; then
   python -m experiments.analyze_interactions --workdir=runs/tables/pid_mosi \
     --control=text --output=runs/tables/interactions_sensory.json
 fi
+
+# Who sways the decisions, and training against it: none, each way, all.
+robust() {
+  local data=$1 name mitigation
+  shift
+  for name in none heuristic adversarial consistency all; do
+    case $name in
+      none) mitigation="" ;;
+      all) mitigation=heuristic,adversarial,consistency ;;
+      *) mitigation=$name ;;
+    esac
+    python -m experiments.train \
+      --flagfile="experiments/recipes/robust_$data.flags" \
+      --mitigation="$mitigation" --workdir="runs/tables/robust_$data/$name" "$@"
+  done
+}
+diagnose() {
+  local data=$1 output=$2 names=$3
+  shift 3
+  python -m experiments.diagnose_interference \
+    --workdir="$(printf "runs/tables/robust_$data/%s\n" $names | paste -sd,)" \
+    --output="runs/tables/interference_$output.json" "$@"
+}
+EVERY="none heuristic adversarial consistency all"
+robust digits
+diagnose digits digits "$EVERY"
+diagnose digits heat "none all"
+cp runs/tables/interference_heat.png experiments/figures/interference.png
+if [ $# -gt 0 ]; then
+  robust mosi --data_dir="$1/npz"
+  diagnose mosi mosi none --instead=noise,mismatch,missing
+  diagnose mosi weak "$EVERY" --modalities=audio,video
+fi
 python -m experiments.plot_routing --workdir=runs/tables/digits_moe-1 \
   --apart=noise0,noise1,noise2 --picture=experiments/figures/routing.png \
   --output=runs/tables/routing.json
 python -m experiments.beyond_normal --output=runs/tables/beyond_normal.json
-for suite in train estimators moe data scaling pid; do
+for suite in train estimators moe data scaling pid interference; do
   python -m experiments.benchmark --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done

@@ -13,7 +13,7 @@ README = conftest.ROOT / "README.md"
 
 def test_the_examples_run_and_are_short():
   text = README.read_text("utf-8")
-  weigh, decompose = found = re.findall(r"```python\n(.*?)```", text, re.S)
+  weigh, decompose, ask = found = re.findall(r"```python\n(.*?)```", text, re.S)
   assert max(len(code.strip().splitlines()) for code in found) <= 15
   weigh += (
     "import numpy as np\n"
@@ -26,7 +26,12 @@ def test_the_examples_run_and_are_short():
     f"told = {[float(x) for x in told.groups()]}\n"
     "np.testing.assert_allclose(found[:4], told, atol=5e-5)\n"
   )
-  for code in (weigh, decompose):
+  ask += (
+    "assert set(found) == {'image', 'text'}\n"
+    "means = [e['mismatch'].flipped.mean() for e in found.values()]\n"
+    "assert means[0] > means[1] > 0.1\n"
+  )
+  for code in (weigh, decompose, ask):
     subprocess.run(
       [sys.executable, "-c", code],
       env=conftest.environment(),
@@ -46,7 +51,7 @@ def test_every_flag_that_the_readme_names_exists():
   names = (
     "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
     "plot_routing", "prepare_data", "inspect_data", "survive",
-    "analyze_interactions",
+    "analyze_interactions", "diagnose_interference",
   )  # fmt: skip
   known = "".join(programs.run(name, "--help").stdout for name in names)
   assert known.count("--help ") == len(names)

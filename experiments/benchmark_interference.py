@@ -1,0 +1,76 @@
+"""What training against interference costs a step."""
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from btw_jax import interventions
+from btw_jax.methods import adversarial
+from btw_jax.methods import heuristic
+from btw_jax.methods import mitigation
+from experiments import benchmark_train
+from experiments import stopwatch
+
+_KINDS = ("noise", "shuffle", "mismatch")
+
+
+def run(rounds: int) -> list[dict[str, str]]:
+  """Steps with a hook against plain ones, at the size of CMU-MOSI.
+
+  Args:
+    rounds: turns of each side.
+
+  Returns:
+    Rows of a table.
+  """
+  rows = []
+  for num_seeds in (1, 10):
+    seeds = tuple(range(num_seeds))
+    plain = _trainer((), num_seeds)
+    attacks = [adversarial.Adversarial(num_steps=n) for n in (0, 2, 5)]
+    copies = _copies(seeds)
+    four = dataclasses.replace(copies, num_views=4)
+    for name, views, target in (
+      *(
+        (
+          f"adversarial step, {attack.num_steps} of ascent",
+          (attack,),
+          f"at most {2 + attack.num_steps}",
+        )
+        for attack in attacks
+      ),
+      ("heuristic step, 1 copy", (copies,), ""),
+      ("heuristic step, 4 copies", (four,), ""),
+      ("all three, 1 copy, 2 of ascent", (copies, attacks[1]), ""),
+    ):
+      first, second, ratio = stopwatch.compare(
+        _trainer(views, num_seeds), plain, rounds
+      )
+      steps = benchmark_train.NUM_STEPS * num_seeds
+      rows.append(
+        stopwatch.row(
+          f"{name} / plain, {num_seeds} seed(s)",
+          first / steps,
+          second / steps,
+          ratio,
+          target,
+        )
+      )
+  return rows
+
+
+def _copies(seeds: Sequence[int]) -> heuristic.Heuristic:
+  """Of standardised features."""
+  shape = len(benchmark_train.WIDTHS), max(benchmark_train.WIDTHS)
+  usual = interventions.Usual(
+    np.zeros(shape), np.ones(shape, np.float32), np.zeros(shape)
+  )
+  return heuristic.Heuristic(_KINDS, [1.0] * len(_KINDS), usual, seeds)
+
+
+def _trainer(views, num_seeds):
+  plain = benchmark_train.trainer(("uniform",))
+  hook = mitigation.Mitigation(views, consistency=0.01) if views else None
+  own = dataclasses.replace(plain, hook=hook)
+  return benchmark_train.steps(own, num_seeds)
