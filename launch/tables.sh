@@ -56,10 +56,11 @@ if [ $# -gt 0 ]; then
 fi
 
 # Who sways the decisions, and training against it: none, each way, all.
+EVERY=(none heuristic adversarial consistency all)
 robust() {
   local data=$1 name mitigation
   shift
-  for name in none heuristic adversarial consistency all; do
+  for name in "${EVERY[@]}"; do
     case $name in
       none) mitigation="" ;;
       all) mitigation=heuristic,adversarial,consistency ;;
@@ -70,22 +71,26 @@ robust() {
       --mitigation="$mitigation" --workdir="runs/tables/robust_$data/$name" "$@"
   done
 }
+runs_of() {
+  local data=$1 found
+  shift
+  found=$(printf ",runs/tables/robust_$data/%s" "$@")
+  echo "${found#,}"
+}
 diagnose() {
-  local data=$1 output=$2 names=$3
-  shift 3
-  python -m experiments.diagnose_interference \
-    --workdir="$(printf "runs/tables/robust_$data/%s\n" $names | paste -sd,)" \
+  local output=$1 workdirs=$2
+  shift 2
+  python -m experiments.diagnose_interference --workdir="$workdirs" \
     --output="runs/tables/interference_$output.json" "$@"
 }
-EVERY="none heuristic adversarial consistency all"
 robust digits
-diagnose digits digits "$EVERY"
-diagnose digits heat "none all"
+diagnose digits "$(runs_of digits "${EVERY[@]}")"
+diagnose heat "$(runs_of digits none all)"
 cp runs/tables/interference_heat.png experiments/figures/interference.png
 if [ $# -gt 0 ]; then
   robust mosi --data_dir="$1/npz"
-  diagnose mosi mosi none --instead=noise,mismatch,missing
-  diagnose mosi weak "$EVERY" --modalities=audio,video
+  diagnose mosi "$(runs_of mosi none)" --instead=noise,mismatch,missing
+  diagnose weak "$(runs_of mosi "${EVERY[@]}")" --modalities=audio,video
 fi
 python -m experiments.plot_routing --workdir=runs/tables/digits_moe-1 \
   --apart=noise0,noise1,noise2 --picture=experiments/figures/routing.png \

@@ -327,6 +327,43 @@ def test_a_step_descends_the_loss_and_what_the_hook_adds():
   np.testing.assert_array_equal(sums["score"], bare[-1]["score"])
 
 
+def test_a_step_on_shares_equals_a_step_on_the_whole():
+  """Copies, donors, noise and starts of the ascent are drawn by the slot."""
+  usual = interventions.Usual(*np.ones((3, 3, 5), np.float32))
+  hook = mitigation.Mitigation(
+    (
+      heuristic.Heuristic(KINDS, [1.0] * len(KINDS), usual, (0,), num_views=2),
+      # By the gradient: its sign would magnify the rounding of a small one.
+      adversarial.Adversarial(radius=0.5, rate=2.0, signed=False),
+    ),
+    consistency=0.5,
+  )
+  made = problems.trainer(dropout=0.1, optimizer=optax.sgd(1.0))
+  batch = problems.batch(16, missing=0.3)
+  state = jax.jit(made.init)(0, state_lib.Split(batch, None)).train
+  multipliers = weighting.multipliers(
+    weighting.uniform(batch.present), batch.present
+  )
+
+  def run(num_devices, hook=hook):
+    own = dataclasses.replace(made, hook=hook)
+    step = jax.vmap(own.step, (None, 0, 0, None), axis_name=data_parallel.AXIS)
+    shares = jax.tree.map(
+      lambda x: x.reshape(num_devices, -1, *x.shape[1:]), (batch, multipliers)
+    )
+    stepped, _ = jax.jit(step)(state, *shares, 3)
+    return stepped.params
+
+  whole, shares = run(1), run(4)
+  for a, b in problems.leaves(whole, shares):
+    for device in range(4):
+      np.testing.assert_allclose(a[0], b[device], rtol=1e-4, atol=1e-5)
+  moved = [
+    np.max(np.abs(a - b)) for a, b in problems.leaves(whole, run(1, None))
+  ]
+  assert min(moved) > 1e-2
+
+
 def test_training_on_mismatches_makes_models_hard_to_mislead():
   """By a modality that says nothing: no decision should hang on it."""
   train, valid = problems.splits()

@@ -3,8 +3,6 @@
 Started by `devices_test` for several numbers of devices and of processes.
 """
 
-import dataclasses
-
 import jax
 import numpy as np
 import problems
@@ -15,7 +13,6 @@ from btw_jax.training import runs
 from btw_jax.training import state as state_lib
 from experiments import cluster
 from experiments import config as config_lib
-from experiments import mitigations
 from experiments import trainers as trainers_lib
 
 CHOICES = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 1.0)]
@@ -32,8 +29,6 @@ def train(parallelism, **settings):
   shape = trainers_lib.Shape.of(dataset, len(found.scalers))
   num_train = len(dataset.splits["train"])
   made = trainers_lib.build(config, shape, ("uniform", "kl+mi"), num_train)
-  hook = mitigations.make(config, dataset.modalities, found.scalers)
-  trainer = dataclasses.replace(made.multimodal, hook=hook)
   rng, splits = np.random.default_rng(0), []
   for split in ("train", "valid"):
     outputs = rng.normal(
@@ -43,20 +38,16 @@ def train(parallelism, **settings):
     splits.append(
       state_lib.Split(found.splits[split], outputs.astype(np.float32))
     )
-  return problems.fit(trainer, CHOICES, config.seeds, *splits, num_epochs=3)
+  return problems.fit(
+    made.multimodal, CHOICES, config.seeds, *splits, num_epochs=3
+  )
 
 
 def main(output, prepared, *others):
   """Trains everything both ways."""
   if others:
     cluster.meet(*others)
-  found = {
-    how: train(
-      how, dataset="digits", mitigation=config_lib.MITIGATIONS,
-      missing_share=1.0, adversarial_radius=0.3, consistency_weight=0.3,
-    )
-    for how in data_parallel.WAYS
-  }  # fmt: skip
+  found = {how: train(how, dataset="digits") for how in data_parallel.WAYS}
   if jax.local_device_count() != 4:
     # On one device all experts, over two processes with two each a quarter.
     found["experts"] = train(
