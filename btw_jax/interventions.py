@@ -8,6 +8,7 @@ modality interference in multimodal large language models".
 """
 
 from collections.abc import Sequence
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -129,6 +130,12 @@ def mismatched(
   return jnp.where(present & (others > 0), chosen, own)
 
 
+def _donors(kind, classes, key, present):
+  if kind == "shuffle":
+    return shuffled(key, present)
+  return mismatched(key, classes, present)
+
+
 def _ordered(key, classes, present):
   """Numbers of examples by class, in random order; those without last."""
   drawn = jax.random.bits(key, present.shape, jnp.uint32)
@@ -212,13 +219,10 @@ def _from_others(batch, where, key, classes, groups, axis_name):
     bare, classes = jax.lax.all_gather((bare, classes), axis_name, tiled=True)
   num_modalities = batch.present.shape[1]
   rows = jnp.broadcast_to(slots[:, None], batch.present.shape)
-  draw = {
-    "shuffle": lambda key, present: shuffled(key, present),
-    "mismatch": lambda key, present: mismatched(key, classes, present),
-  }
   for kind, own in where.items():
     keys = jax.random.split(_key(key, kind), num_modalities)
-    found = jax.vmap(draw[kind], (0, 1), 1)(keys, bare.present)
+    draw = functools.partial(_donors, kind, classes)
+    found = jax.vmap(draw, (0, 1), 1)(keys, bare.present)
     rows = jnp.where(own, found[slots], rows)
   return crossed(bare, rows, groups)
 
@@ -305,11 +309,7 @@ def of_modality(
   if kind == "missing":
     return None
   if kind in _FROM_OTHERS:
-    everyone = jnp.ones(classes.shape, bool)
-    rows = {
-      "shuffle": lambda: shuffled(key, everyone),
-      "mismatch": lambda: mismatched(key, classes, everyone),
-    }[kind]()
+    rows = _donors(kind, classes, key, jnp.ones(classes.shape, bool))
     return jax.tree.map(lambda x: x[rows], values)
   leaves, structure = jax.tree.flatten(values)
   for leaf in leaves:

@@ -27,7 +27,7 @@ def run(rounds: int) -> list[dict[str, str]]:
   rows = []
   for num_seeds in (1, 10):
     seeds = tuple(range(num_seeds))
-    plain = _trainer((), num_seeds)
+    plain = _steps((), num_seeds)
     attacks = [adversarial.Adversarial(num_steps=n) for n in (2, 5)]
     copies = _copies(seeds)
     four = dataclasses.replace(copies, num_views=4)
@@ -45,14 +45,14 @@ def run(rounds: int) -> list[dict[str, str]]:
       ("all three, 1 copy, 2 of ascent", (copies, attacks[0]), ""),
     ):
       first, second, ratio = stopwatch.compare(
-        _trainer(views, num_seeds), plain, rounds
+        _steps(views, num_seeds), plain, rounds
       )
-      steps = benchmark_train.NUM_STEPS * num_seeds
+      count = benchmark_train.NUM_STEPS * num_seeds
       rows.append(
         stopwatch.row(
           f"{name} / plain, {num_seeds} seed(s)",
-          first / steps,
-          second / steps,
+          first / count,
+          second / count,
           ratio,
           target,
         )
@@ -69,7 +69,7 @@ def _copies(seeds: Sequence[int]) -> heuristic.Heuristic:
   return heuristic.Heuristic(_KINDS, [1.0] * len(_KINDS), usual, seeds)
 
 
-def _trainer(views, num_seeds):
+def _steps(views, num_seeds):
   plain = benchmark_train.trainer(("uniform",))
   hook = mitigation.Mitigation(views, consistency=0.01) if views else None
   own = dataclasses.replace(plain, hook=hook)

@@ -495,6 +495,31 @@ def check_each(name: str, right: Sequence[str], *, optional: bool) -> None:
   flags.register_validator(name, test)
 
 
+def some_of(
+  flag: str, asked: Sequence[str], modalities: Sequence[str]
+) -> list[str]:
+  """Modalities that a flag asks for.
+
+  Args:
+    flag: its name.
+    asked: names; all if empty.
+    modalities: that there are.
+
+  Returns:
+    Names.
+
+  Raises:
+    InputError: if one is unknown.
+  """
+  wrong = [name for name in asked if name not in modalities]
+  if wrong:
+    raise types.InputError(
+      f"--{flag}={','.join(asked)}: no modality {wrong[0]!r}: use some of"
+      f" {', '.join(modalities)}."
+    )
+  return list(asked or modalities)
+
+
 def _check_number_or(name, meta):
   low, high = meta["low"], meta.get("high", float("inf"))
   span = f"{low:g} to {high:g}" if "high" in meta else f"{low:g} or more"

@@ -73,7 +73,7 @@ def main() -> None:
   models = interference.models(subjects)
   names = subjects[0].written.shape.modalities
   options = interference.Options(
-    interference.check(_MODALITIES.value, names),
+    config_lib.some_of("modalities", _MODALITIES.value, names),
     tuple(dict.fromkeys(_INSTEAD.value)),
     _DIVERGENCE.value,
     _NUM_RESAMPLES.value,

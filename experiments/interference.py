@@ -13,6 +13,7 @@ from experiments import report
 from experiments import subject as subject_lib
 
 _MISLEADING = "mismatch"
+_EFFECT = jax.jit(interference.effect, static_argnames=("task", "kind"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,28 +93,6 @@ def models(subjects: Sequence[subject_lib.Subject]) -> list[Model]:
   ]
 
 
-def check(asked: Sequence[str], modalities: Sequence[str]) -> list[str]:
-  """Modalities to intervene on.
-
-  Args:
-    asked: their names; all if empty.
-    modalities: of the runs.
-
-  Returns:
-    Names.
-
-  Raises:
-    InputError: if one is unknown.
-  """
-  wrong = [name for name in asked if name not in modalities]
-  if wrong:
-    raise types.InputError(
-      f"--modalities={','.join(asked)}: no modality {wrong[0]!r}: use some of"
-      f" {', '.join(modalities)}."
-    )
-  return list(asked or modalities)
-
-
 def measure(
   models: Sequence[Model], options: Options
 ) -> dict[str, list[dict[str, Any]]]:
@@ -134,10 +113,9 @@ def measure(
     for modality in options.modalities:
       m = names.index(modality)
       others = [n for n in range(len(names)) if n != m]
-      for kind in options.kinds:
-        effects += asked.effects(kind, m)
-        if others:
-          competence += asked.competence(kind, m, others)
+      effects += asked.effects(m)
+      if others:
+        competence += asked.competence(m, others)
   return {"effects": effects, "competence": competence}
 
 
@@ -153,13 +131,10 @@ class _Asked:
       model.name: subject.answer(model.weighting, subject.split)
       for model in models
     }
-    self._effect = jax.jit(
-      interference.effect, static_argnames=("task", "kind")
-    )
 
-  def effects(self, kind, m):
-    """A row per model: an intervention on a modality."""
-    for model, effect, weights in self._intervene(kind, m, [m]):
+  def effects(self, m):
+    """A row per intervention on a modality and model."""
+    for row, effect, weights in self._intervene(m, [m]):
       values = jax.tree.map(lambda x: self._there(x, m), effect)
       intervals = interference.interval(
         [np.nanmean(x, axis=0) for x in values],
@@ -167,7 +142,7 @@ class _Asked:
         seed=self._options.seed,
       )
       yield {
-        **self._row(model, kind, m),
+        **row,
         **{
           field: {"seeds": _means(x), "interval": interval.tolist()}
           for field, x, interval in zip(
@@ -177,39 +152,39 @@ class _Asked:
         "weight": [_means(self._there(w[..., m], m)) for w in weights],
       }
 
-  def competence(self, kind, m, others):
-    """A row per model: an intervention on all modalities but one."""
+  def competence(self, m, others):
+    """A row per intervention on all modalities but one and model."""
     outputs = np.asarray(self._subject.split.unimodal)[:, m]
     alone = self._in_own_unit(self._task.score(outputs, self._target))
-    for model, effect, _ in self._intervene(kind, m, others):
+    for row, effect, _ in self._intervene(m, others):
       scores = {"before": effect.before, "after": effect.after, "alone": alone}
       yield {
-        **self._row(model, kind, m),
+        **row,
         **{name: _means(self._there(x, m)) for name, x in scores.items()},
       }
 
-  def _intervene(self, kind, m, modalities):
-    key = jax.random.fold_in(jax.random.key(self._options.seed), m)
-    split = self._subject.intervene(kind, modalities, key)
-    for model in self._models:
-      after, weights = self._subject.answer(model.weighting, split)
-      before, weights_before = self._before[model.name]
-      effect = self._effect(
-        self._task,
-        before,
-        after,
-        self._target,
-        kind=self._options.divergence,
-      )
-      effect = effect._replace(
-        before=self._in_own_unit(effect.before),
-        after=self._in_own_unit(effect.after),
-      )
-      yield model, effect, (weights_before, weights)
-
-  def _row(self, model, kind, m):
+  def _intervene(self, m, modalities):
+    """What rows begin with, effects, and weights before and after."""
     modality = self._subject.written.shape.modalities[m]
-    return {"model": model.name, "modality": modality, "kind": kind}
+    key = jax.random.fold_in(jax.random.key(self._options.seed), m)
+    for kind in self._options.kinds:
+      split = self._subject.intervene(kind, modalities, key)
+      for model in self._models:
+        after, weights = self._subject.answer(model.weighting, split)
+        before, weights_before = self._before[model.name]
+        effect = _EFFECT(
+          self._task,
+          before,
+          after,
+          self._target,
+          kind=self._options.divergence,
+        )
+        effect = effect._replace(
+          before=self._in_own_unit(effect.before),
+          after=self._in_own_unit(effect.after),
+        )
+        row = {"model": model.name, "modality": modality, "kind": kind}
+        yield row, effect, (weights_before, weights)
 
   def _there(self, values, m):
     """`[S, N]`, NaN where an example lacks the modality; without those."""

@@ -34,7 +34,8 @@ def make(
   if not asked:
     return None
   agrees = "consistency" in asked
-  moved, views = _moved(config, modalities), []
+  names = config_lib.some_of("perturb", config.perturb, modalities)
+  moved, views = [modalities.index(name) for name in names], []
   # What is to be consistent needs something to be consistent with.
   if "heuristic" in asked or asked == ("consistency",):
     views.append(_heuristic(config, scalers, moved))
@@ -46,16 +47,6 @@ def make(
     consistency=config.consistency_weight if agrees else 0.0,
     divergence=config.consistency_kind,
   )
-
-
-def _moved(config, modalities):
-  wrong = [m for m in config.perturb if m not in modalities]
-  if wrong:
-    raise types.InputError(
-      f"--perturb={','.join(config.perturb)}: no modality {wrong[0]!r}: use"
-      f" some of {', '.join(modalities)}."
-    )
-  return [modalities.index(m) for m in config.perturb or modalities]
 
 
 def _heuristic(config, scalers, moved):

@@ -85,10 +85,9 @@ def prepare(config: config_lib.Config) -> Study:
   strength = config_lib.number_or_auto(config.strength)
   plan = selection.plan(config.weighting, strength, 1.0)
   sizes = {s: len(e) for s, e in inputs.dataset.splits.items()}
-  trainers = trainers_lib.build(config, shape, plan.variants, sizes["train"])
   hook = mitigations.make(config, shape.modalities, inputs.scalers)
-  trainers = dataclasses.replace(
-    trainers, multimodal=dataclasses.replace(trainers.multimodal, hook=hook)
+  trainers = trainers_lib.build(
+    config, shape, plan.variants, sizes["train"], hook
   )
   for note in inputs.dataset.notes:
     logging.info("%s: %s", config.dataset, note)

@@ -71,6 +71,7 @@ def build(
   shape: Shape,
   variants: Sequence[str],
   num_train: int,
+  hook: step_lib.Hook | None = None,
 ) -> Trainers:
   """Trainers of both stages.
 
@@ -79,6 +80,7 @@ def build(
     shape: of the data.
     variants: those that any run of stage 2 uses.
     num_train: training examples; a batch is no larger.
+    hook: what stage 2 minimises besides its loss.
 
   Returns:
     The trainers.
@@ -145,6 +147,7 @@ def build(
       network,
       rule=rule,
       penalties=penalties,
+      hook=hook,
       parallelism=_parallelism(config),
       **common,
     ),

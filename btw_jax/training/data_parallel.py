@@ -22,6 +22,7 @@ from jax import flatten_util
 import jax.numpy as jnp
 import numpy as np
 
+from btw_jax import types
 from btw_jax.training import hosts
 
 AXIS, EXPERTS = hosts.AXIS, "experts"
@@ -265,8 +266,7 @@ def my_slots(
   Returns:
     `[num_slots / D]` numbers.
   """
-  size = num_slots // jax.lax.axis_size(axis_name)
-  return jax.lax.axis_index(axis_name) * size + jnp.arange(size)
+  return types.slots(num_slots // jax.lax.axis_size(axis_name), axis_name)
 
 
 def total(
