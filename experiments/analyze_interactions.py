@@ -16,10 +16,10 @@ from absl import flags
 
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.reports import interactions as picture_lib
+from btw_jax.reports import tables as tables_lib
 from btw_jax.training import metrics_writer
 from experiments import cli
 from experiments import interactions
-from experiments import report
 from experiments import subject as subject_lib
 from experiments import workdir as workdir_lib
 
@@ -72,19 +72,11 @@ def main() -> None:
     _NUM_OTHERS.value,
     _NUM_CONTROLS.value,
     _NUM_BINS.value,
+    _NUM_ITERATIONS.value,
     _SEED.value,
   )
-  models = {
-    name: interactions.Models(subject, name, options)
-    for name in subject.multimodal
-  }
-  rows = [
-    interactions.row(
-      name, pair, names, own.decompose(pair, _NUM_ITERATIONS.value)
-    )
-    for pair in interactions.pairs(len(names), control)
-    for name, own in models.items()
-  ]
+  pairs = interactions.pairs(len(names), control)
+  rows = interactions.measure(subject, pairs, options)
   note = (
     f"{config.dataset}, {_SPLIT.value} examples, {options.joint}: mean ±"
     f" standard deviation over {config.num_seeds} seeds"
@@ -98,8 +90,8 @@ def main() -> None:
   output = pathlib.Path(_OUTPUT.value or workdir / "interactions.json")
   metrics_writer.write_json(output, found)
   pictures = draw(rows, output)
-  print(report.measured(found))
-  print(f"\n{report.rows(interactions.table(rows, 'bits'))}")
+  print(tables_lib.measured(found))
+  print(f"\n{tables_lib.markdown(interactions.table(rows, 'bits'))}")
   print("", output, *pictures, sep="\n")
 
 

@@ -8,6 +8,7 @@
   python -m experiments.benchmark --suite=memory
   python -m experiments.benchmark --suite=pid
   python -m experiments.benchmark --suite=interference
+  python -m experiments.benchmark --suite=study --data_dir=CMU-MOSI
 
 Each figure is the median of several rounds after a warm-up; the two sides take
 turns, with a pause before each.
@@ -19,6 +20,7 @@ import pathlib
 from absl import flags
 import jax
 
+from btw_jax.reports import tables as tables_lib
 from btw_jax.training import metrics_writer
 from experiments import benchmark_data
 from experiments import benchmark_estimators
@@ -27,9 +29,9 @@ from experiments import benchmark_memory
 from experiments import benchmark_moe
 from experiments import benchmark_pid
 from experiments import benchmark_scaling
+from experiments import benchmark_study
 from experiments import benchmark_train
 from experiments import cli
-from experiments import report
 
 # name -> what to run
 _SUITES = {
@@ -41,10 +43,14 @@ _SUITES = {
   "memory": benchmark_memory.run,
   "pid": benchmark_pid.run,
   "interference": benchmark_interference.run,
+  "study": lambda rounds: benchmark_study.run(rounds, _DATA_DIR.value),
 }
 
 _SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "rounds of each pair", 3)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", "", "folder of CMU-MOSI's npz files (study); left out if empty"
+)
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 
 
@@ -55,10 +61,10 @@ def main() -> None:
     f" JAX {jax.__version__}"
   )
   found = {"note": note, "rows": _SUITES[_SUITE.value](_ROUNDS.value)}
-  print(report.measured(found))
+  print(tables_lib.measured(found))
   if _OUTPUT.value:
     metrics_writer.write_json(pathlib.Path(_OUTPUT.value), found)
 
 
 if __name__ == "__main__":
-  cli.run(main, {"Benchmark": ["suite", "rounds", "output"]})
+  cli.run(main, {"Benchmark": ["suite", "rounds", "data_dir", "output"]})

@@ -21,9 +21,9 @@ from btw_jax.mutual_information import copula
 from btw_jax.mutual_information import correlation
 from btw_jax.mutual_information import knn
 from btw_jax.mutual_information import transforms
+from btw_jax.reports import tables as tables_lib
 from btw_jax.training import metrics_writer
 from experiments import cli
-from experiments import report
 
 _SAMPLES = flags.DEFINE_integer("num_samples", 1284, "samples of each task", 5)
 _SEEDS = flags.DEFINE_integer("num_seeds", 10, "sets of samples", 1)
@@ -42,7 +42,7 @@ def main() -> None:
     " absolute error over tasks and seeds"
   )
   found = {"note": note, "rows": rows(_SAMPLES.value, _SEEDS.value)}
-  print(report.measured(found))
+  print(tables_lib.measured(found))
   if _OUTPUT.value:
     metrics_writer.write_json(pathlib.Path(_OUTPUT.value), found)
 

@@ -147,17 +147,18 @@ class Config:
   strength: str = _field(
     "Weighting",
     "1",
-    "share of the weights against uniform, 0 to 1, or auto; `auto` weighting"
-    " chooses its own",
-    number_or=selection.AUTO,
+    "share of the weights against uniform, 0 to 1, or auto; several make a row"
+    " each; `auto` weighting chooses its own",
+    numbers_or=selection.AUTO,
     low=0.0,
     high=1.0,
   )
   embedding_scale: str = _field(
     "Weighting",
     "1",
-    "factor of every embedding, or auto: tuned on the uniform model",
-    number_or=selection.AUTO,
+    "factor of every embedding; several, or auto for 1,0.5,0.25: tuned on the"
+    " uniform model",
+    numbers_or=selection.AUTO,
     low=0.0,
   )
   divergence: str = _field(
@@ -327,6 +328,20 @@ class Config:
     """The seeds, one run each."""
     return list(range(self.seed, self.seed + self.num_seeds))
 
+  @property
+  def strengths(self) -> list[float | str]:
+    """Strengths of weightings, or "auto"."""
+    return _numbers_or_auto(self.strength)
+
+  @property
+  def scales(self) -> list[float]:
+    """Embedding scales to choose from."""
+    return [
+      scale
+      for given in _numbers_or_auto(self.embedding_scale)
+      for scale in (selection.SCALES if given == selection.AUTO else [given])
+    ]
+
   def read_datasets(self) -> list[dataset_lib.Dataset]:
     """The data set, once for all seeds or once for each."""
     return inputs.read_datasets(
@@ -356,43 +371,61 @@ class Config:
     )
 
 
-def define_flags() -> None:
-  """Defines a flag for every field."""
+def define_flags(
+  values: flags.FlagValues = flags.FLAGS, *, without: Sequence[str] = ()
+) -> None:
+  """Defines a flag for every field.
+
+  Args:
+    values: where to define them.
+    without: names of fields to leave out.
+  """
   for field in dataclasses.fields(Config):
     meta, name, default = field.metadata, field.name, field.default
-    text = meta["text"]
+    if name in without:
+      continue
+    text, to = meta["text"], {"flag_values": values}
     if "choices" in meta:
-      flags.DEFINE_enum(name, default, meta["choices"], text)
+      flags.DEFINE_enum(name, default, meta["choices"], text, **to)
     elif isinstance(default, bool):
-      flags.DEFINE_bool(name, default, text)
+      flags.DEFINE_bool(name, default, text, **to)
     elif isinstance(default, tuple):
-      flags.DEFINE_list(name, list(default), text)
+      flags.DEFINE_list(name, list(default), text, **to)
       if "each" in meta:
-        check_each(name, meta["each"], optional=meta.get("optional", False))
+        optional = meta.get("optional", False)
+        check_each(name, meta["each"], optional=optional, values=values)
     elif isinstance(default, int):
-      flags.DEFINE_integer(name, default, text, meta.get("low"))
+      flags.DEFINE_integer(name, default, text, meta.get("low"), **to)
     elif isinstance(default, float):
-      flags.DEFINE_float(name, default, text, meta.get("low"), meta.get("high"))
+      bounds = meta.get("low"), meta.get("high")
+      flags.DEFINE_float(name, default, text, *bounds, **to)
     else:
-      flags.DEFINE_string(name, default, text)
-      if "number_or" in meta:
-        _check_number_or(name, meta)
+      flags.DEFINE_string(name, default, text, **to)
+      if "numbers_or" in meta:
+        _check_numbers_or(name, meta, values)
       if "check" in meta:
-        check(name, meta["check"])
+        check(name, meta["check"], values)
 
 
-def from_flags() -> Config:
-  """The configuration that the parsed flags give, for the devices at hand."""
-  values = {}
+def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
+  """The configuration that parsed flags give, for the devices at hand.
+
+  Args:
+    values: the flags.
+
+  Returns:
+    The configuration.
+  """
+  found = {}
   for field in dataclasses.fields(Config):
-    value = flags.FLAGS[field.name].value
-    values[field.name] = tuple(value) if isinstance(value, list) else value
+    value = values[field.name].value
+    found[field.name] = tuple(value) if isinstance(value, list) else value
   # What a run does is a matter of the batches of all devices.
-  each = values["device_batch_size"]
+  each = found["device_batch_size"]
   if each:
-    values["batch_size"] = each * jax.device_count()
-    values["device_batch_size"] = 0
-  return Config(**values)
+    found["batch_size"] = each * jax.device_count()
+    found["device_batch_size"] = 0
+  return Config(**found)
 
 
 def differing(one: Config, other: Config) -> list[str]:
@@ -445,9 +478,10 @@ def from_dict(values: dict[str, Any]) -> Config:
   )
 
 
-def number_or_auto(value: str) -> float | str:
-  """A flag's value as a number, or "auto"."""
-  return value if value == selection.AUTO else float(value)
+def _numbers_or_auto(value):
+  """A flag's value as numbers, each once, or "auto"."""
+  found = [v if v == selection.AUTO else float(v) for v in value.split(",")]
+  return list(dict.fromkeys(found))
 
 
 def define_dataset() -> flags.FlagHolder:
@@ -457,42 +491,55 @@ def define_dataset() -> flags.FlagHolder:
   return holder
 
 
-def check(name: str, test: Callable[[str], object]) -> None:
+def check(
+  name: str,
+  test: Callable[[str], object],
+  values: flags.FlagValues = flags.FLAGS,
+) -> None:
   """Makes a flag refuse what a function refuses.
 
   Args:
-    name: of the flag.
+    name: of the flag; of a list every value is tested.
     test: raises `InputError` for a wrong value.
+    values: where it is defined.
   """
 
-  def validate(value):
-    try:
-      test(value)
-    except types.InputError as error:
-      message = str(error).removeprefix(f"--{name}={value}: ")
-      raise flags.ValidationError(message) from error
+  def validate(given):
+    for value in given if isinstance(given, list) else [given]:
+      try:
+        test(value)
+      except types.InputError as error:
+        message = str(error).removeprefix(f"--{name}={value}: ")
+        raise flags.ValidationError(message) from error
     return True
 
-  flags.register_validator(name, validate)
+  flags.register_validator(name, validate, flag_values=values)
 
 
-def check_each(name: str, right: Sequence[str], *, optional: bool) -> None:
+def check_each(
+  name: str,
+  right: Sequence[str],
+  *,
+  optional: bool,
+  values: flags.FlagValues = flags.FLAGS,
+) -> None:
   """Makes a flag of several names refuse others.
 
   Args:
     name: of the flag.
     right: the names.
     optional: whether there may be none.
+    values: where it is defined.
   """
 
-  def test(values):
-    wrong = [v for v in values if v not in right]
-    if wrong or not (values or optional):
+  def test(given):
+    wrong = [v for v in given if v not in right]
+    if wrong or not (given or optional):
       what = f"{wrong[0]!r} is unknown" if wrong else "is empty"
       raise flags.ValidationError(f"{what}: use some of {', '.join(right)}")
     return True
 
-  flags.register_validator(name, test)
+  flags.register_validator(name, test, flag_values=values)
 
 
 def some_of(
@@ -520,27 +567,38 @@ def some_of(
   return list(asked or modalities)
 
 
-def _check_number_or(name, meta):
+def _check_numbers_or(name, meta, values):
   low, high = meta["low"], meta.get("high", float("inf"))
   span = f"{low:g} to {high:g}" if "high" in meta else f"{low:g} or more"
 
-  def check(value):
+  def good(value):
     try:
-      good = value == meta["number_or"] or low <= float(value) <= high
+      return value == meta["numbers_or"] or low <= float(value) <= high
     except ValueError:
-      good = False
-    if not good:
-      raise flags.ValidationError(
-        f"{value!r} is not a number from {span}, nor {meta['number_or']}"
-      )
+      return False
+
+  def check(given):
+    for value in given.split(","):
+      if not good(value):
+        raise flags.ValidationError(
+          f"{value!r} is not a number from {span}, nor {meta['numbers_or']}"
+        )
     return True
 
-  flags.register_validator(name, check)
+  flags.register_validator(name, check, flag_values=values)
 
 
-def groups() -> dict[str, list[str]]:
-  """Titles and names of the flags, as help shows them."""
+def groups(without: Sequence[str] = ()) -> dict[str, list[str]]:
+  """Titles and names of the flags, as help shows them.
+
+  Args:
+    without: names of fields to leave out.
+
+  Returns:
+    Title -> names.
+  """
   found = {}
   for field in dataclasses.fields(Config):
-    found.setdefault(field.metadata["group"], []).append(field.name)
+    if field.name not in without:
+      found.setdefault(field.metadata["group"], []).append(field.name)
   return found

@@ -17,11 +17,11 @@ from btw_jax import interventions
 from btw_jax import predictions
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.reports import interference as picture_lib
+from btw_jax.reports import tables as tables_lib
 from btw_jax.training import metrics_writer
 from experiments import cli
 from experiments import config as config_lib
 from experiments import interference
-from experiments import report
 from experiments import subject as subject_lib
 
 _WORKDIR = flags.DEFINE_list(
@@ -100,7 +100,7 @@ def main() -> None:
     },
   )
   text = {
-    name: f"{title}\n\n{report.rows(tables[name])}"
+    name: f"{title}\n\n{tables_lib.markdown(tables[name])}"
     for name, title in _TITLES.items()
     if tables[name]
   }

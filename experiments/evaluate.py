@@ -20,7 +20,6 @@ from experiments import cli
 from experiments import cluster
 from experiments import report
 from experiments import scoring
-from experiments import train
 from experiments import trained
 from experiments import trainers as trainers_lib
 from experiments import workdir as workdir_lib
@@ -98,7 +97,7 @@ def finish(
     ],
   }
   path = pathlib.Path(config.workdir)
-  train.write_predictions(
+  scoring.write_predictions(
     path / f"evaluation_{split}_predictions.csv", scores, shape.modalities
   )
   metrics_writer.write_json(path / f"evaluation_{split}.json", results)

@@ -14,7 +14,7 @@ from btw_jax import predictions
 from btw_jax import types
 from btw_jax.analysis import decisions
 from btw_jax.analysis import pid
-from experiments import report
+from btw_jax.reports import tables as tables_lib
 from experiments import subject as subject_lib
 
 # name -> what it is; `Models.joint` says how
@@ -65,6 +65,7 @@ class Options:
     num_others: examples that all other modalities are taken from (grid).
     num_controls: values of the control (grid).
     num_bins: intervals of a quantity.
+    num_iterations: of the solver, at most.
     seed: of the examples that are drawn, and of noise.
   """
 
@@ -73,6 +74,7 @@ class Options:
   num_others: int
   num_controls: int
   num_bins: int
+  num_iterations: int
   seed: int
 
 
@@ -111,17 +113,17 @@ class Models:
   weighting: str
   options: Options
 
-  def decompose(self, pair: Pair, num_iterations: int) -> pid.Decomposition:
+  def decompose(self, pair: Pair) -> pid.Decomposition:
     """Atoms of a pair of sources.
 
     Args:
       pair: the sources.
-      num_iterations: of the solver.
 
     Returns:
       `[S]` each; of several labels the mean.
     """
     decompose = _BROJA if pair.control is None else _SENSORY
+    num_iterations = self.options.num_iterations
     found = decompose(self.joint(pair), num_iterations=num_iterations)
     return jax.tree.map(lambda atom: np.asarray(atom).mean(axis=1), found)
 
@@ -202,20 +204,30 @@ class Models:
     return probs[:, None] if probs.ndim == 3 else jnp.moveaxis(probs, 2, 1)
 
 
-def row(
-  name: str, pair: Pair, modalities: Sequence[str], found: pid.Decomposition
-) -> dict[str, Any]:
-  """What `interactions.json` holds of a decomposition.
+def measure(
+  subject: subject_lib.Subject, pairs: Sequence[Pair], options: Options
+) -> list[dict[str, Any]]:
+  """Decompositions of what every weighting of a run decides.
 
   Args:
-    name: of the weighting.
-    pair: the sources.
-    modalities: M names.
-    found: `[S]` each.
+    subject: the run.
+    pairs: the sources.
+    options: how joints are made.
 
   Returns:
-    JSON.
+    Rows for JSON, one per pair and weighting.
   """
+  names = subject.written.shape.modalities
+  models = [Models(subject, name, options) for name in subject.multimodal]
+  return [
+    _row(own.weighting, pair, names, own.decompose(pair))
+    for pair in pairs
+    for own in models
+  ]
+
+
+def _row(name, pair, modalities, found):
+  """A decomposition, `[S]` each."""
 
   def of(positions):
     if len(positions) > 1:
@@ -264,7 +276,7 @@ def table(rows: Sequence[Mapping[str, Any]], unit: str) -> list[dict[str, Any]]:
   """Rows of a table: means over seeds with their spread.
 
   Args:
-    rows: as `row` gives them.
+    rows: as `measure` gives them.
     unit: a name of `UNITS`.
 
   Returns:
@@ -276,15 +288,16 @@ def table(rows: Sequence[Mapping[str, Any]], unit: str) -> list[dict[str, Any]]:
     if one["control"]:
       sources += f" given {one['control']}"
     each = {k: UNITS[unit] * np.array(v) for k, v in one["nats"].items()}
+    atoms = {
+      name: tables_lib.mean_std(each[atom], 1.0, 4)
+      for atom, name in _HEADINGS.items()
+    }
     lines.append(
       {
         f"sources, {unit}": sources,
         "weighting": one["weighting"],
-        **{
-          # Not -0.
-          name: report.mean_std(each[atom], 1.0, 4).replace("-0.0000", "0.0000")
-          for atom, name in _HEADINGS.items()
-        },
+        # Not -0.
+        **{k: v.replace("-0.0000", "0.0000") for k, v in atoms.items()},
         "gap": f"{each['gap'].max():.0e}",
       }
     )

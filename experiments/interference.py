@@ -9,7 +9,7 @@ import numpy as np
 
 from btw_jax import types
 from btw_jax.analysis import interference
-from experiments import report
+from btw_jax.reports import tables as tables_lib
 from experiments import subject as subject_lib
 
 _MISLEADING = "mismatch"
@@ -26,6 +26,7 @@ class Options:
     divergence: a name of `predictions.DIVERGENCES`.
     num_resamples: of the bootstrap.
     seed: of all that is drawn.
+    competence: whether to intervene on all modalities but one, too.
   """
 
   modalities: Sequence[str]
@@ -33,6 +34,7 @@ class Options:
   divergence: str
   num_resamples: int
   seed: int
+  competence: bool = True
 
 
 class Model(NamedTuple):
@@ -114,7 +116,7 @@ def measure(
       m = names.index(modality)
       others = [n for n in range(len(names)) if n != m]
       effects += asked.effects(m)
-      if others:
+      if others and options.competence:
         competence += asked.competence(m, others)
   return {"effects": effects, "competence": competence}
 
@@ -228,7 +230,7 @@ def tables(
 
 def _summary(rows, unit):
   """Means over modalities, and paired differences to the first model."""
-  heading, factor, digits = report.COLUMNS[unit]
+  column = tables_lib.COLUMNS[unit]
   by_model, lines = {}, []
   for row in rows:
     own = by_model.setdefault(row["model"], {"clean": []})
@@ -242,11 +244,11 @@ def _summary(rows, unit):
   for name, scores in by_model.items():
     line = {"model": name}
     for kind, values in scores.items():
-      text = report.mean_std(values, factor, digits)
+      text = column.mean_std(values)
       if lines:
-        change = report.difference(values, first[kind], factor, digits)
+        change = column.difference(values, first[kind])
         text += f" ({change})"
-      line[f"{heading}, clean" if kind == "clean" else kind] = text
+      line[f"{column.heading}, clean" if kind == "clean" else kind] = text
     if _MISLEADING in scores:
       line["gap closed %"] = _closed(scores, first) if lines else ""
     lines.append(line)
@@ -261,7 +263,7 @@ def _closed(scores, first):
 
 
 def _effect_row(row, unit):
-  heading, factor, digits = report.COLUMNS[unit]
+  heading, factor, digits, _ = tables_lib.COLUMNS[unit]
   weights = [f"{np.mean(w):.3f}" for w in row["weight"]]
   return {
     "model": row["model"],
@@ -282,19 +284,18 @@ def _with_interval(figure, factor, digits):
 
 
 def _competence(rows, unit):
-  heading, factor, digits = report.COLUMNS[unit]
+  column = tables_lib.COLUMNS[unit]
   lines = {}
   for row in rows:
     cells = {
-      name: report.mean_std(row[name], factor, digits)
-      for name in ("before", "after", "alone")
+      name: column.mean_std(row[name]) for name in ("before", "after", "alone")
     }
     line = lines.setdefault(
       (row["model"], row["modality"]),
       {
         "model": row["model"],
         "modality": row["modality"],
-        f"{heading}, all": cells["before"],
+        f"{column.heading}, all": cells["before"],
         "its own model": cells["alone"],
       },
     )

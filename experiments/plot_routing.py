@@ -9,9 +9,9 @@ from absl import flags
 
 from btw_jax import types
 from btw_jax.reports import routing
+from btw_jax.reports import tables as tables_lib
 from btw_jax.training import metrics_writer
 from experiments import cli
-from experiments import report
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _RUN = flags.DEFINE_string("run", "uniform", "weighting whose experts to show")
@@ -47,13 +47,13 @@ def main() -> None:
   rows = [
     {
       "layer": layer,
-      **{name: report.mean_std(v, 1.0, 2) for name, v in found.items()},
+      **{name: tables_lib.mean_std(v, 1.0, 2) for name, v in found.items()},
     }
     for layer, found in enumerate(layers, 1)
   ]
   found = {"note": note, "rows": rows}
   if rows:
-    print(report.measured(found))
+    print(tables_lib.measured(found))
   if _OUTPUT.value:
     metrics_writer.write_json(_OUTPUT.value, found)
   print(picture)

@@ -11,6 +11,7 @@ import re
 from absl import flags
 
 from btw_jax import types
+from btw_jax.reports import tables as tables_lib
 from btw_jax.training import metrics_writer
 from experiments import cli
 from experiments import report
@@ -22,7 +23,12 @@ _TABLES = flags.DEFINE_list("tables", [], "those to write; all if empty")
 
 # Tables of all runs, and of programs that leave a note and rows.
 _SUMMARY = "summary"
+_RECIPES = (
+  "digits", "digits_clean", "diabetes", "mosi_npz", "mosi_csv", "digits_moe",
+  "digits_clean_moe", "mosi_npz_moe",
+)  # fmt: skip
 _MEASURED = (
+  "study/study.overview",
   "beyond_normal",
   "benchmark_train",
   "benchmark_estimators",
@@ -39,6 +45,7 @@ _MEASURED = (
   "interference_mosi.competence",
   "interference_weak.summary",
   "benchmark_interference",
+  "benchmark_study",
   "routing",
   "survive",
 )
@@ -51,31 +58,33 @@ def main() -> None:
   found = re.findall(r"<!-- table: (.+) -->", text)
   if not found:
     raise types.InputError(f"{path}: has no line '<!-- table: NAME -->'.")
-  # Those of recipes end with their embedding scale.
-  runs = [name for name in found if "-" in name]
   for name in _TABLES.value or found:
     if name not in found:
       raise types.InputError(
         f"--tables={name}: {path} has no such marker: use some of"
         f" {', '.join(found)}."
       )
-    table = _table(name, runs)
+    table = _table(name)
     start, end = f"<!-- table: {name} -->", f"<!-- end: {name} -->"
     head, _, rest = text.partition(start)
     text = f"{head}{start}\n{table}\n{end}{rest.partition(end)[2]}"
   metrics_writer.write_text(path, text)
 
 
-def _table(name, runs):
+def _table(name):
   if name == _SUMMARY:
     return report.summary(
-      [(run.rpartition("-")[0], _read(f"{run}/results.json")) for run in runs]
+      [
+        (recipe, _read(f"{recipe}-{scale}/results.json"))
+        for recipe in _RECIPES
+        for scale in ("1", "auto")
+      ]
     )
   if name in _MEASURED:
     file, _, table = name.partition(".")
     found = _read(f"{file}.json")
     rows = found["tables"][table] if table else found["rows"]
-    return report.measured({"note": found["note"], "rows": rows})
+    return tables_lib.measured({"note": found["note"], "rows": rows})
   return report.tables(_read(f"{name}/results.json"), style="github")
 
 

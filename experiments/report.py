@@ -6,13 +6,8 @@ from typing import Any
 import numpy as np
 import tabulate
 
-# metric -> (heading, factor, digits)
-COLUMNS = {
-  "accuracy": ("accuracy %", 100.0, 2),
-  "mae": ("MAE", 1.0, 3),
-  "nll": ("NLL", 1.0, 3),
-  "ece": ("ECE %", 100.0, 2),
-}
+from btw_jax.reports import tables as tables_lib
+
 _SENTIMENT = (
   "mae", "pearson", "acc_7", "acc_5", "acc_2_has0", "acc_2_non0",
   "f1_2_has0", "f1_2_non0",
@@ -73,114 +68,49 @@ def summary(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
   lines = []
   for name, results in runs:
     unit = results["unit"]
-    heading, factor, digits = COLUMNS[unit]
+    column = tables_lib.COLUMNS[unit]
     by_name = {row["name"]: row for row in results["rows"]}
     base = by_name["uniform"]
     line = {
       "recipe": name,
       "scale": f"{results['embedding_scale']:g}",
-      "metric": heading,
-      "uniform": mean_std(base["metrics"][unit], factor, digits),
+      "metric": column.heading,
+      "uniform": column.mean_std(base["metrics"][unit]),
     }
     for row in results["rows"]:
       if row["kind"] == "weighting" and row is not base:
-        line[f"Δ {row['name']}"] = _difference(row, base, unit, factor, digits)
+        line[f"Δ {row['name']}"] = _difference(row, base, unit)
     auto = by_name["auto"]
-    line["Δ auto, NLL"] = _difference(auto, base, "nll", 1.0, 3)
+    line["Δ auto, NLL"] = _difference(auto, base, "nll")
     line["auto chose"] = _choice(auto)
     lines.append(line)
-  return rows(lines)
-
-
-def rows(lines: Sequence[Mapping[str, Any]]) -> str:
-  """A table in Markdown.
-
-  Args:
-    lines: heading -> cell, the same headings in every row.
-
-  Returns:
-    The table.
-  """
-  return tabulate.tabulate(
-    lines, headers="keys", tablefmt="github", disable_numparse=True
-  )
-
-
-def measured(found: Mapping[str, Any]) -> str:
-  """A table in Markdown under the note that says how it was made.
-
-  Args:
-    found: `note`, and `rows` as `rows` takes them.
-
-  Returns:
-    Both.
-  """
-  return f"{found['note']}\n\n{rows(found['rows'])}"
-
-
-def mean_std(values: Sequence[float], factor: float, digits: int) -> str:
-  """A mean over seeds, ± their standard deviation if there are several.
-
-  Args:
-    values: one per seed.
-    factor: to multiply them by.
-    digits: after the point.
-
-  Returns:
-    The text of a cell.
-  """
-  values = np.asarray(values) * factor
-  text = f"{values.mean():.{digits}f}"
-  if len(values) > 1:
-    text += f" ± {values.std(ddof=1):.{digits}f}"
-  return text
-
-
-def difference(
-  values: Sequence[float], base: Sequence[float], factor: float, digits: int
-) -> str:
-  """A paired mean difference over seeds, ± its standard error.
-
-  Args:
-    values: one per seed.
-    base: likewise, to be taken off.
-    factor: to multiply differences by.
-    digits: after the point.
-
-  Returns:
-    The text of a cell.
-  """
-  found = factor * (np.asarray(values) - base)
-  text = f"{found.mean():+.{digits}f}"
-  if len(found) > 1:
-    error = found.std(ddof=1) / np.sqrt(len(found))
-    text += f" ± {error:.{digits}f}"
-  return text
+  return tables_lib.markdown(lines)
 
 
 def _metrics_table(results, style):
   unit = results["unit"]
   shown = [unit, "nll", "ece"]
-  heads = [COLUMNS[m][0] for m in shown]
+  heads = [tables_lib.COLUMNS[m].heading for m in shown]
   deltas = [unit, "nll"]
   base = next((r for r in results["rows"] if r["name"] == "uniform"), None)
   lines = []
   for row in results["rows"]:
-    cells = [mean_std(row["metrics"][m], *COLUMNS[m][1:]) for m in shown]
+    cells = [tables_lib.COLUMNS[m].mean_std(row["metrics"][m]) for m in shown]
     for metric in deltas:
       compare = base is not None and row["kind"] == "weighting"
       compare = compare and row is not base
-      cells.append(
-        _difference(row, base, metric, *COLUMNS[metric][1:]) if compare else ""
-      )
+      cells.append(_difference(row, base, metric) if compare else "")
     lines.append([_label(row), *cells])
-  heads += [f"Δ {COLUMNS[m][0]}" for m in deltas]
+  heads += [f"Δ {tables_lib.COLUMNS[m].heading}" for m in deltas]
   return tabulate.tabulate(lines, ["", *heads], tablefmt=style)
 
 
 def _sentiment_table(results, style):
   lines = [
-    [_label(row), *(mean_std(row["metrics"][m], 1.0, 3) for m in _SENTIMENT)]
+    [
+      _label(row),
+      *(tables_lib.mean_std(row["metrics"][m], 1.0, 3) for m in _SENTIMENT),
+    ]
     for row in results["rows"]
   ]
   return tabulate.tabulate(lines, ["", *_SENTIMENT], tablefmt=style)
@@ -212,6 +142,6 @@ def _choice(row):
   return f"{choice['variant']}, λ = {choice['strength']:g}"
 
 
-def _difference(row, base, metric, factor, digits):
+def _difference(row, base, metric):
   values = (r["metrics"][metric] for r in (row, base))
-  return difference(*values, factor, digits)
+  return tables_lib.COLUMNS[metric].difference(*values)

@@ -1,6 +1,7 @@
 """Trained models on a split: metrics per seed, and a row per example."""
 
 from collections.abc import Mapping, Sequence
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.training import checkpoints
 from btw_jax.training import evaluate
 from btw_jax.training import inputs as inputs_lib
+from btw_jax.training import metrics_writer
 from btw_jax.training import stages
 from btw_jax.training import state as state_lib
 from experiments import trainers as trainers_lib
@@ -128,6 +130,21 @@ def score(
         name, seed, examples[s], each[s], weights[s], modalities
       )
   return Scores(rows, predicted)
+
+
+def write_predictions(
+  path: str | os.PathLike, scores: Scores, modalities: Sequence[str]
+) -> None:
+  """Writes a row per weighting, seed and example.
+
+  Args:
+    path: of the CSV file.
+    scores: what was evaluated.
+    modalities: their names.
+  """
+  weights = [f"weight_{modality}" for modality in modalities]
+  table = metrics_writer.TableWriter(path, (*PREDICTION_COLUMNS, *weights))
+  table.write(scores.predictions)
 
 
 def _per_seed(shared_or_not, seeds):

@@ -34,6 +34,7 @@ class Subject:
     multimodal: weighting -> stage 2.
     batch: the examples, `[N, ...]`, or `[S, N, ...]` where seeds have their
       own.
+    ids: of the examples, one array for all seeds or one for each.
   """
 
   written: workdir_lib.Written
@@ -41,6 +42,7 @@ class Subject:
   unimodal: checkpoints.Unimodal
   multimodal: Mapping[str, checkpoints.Multimodal]
   batch: types.Batch
+  ids: Sequence[np.ndarray]
 
   @functools.cached_property
   def split(self) -> state_lib.Split:
@@ -163,4 +165,5 @@ def load(workdir: str | os.PathLike, split: str, data_dir: str) -> Subject:
   scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
   batch = inputs_lib.stack(examples, scalers, config.how_to_read())
   unimodal = unimodal._replace(scalers=scalers)
-  return Subject(written, trainers, unimodal, multimodal, batch)
+  ids = [own.ids for own in examples]
+  return Subject(written, trainers, unimodal, multimodal, batch, ids)

@@ -17,10 +17,10 @@ from absl import logging
 import jax
 import numpy as np
 
+from btw_jax.reports import tables as tables_lib
 from btw_jax.training import metrics_writer
 from experiments import cli
 from experiments import faults
-from experiments import report
 
 _KILLS = flags.DEFINE_integer("kills", 20, "runs to kill at random moments", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "of the moments", 0)
@@ -108,7 +108,7 @@ def main() -> None:
   if _OUTPUT.value:
     pathlib.Path(_OUTPUT.value).parent.mkdir(parents=True, exist_ok=True)
     metrics_writer.write_json(_OUTPUT.value, measured)
-  print(report.measured(measured))
+  print(tables_lib.measured(measured))
 
 
 if __name__ == "__main__":

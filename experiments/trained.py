@@ -10,7 +10,6 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.training import checkpoints
 from btw_jax.training import inputs as inputs_lib
 from btw_jax.training import selection
-from experiments import config as config_lib
 from experiments import trainers as trainers_lib
 from experiments import workdir as workdir_lib
 
@@ -102,5 +101,4 @@ def read_examples(
 
 def _plan(config):
   """The runs that stage 2 was made of; their scale does not matter here."""
-  strength = config_lib.number_or_auto(config.strength)
-  return selection.plan(config.weighting, strength, 1.0)
+  return selection.plan(config.weighting, config.strengths, 1.0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from btw_jax import types
 from btw_jax.models import routers
+from btw_jax.training import event_writer
 from btw_jax.training import metrics_writer
 from btw_jax.training import runs
 from experiments import config as config_lib
@@ -83,6 +84,14 @@ class Workdir:
       go_on=self._config.resume,
     )  # fmt: skip
 
+    self._events = event_writer.EventWriter(
+      self.path / "tensorboard", go_on=self._config.resume
+    )
+
+  def close(self) -> None:
+    """Closes what is written continuously."""
+    self._events.close()
+
   def rewind(self, stage: str, num_epochs: int) -> None:
     """Forgets what was logged of a stage after an epoch that it goes on from.
 
@@ -121,6 +130,7 @@ class Workdir:
     """
     metrics, weights, routing = [], [], []
     for r, choice in enumerate(choices):
+      self._log_events(stage, choice, r, epoch, log, score_factor)
       for s, seed in enumerate(self._config.seeds):
         where = {
           "strength": choice.strength,
@@ -166,6 +176,25 @@ class Workdir:
     self._weights.write(weights)
     if routing:
       self._routing.write(routing)
+
+  def _log_events(self, stage, choice, r, epoch, log, score_factor):
+    """Means over seeds."""
+    names = [f"{choice.variant}@{choice.strength:g}"]
+    if stage == "unimodal":
+      names = self._shape.modalities
+    if stage == "scale":
+      names = [f"{choice.scale:g}"]
+    for u, name in enumerate(names):
+      scalars = {}
+      for split in ("train", "valid"):
+        scalars[f"loss/{split}"] = log[f"{split}_loss"][r, :, u].mean()
+        score = log[f"{split}_score"][r, :, u] * score_factor
+        scalars[f"{self._unit}/{split}"] = score.mean()
+      if "weights" in log:
+        means = log["weights"][r].mean(axis=0)
+        for modality, mean in zip(self._shape.modalities, means, strict=True):
+          scalars[f"weight/{modality}"] = mean
+      self._events.write(f"{stage}/{name}", epoch, scalars)
 
   def _routing_rows(self, where, shares):
     """Of each layer and modality, the share that each expert got."""

@@ -41,7 +41,7 @@ MOSI = pathlib.Path(
 
 
 # Files whose tests share runs that take long to make.
-_WHOLE = ("end_to_end_test.py", "survival_test.py")
+_WHOLE = ("end_to_end_test.py", "survival_test.py", "reported_test.py")
 
 
 class _Scheduling(scheduler.LoadScopeScheduling):

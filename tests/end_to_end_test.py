@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import conftest
+import files
 import numpy as np
 import programs
 import pytest
@@ -31,27 +32,6 @@ def _table(path):
 
 def _json(path):
   return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-
-
-def _write_npz(folder, *, missing=0.0, test_order=None, multilabel=False):
-  """A binary problem: `sound` tells the label, `words` tell less."""
-  folder.mkdir()
-  for seed, (split, n) in enumerate(
-    (("train", 60), ("valid", 30), ("test", 40))
-  ):
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 2, n)
-    arrays = {
-      "x_sound": y[:, None] + 0.5 * rng.normal(size=(n, 3)),
-      "x_words": y[:, None] + 2.0 * rng.normal(size=(n, 2)),
-      "present_words": rng.random(n) >= missing,
-      "id": [f"{split}{i}" for i in range(n)],
-    }
-    if split == "test" and test_order is not None:
-      y = y[test_order.permutation(n)]
-    arrays["y"] = np.stack([y, 1 - y], 1) if multilabel else y
-    np.savez(folder / f"{split}.npz", **arrays)
-  return folder
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +148,9 @@ def test_test_labels_are_read_last(tmp_path):
   )  # fmt: skip
   found = []
   for name, order in (("true", None), ("moved", np.random.default_rng(9))):
-    data = _write_npz(tmp_path / f"{name}_data", missing=0.3, test_order=order)
+    data = files.write_npz(
+      tmp_path / f"{name}_data", missing=0.3, test_order=order
+    )
     workdir = tmp_path / name
     programs.run(
       "train", *arguments, f"--data_dir={data}", f"--workdir={workdir}"
@@ -191,7 +173,7 @@ def test_test_labels_are_read_last(tmp_path):
 
 
 def test_examples_never_seen_are_weighed(tmp_path):
-  data = _write_npz(tmp_path / "data", multilabel=True)
+  data = files.write_npz(tmp_path / "data", multilabel=True)
   workdir = tmp_path / "run"
   programs.run(
     "train", *TINY, "--dataset=npz", f"--data_dir={data}",
@@ -343,7 +325,7 @@ def test_sequences_go_the_whole_way(tmp_path):
 
 def test_data_goes_from_files_over_records_to_predictions(tmp_path):
   """Prepared, trained on from disk and evaluated."""
-  _write_npz(tmp_path / "data", missing=0.2)
+  files.write_npz(tmp_path / "data", missing=0.2)
   out = tmp_path / "out"
   done = programs.run(
     "prepare_data", "--source=npz", f"--input={tmp_path / 'data'}",
@@ -369,7 +351,7 @@ def test_data_goes_from_files_over_records_to_predictions(tmp_path):
 
 
 def test_data_that_training_refuses_is_shown_first(tmp_path):
-  _write_npz(tmp_path / "data")
+  files.write_npz(tmp_path / "data")
   arrays = dict(np.load(tmp_path / "data/train.npz"))
   arrays["x_words"][7, 1] = np.nan
   arrays["id"][3] = arrays["id"][2]
@@ -477,7 +459,7 @@ def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
 def misled(tmp_path_factory):
   """A run that learned not to be misled by the words."""
   folder = tmp_path_factory.mktemp("misled")
-  data, path = _write_npz(folder / "data"), folder / "run"
+  data, path = files.write_npz(folder / "data"), folder / "run"
   programs.run(
     "train", *TINY, "--num_epochs=30", "--learning_rate=1e-2",
     "--mitigation=heuristic,adversarial,consistency", "--perturb=words",

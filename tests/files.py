@@ -1,5 +1,6 @@
 """Small files in exactly the schema of those that people hold."""
 
+import csv
 import gzip
 import pathlib
 import pickle
@@ -208,3 +209,50 @@ def prepare(name, source_path, folder, **options):
   )
   builder.download_and_prepare(download_dir=str(folder / "scratch"))
   return builder
+
+
+def write_npz(folder, *, missing=0.0, test_order=None, multilabel=False):
+  """A binary problem: `sound` tells the label, `words` tell less."""
+  folder.mkdir()
+  for seed, (split, n) in enumerate(
+    (("train", 60), ("valid", 30), ("test", 40))
+  ):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    arrays = {
+      "x_sound": y[:, None] + 0.5 * rng.normal(size=(n, 3)),
+      "x_words": y[:, None] + 2.0 * rng.normal(size=(n, 2)),
+      "present_words": rng.random(n) >= missing,
+      "id": [f"{split}{i}" for i in range(n)],
+    }
+    if split == "test" and test_order is not None:
+      y = y[test_order.permutation(n)]
+    arrays["y"] = np.stack([y, 1 - y], 1) if multilabel else y
+    np.savez(folder / f"{split}.npz", **arrays)
+  return folder
+
+
+def write_routing(
+  path, values, *, runs, modalities=("sound", "words"), epochs=2
+):
+  """Shares `[S, L, M, E]` as runs leave them; those of all but the last epoch
+  of ("mi", 0.5) are others."""
+  columns = ["stage", "run", "strength", "scale", "seed", "epoch", "layer"]
+  experts = [f"expert{e}" for e in range(values.shape[-1])]
+  with path.open("w", newline="") as file:
+    writer = csv.DictWriter(file, [*columns, "modality", *experts])
+    writer.writeheader()
+    for run, strength in runs:
+      for epoch in range(epochs):
+        for s, layer, m in np.ndindex(values.shape[:3]):
+          shares = values[s, layer, m]
+          if (run, strength, epoch) != ("mi", 0.5, epochs - 1):
+            shares = np.roll(shares, 1)
+          writer.writerow(
+            {
+              "stage": "multimodal", "run": run, "strength": strength,
+              "scale": 1.0, "seed": 10 + s, "epoch": epoch, "layer": layer,
+              "modality": modalities[m],
+              **dict(zip(experts, shares, strict=True)),
+            }
+          )  # fmt: skip

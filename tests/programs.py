@@ -20,8 +20,8 @@ import sklearn.model_selection, tensorflow_datasets
 from orbax.checkpoint import v1
 from btw_jax.data import builders, catalog
 from btw_jax.models import fusion
-from btw_jax.reports import overview, routing
-from btw_jax.training import evaluate, inputs, nulls, stages
+from btw_jax.reports import overview, page
+from btw_jax.training import evaluate, event_writer, inputs, nulls, stages
 
 # Collections in programs leave what they share as it is.
 gc.freeze()

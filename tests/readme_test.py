@@ -43,7 +43,7 @@ def test_every_recipe_starts_with_its_command():
   for path in (conftest.ROOT / "experiments/recipes").glob("*.flags"):
     first = path.read_text(encoding="utf-8").splitlines()[0]
     place = f"--flagfile=experiments/recipes/{path.name}"
-    assert first.startswith(f"# python -m experiments.train {place}")
+    assert re.match(rf"# python -m experiments\.(train|study) {place}", first)
 
 
 def test_every_flag_that_the_readme_names_exists():
@@ -51,11 +51,12 @@ def test_every_flag_that_the_readme_names_exists():
   names = (
     "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
     "plot_routing", "prepare_data", "inspect_data", "survive",
-    "analyze_interactions", "diagnose_interference",
+    "analyze_interactions", "diagnose_interference", "study", "explain",
   )  # fmt: skip
   known = "".join(programs.run(name, "--help").stdout for name in names)
   assert known.count("--help ") == len(names)
-  for flag in set(re.findall(r"--([a-z_]+)", text)):
+  # Those of our own programs.
+  for flag in set(re.findall(r"(?<!tensorboard )--([a-z_]+)", text)):
     turned_off = rf"--\[no\]{flag.removeprefix('no')}\b"
     there = re.search(rf"--(\[no\])?{flag}\b", known)
     assert there or re.search(turned_off, known), flag

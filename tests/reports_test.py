@@ -1,34 +1,11 @@
-import csv
-
+import files
 import numpy as np
 import pytest
 
 from btw_jax.reports import routing
 
+RUNS = (("uniform", 0.0), ("mi", 0.5), ("mi", 1.0))
 MODALITIES = ("sight", "sound", "noise0", "noise1")
-
-
-def _write(path, values, *, epochs=2):
-  """Shares `[S, L, M, E]` as a run leaves them, earlier epochs being others."""
-  columns = ["stage", "run", "strength", "scale", "seed", "epoch", "layer"]
-  experts = [f"expert{e}" for e in range(values.shape[-1])]
-  with path.open("w", newline="") as file:
-    writer = csv.DictWriter(file, [*columns, "modality", *experts])
-    writer.writeheader()
-    for run, strength in (("uniform", 0.0), ("mi", 0.5), ("mi", 1.0)):
-      for epoch in range(epochs):
-        for s, layer, m in np.ndindex(values.shape[:3]):
-          shares = values[s, layer, m]
-          if (run, strength, epoch) != ("mi", 0.5, epochs - 1):
-            shares = np.roll(shares, 1)
-          writer.writerow(
-            {
-              "stage": "multimodal", "run": run, "strength": strength,
-              "scale": 1.0, "seed": 10 + s, "epoch": epoch, "layer": layer,
-              "modality": MODALITIES[m],
-              **dict(zip(experts, shares, strict=True)),
-            }
-          )  # fmt: skip
 
 
 def _values(seed=0):
@@ -38,7 +15,7 @@ def _values(seed=0):
 
 def test_the_last_epoch_of_the_run_asked_for_is_read(tmp_path):
   path = tmp_path / "routing.csv"
-  _write(path, _values())
+  files.write_routing(path, _values(), modalities=MODALITIES, runs=RUNS)
   shares = routing.read(path, "mi", 0.5)
   assert shares.modalities == MODALITIES
   np.testing.assert_allclose(shares.values, _values())

@@ -4,7 +4,7 @@ from btw_jax.training import selection
 
 
 def test_runs_that_agree_are_trained_once():
-  plan = selection.plan(("uniform", "mi", "kl", "auto"), 1.0, 0.5)
+  plan = selection.plan(("uniform", "mi", "kl", "auto"), [1.0], 0.5)
   assert len(plan.choices) == len(set(plan.choices)) == 10
   assert plan.choices[0] == ("uniform", 0.0, 0.5)
   assert plan.variants == ("uniform", "kl", "mi", "kl+mi")
@@ -18,9 +18,22 @@ def test_runs_that_agree_are_trained_once():
 
 
 def test_auto_strength_gives_every_weighting_its_grid():
-  plan = selection.plan(("kl",), "auto", 1.0)
+  plan = selection.plan(("kl",), ["auto"], 1.0)
   own = [plan.choices[i][:2] for i in plan.candidates["kl"]]
   assert own == [("uniform", 0.0), *(("kl", s) for s in (0.25, 0.5, 0.75, 1.0))]
+
+
+def test_each_of_several_strengths_makes_a_weighting():
+  plan = selection.plan(("uniform", "mi", "auto"), [0.5, 1.0, "auto"], 1.0)
+  named = {
+    name: [plan.choices[i][:2] for i in own]
+    for name, own in plan.candidates.items()
+  }
+  assert list(named) == ["uniform", "mi@0.5", "mi@1", "mi@auto", "auto"]
+  assert named["mi@0.5"] == [("mi", 0.5)]
+  assert named["mi@1"] == [("mi", 1.0)]
+  assert len(named["mi@auto"]) == 5
+  assert len(plan.choices) == 9
 
 
 def test_a_gain_within_its_spread_is_not_taken():

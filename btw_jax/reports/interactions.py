@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib import figure as figure_lib
 import numpy as np
 
+from btw_jax.reports import panels
+
 # atom -> label, of the first and the second source
 _ATOMS = {
   "redundant": "either ({first} or {second})",
@@ -63,3 +65,31 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
     handles[::-1], labels[::-1], loc="outside right center", fontsize=8
   )
   drawing.savefig(path, dpi=110)
+
+
+def panel(rows: Sequence[Mapping[str, Any]], weighting: str) -> panels.Panel:
+  """Draws what every modality and all others tell, a bar for each modality.
+
+  Args:
+    rows: of `interactions.json`, pairs of a modality and the rest.
+    weighting: whose.
+
+  Returns:
+    The panel.
+  """
+  rows = [row for row in rows if row["weighting"] == weighting]
+  labels = ("either", "it alone", "others alone", "only both")
+
+  def plot(ax):
+    bottoms = np.zeros(len(rows))
+    for atom, label in zip(_ATOMS, labels, strict=True):
+      means = np.array([np.mean(row["nats"][atom]) for row in rows])
+      ax.bar(range(len(rows)), means, 0.7, bottoms, label=label, alpha=0.85)
+      bottoms += means
+    names = [row["first"] for row in rows]
+    ax.set_xticks(range(len(rows)), names, rotation=40, ha="right")
+    ax.set_ylabel("about the decision, nats")
+    panels.legend(ax)
+
+  title = f"{weighting}: a modality and the others"
+  return panels.draw(f"interactions_{weighting}", title, plot)

@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib import figure as figure_lib
 import numpy as np
 
+from btw_jax.reports import panels
+
 _COLUMNS = 3
 
 
@@ -53,3 +55,37 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
     image, ax=list(axes), label="decisions flipped, %", shrink=0.8
   )
   drawing.savefig(path, dpi=110)
+
+
+def panel(rows: Sequence[Mapping[str, Any]], kind: str) -> panels.Panel:
+  """Draws the share of decisions flipped, of every modality and model.
+
+  Args:
+    rows: `effects` of `interference.json`, also of several runs.
+    kind: of intervention.
+
+  Returns:
+    The panel.
+  """
+  rows = [row for row in rows if row["kind"] == kind]
+  models, modalities = (
+    list(dict.fromkeys(row[field] for row in rows))
+    for field in ("model", "modality")
+  )
+  shares = np.zeros((len(modalities), len(models)))
+  for row in rows:
+    place = modalities.index(row["modality"]), models.index(row["model"])
+    shares[place] = 100 * np.mean(row["flipped"]["seeds"])
+
+  def plot(ax):
+    top = max(1.0, shares.max())
+    ax.imshow(shares, cmap="magma_r", vmin=0.0, vmax=top, aspect="auto")
+    for (m, k), share in np.ndenumerate(shares):
+      color = "white" if share > 0.55 * top else "black"
+      ax.text(k, m, f"{share:.0f}", ha="center", va="center", color=color)
+    ax.set_xticks(range(len(models)), models, rotation=40, ha="right")
+    ax.set_yticks(range(len(modalities)), modalities)
+    ax.tick_params(length=0)
+
+  title = f"{kind} in place of a modality: decisions flipped, %"
+  return panels.draw(f"interference_{kind}", title, plot)

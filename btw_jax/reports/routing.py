@@ -9,6 +9,8 @@ from typing import NamedTuple
 from matplotlib import figure as figure_lib
 import numpy as np
 
+from btw_jax.reports import panels
+
 _PREFIX = "expert"
 
 
@@ -158,3 +160,31 @@ def picture(shares: Shares, path: str | os.PathLike) -> None:
         color="white" if value > 0.6 else "black",
       )  # fmt: skip
   drawing.savefig(path, dpi=110)
+
+
+def panel(shares: Shares, name: str) -> panels.Panel:
+  """Draws the experts that modalities use in the last layer, mean of seeds.
+
+  Experts of a seed are numbered by how much they are used: their own numbers
+  mean nothing.
+
+  Args:
+    shares: of a run.
+    name: of the run.
+
+  Returns:
+    The panel.
+  """
+  values = shares.values[:, -1]
+  order = np.argsort(-values.sum(axis=1), axis=-1, kind="stable")
+  values = np.take_along_axis(values, order[:, None], axis=-1).mean(axis=0)
+
+  def plot(ax):
+    image = ax.imshow(values, cmap="Blues", vmin=0, aspect="auto")
+    ax.set_xlabel("expert, by use")
+    ax.set_yticks(range(len(shares.modalities)), shares.modalities)
+    ax.figure.colorbar(image, ax=ax, label="share of gates")
+
+  return panels.draw(
+    f"routing_{name}", f"{name}: experts of the last layer", plot
+  )

@@ -155,18 +155,24 @@ class Parallel:
       results = _of_all_processes(results, self._out_axes)
     return results
 
-  def compile(self, *args: chex.ArrayTree) -> "Parallel":
+  def compile(
+    self, *args: chex.ArrayTree, run_once: bool = False
+  ) -> "Parallel":
     """Compiles it, before what it needs to run is taken.
 
     Args:
       *args: as those that it will be called with.
+      run_once: whether it is not worth the time to make it fast.
 
     Returns:
       The same function, for arguments of these shapes alone.
     """
     lowered = self._mapped.lower(self._number, *self._given(args))
     made = copy.copy(self)
-    made._mapped = lowered.compile()
+    options = None
+    if run_once and jax.default_backend() == "cpu":
+      options = {"xla_backend_optimization_level": 0}
+    made._mapped = lowered.compile(options)
     _give_back()
     return made
 

@@ -3,7 +3,7 @@
 Of several processes only the first writes.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import csv
 import io
@@ -63,7 +63,7 @@ class TableWriter:
     if jax.process_index():
       return
     with (
-      _named(self._path),
+      named(self._path),
       self._path.open("a", newline="", encoding="utf-8") as file,
     ):
       csv.DictWriter(file, self._columns).writerows(rows)
@@ -97,14 +97,21 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     return
   path = pathlib.Path(path)
   partial = path.with_name(path.name + ".partial")
-  with _named(path):
+  with named(path):
     partial.write_text(text, encoding="utf-8", newline="")
     partial.replace(path)
 
 
 @contextlib.contextmanager
-def _named(path):
-  """Errors name the file: where a disk is full, the system does not."""
+def named(path: str | os.PathLike) -> Iterator[None]:
+  """Errors name the file: where a disk is full, the system does not.
+
+  Args:
+    path: of the file.
+
+  Yields:
+    Nothing.
+  """
   try:
     yield
   except OSError as error:

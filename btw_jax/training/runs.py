@@ -71,7 +71,10 @@ def slice_cell(best: chex.ArrayTree, index: int) -> chex.ArrayTree:
 
 
 def map_runs(
-  function: Callable[..., chex.ArrayTree], axes: Sequence[tuple[Any, Any]]
+  function: Callable[..., chex.ArrayTree],
+  axes: Sequence[tuple[Any, Any]],
+  *,
+  in_turn: bool = False,
 ) -> Callable[..., chex.ArrayTree]:
   """Maps a function of one run over seeds (inner) and cells (outer).
 
@@ -79,12 +82,29 @@ def map_runs(
     function: of as many arguments as `axes`.
     axes: of each argument, its axis of seeds and that of cells, as
       `jax.vmap` takes them: `OF_RUN`, `OF_CELL`, `OF_SEED` or `OF_ALL`.
+    in_turn: one cell after another, as suits processors whose caches hold the
+      state of one cell, but not of all.
 
   Returns:
     A function of the same arguments, its results `[R, S, ...]`.
   """
   of_seeds, of_cells = zip(*axes, strict=True)
-  return jax.vmap(jax.vmap(function, of_seeds), of_cells)
+  of_cell = jax.vmap(function, of_seeds)
+  if not in_turn:
+    return jax.vmap(of_cell, of_cells)
+
+  def every(*args):
+    of_each = [axis == 0 for axis in of_cells]
+    own = [a for a, each in zip(args, of_each, strict=True) if each]
+
+    def of_own(own):
+      own = iter(own)
+      whole = zip(args, of_each, strict=True)
+      return of_cell(*(next(own) if each else a for a, each in whole))
+
+    return jax.lax.map(of_own, own)
+
+  return every
 
 
 def of_split(
@@ -195,4 +215,5 @@ def init(
     axes,
     how=trainer.parallelism,
   )
-  return mapped(seeds, one), axes
+  # Loops of random bits take seconds to compile, and a moment to run.
+  return mapped.compile(seeds, one, run_once=True)(seeds, one), axes

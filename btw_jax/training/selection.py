@@ -16,6 +16,7 @@ AUTO = "auto"
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 SCALES = (1.0, 0.5, 0.25)
 _AUTO_VARIANTS = ("mi", "kl+mi")
+_OF_ONE_STRENGTH = ("uniform", AUTO)
 
 
 class Plan(NamedTuple):
@@ -39,14 +40,15 @@ class Plan(NamedTuple):
 
 
 def plan(
-  weightings: Sequence[str], strength: float | str, scale: float
+  weightings: Sequence[str], strengths: Sequence[float | str], scale: float
 ) -> Plan:
   """The runs that the weightings need; those that agree are trained once.
 
   Args:
     weightings: names of variants, or "auto", which may become
       uniform, mi or kl+mi at any of `STRENGTHS`.
-    strength: λ of every weighting but auto, or "auto" to choose each its own.
+    strengths: λ of every weighting but auto, or "auto" to choose each its own;
+      of several each makes a weighting, named "mi@0.5".
     scale: embedding scale of every run.
 
   Returns:
@@ -55,7 +57,7 @@ def plan(
   plain = runs.Choice("uniform", 0.0, scale)
   choices = [plain]
   candidates = {}
-  for name in weightings:
+  for name, strength in _asked(weightings, strengths):
     if name == AUTO:
       own = [(v, s) for v in _AUTO_VARIANTS for s in STRENGTHS]
     elif strength == AUTO:
@@ -70,8 +72,17 @@ def plan(
     for choice in wanted:
       if choice not in choices:
         choices.append(choice)
+    if len(strengths) > 1 and name not in _OF_ONE_STRENGTH:
+      name += f"@{strength if strength == AUTO else format(strength, 'g')}"
     candidates[name] = [choices.index(choice) for choice in wanted]
   return Plan(choices, candidates)
+
+
+def _asked(weightings, strengths):
+  """Pairs of a weighting and its strength."""
+  for name in weightings:
+    for strength in strengths[:1] if name in _OF_ONE_STRENGTH else strengths:
+      yield name, strength
 
 
 def select(losses: np.ndarray, candidates: Sequence[int]) -> int:

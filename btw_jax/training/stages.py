@@ -209,6 +209,7 @@ class Program:
           runs.of_split(train.split, devices=True),
           runs.of_split(valid.split, devices=True),
         ),
+        in_turn=len(choices) > 1 and jax.default_backend() == "cpu",
       ),
       (self.axes, *[data_parallel.SAME] * 3, *[data_parallel.SPREAD] * 2),
       (self.axes, data_parallel.SAME),

@@ -1,0 +1,105 @@
+"""A page as a browser sees it."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# Before anything else of the page.
+_LISTEN = """<script>
+window.problems = [];
+window.addEventListener("error", (event) => window.problems.push(
+  event.message || "not loaded: " + (event.target.alt || event.target.tagName)
+), true);
+for (const level of ["error", "warn"])
+  console[level] = (...args) => window.problems.push(args.join(" "));
+</script>"""
+# After all of it: figures that show nothing, text outside of where it belongs.
+_LOOK = """<script>
+window.addEventListener("load", async () => {
+  const problems = window.problems, slack = 2;
+  const page = document.documentElement;
+  if (page.scrollWidth > window.innerWidth + slack)
+    problems.push("page is wider than the window: " + page.scrollWidth);
+  for (const element of document.querySelectorAll("body *"))
+    if (!element.closest(".wide, pre, svg") && element.clientWidth
+        && element.scrollWidth > element.clientWidth + slack)
+      problems.push("text overflows: " + element.outerHTML.slice(0, 80));
+  const images = [...document.querySelectorAll("figure img")];
+  const stage = document.body.appendChild(document.createElement("div"));
+  for (const image of images) {
+    if (!image.complete || !image.naturalWidth)
+      { problems.push("shows nothing: " + image.alt); continue; }
+    const svg = new DOMParser().parseFromString(
+      atob(image.src.split(",")[1]), "image/svg+xml").documentElement;
+    stage.replaceChildren(svg);
+    const frame = svg.getBoundingClientRect();
+    for (const text of svg.querySelectorAll("text")) {
+      const box = text.getBoundingClientRect();
+      if (box.left < frame.left - slack || box.right > frame.right + slack
+          || box.top < frame.top - slack || box.bottom > frame.bottom + slack)
+        problems.push("outside of " + image.alt + ": " + text.textContent);
+    }
+    if (!svg.querySelector("path")) problems.push("empty: " + image.alt);
+  }
+  stage.remove();
+  for (const link of document.querySelectorAll("a.save")) {
+    link.addEventListener("click", (event) => event.preventDefault());
+    link.click();
+    if (!link.href.startsWith("data:image/svg+xml") || !link.download)
+      problems.push("cannot be saved: " + link.download);
+  }
+  const found = {problems, figures: images.map((image) => image.alt)};
+  const told = document.createElement("script");
+  told.id = "found"; told.type = "application/json";
+  told.textContent = JSON.stringify(found);
+  document.body.appendChild(told);
+});
+</script>"""
+
+
+def find() -> str:
+  """The browser's program, or a skip."""
+  for name in _NAMES:
+    if shutil.which(name):
+      return shutil.which(name)
+  pytest.skip("no Chromium: install it, say by apt-get install chromium")
+
+
+def look(html: str, folder: pathlib.Path, width: int) -> dict:
+  """Opens a page, with no network.
+
+  Args:
+    html: the page.
+    folder: to work in.
+    width: of the window, pixels.
+
+  Returns:
+    "problems", in words, and "figures", what each is said to show.
+  """
+  page = folder / f"page{width}.html"
+  head, rest = html.split("<head>", 1)
+  html = f"{head}<head>{_LISTEN}{rest.replace('</body>', _LOOK + '</body>')}"
+  page.write_text(html, encoding="utf-8")
+  done = subprocess.run(
+    [
+      find(), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+      f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900",
+      "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000",
+      page.as_uri(),
+    ],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=True,
+  )  # fmt: skip
+  told = re.search(
+    r'<script id="found" type="application/json">(.*?)</script>',
+    done.stdout,
+    re.DOTALL,
+  )
+  return json.loads(told[1])

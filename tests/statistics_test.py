@@ -1,0 +1,95 @@
+"""Against enumeration, closed forms and loops."""
+
+import itertools
+
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from scipy import stats
+
+from btw_jax.reports import statistics
+
+_VALUES = st.lists(
+  st.integers(-30, 30).map(lambda v: v / 4), min_size=2, max_size=8
+)
+
+
+@hypothesis.given(_VALUES)
+def test_all_signs_are_tried(differences):
+  means = [
+    abs(np.mean(np.multiply(signs, differences)))
+    for signs in itertools.product((-1, 1), repeat=len(differences))
+  ]
+  expected = np.mean(np.array(means) >= abs(np.mean(differences)) - 1e-12)
+  found = statistics.paired_p_value(differences)
+  assert found == pytest.approx(expected if any(differences) else 1.0)
+  assert found >= statistics.least_p_value(len(differences)) - 1e-12
+
+
+def test_the_least_p_value_is_that_of_equal_signs():
+  for number in (2, 5, 10):
+    found = statistics.paired_p_value(np.arange(1, number + 1))
+    assert found == pytest.approx(statistics.least_p_value(number))
+    assert found == pytest.approx(2 / 2**number)
+  assert statistics.paired_p_value(np.arange(1, 31)) == pytest.approx(
+    statistics.least_p_value(30)
+  )
+
+
+def test_holm_multiplies_the_least_by_their_number():
+  # 4 x .01, 3 x .013 < .04, 2 x .03, 1 x .05 < .06.
+  found = statistics.holm([0.03, 0.01, 0.05, 0.013])
+  np.testing.assert_allclose(found, [0.06, 0.04, 0.06, 0.04])
+  np.testing.assert_allclose(statistics.holm([0.6, 0.7]), [1.0, 1.0])
+  assert len(statistics.holm([])) == 0
+
+
+@hypothesis.given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_the_sequential_procedure_does(p_values):
+  expected, level = [False] * len(p_values), 0.05
+  for step, i in enumerate(np.argsort(p_values, kind="stable")):
+    if p_values[i] * (len(p_values) - step) >= level:
+      break
+    expected[i] = True
+  assert list(statistics.holm(p_values) < level) == expected
+
+
+def test_equal_spread_is_tested_about_the_median():
+  """The F statistic of a one-way analysis of |x − median|."""
+  rng = np.random.default_rng(0)
+  one, two = rng.normal(size=12), 5 + 4 * rng.normal(size=12)
+  away = [np.abs(x - np.median(x)) for x in (one, two)]
+  centre = np.mean(away)
+  between = sum(12 * (x.mean() - centre) ** 2 for x in away)
+  within = sum(np.sum((x - x.mean()) ** 2) for x in away)
+  expected = stats.f.sf(between / (within / 22), 1, 22)
+  assert statistics.spread_p_value(one, two) == pytest.approx(expected)
+  assert expected < 0.05
+  assert statistics.spread_p_value(one, one + 3) == pytest.approx(1.0)
+  assert statistics.spread_p_value([1.0] * 4, [2.0] * 4) == 1.0
+  # Of two seeds nothing can be told.
+  assert statistics.spread_p_value([0.0, 9.0], [2.0, 2.1]) == 1.0
+
+
+def test_an_interval_holds_the_mean_as_often_as_it_says():
+  rng = np.random.default_rng(0)
+  inside = []
+  for _ in range(300):
+    low, high = statistics.interval(rng.normal(size=40), level=0.9)
+    inside.append(low < 0 < high)
+  # 90 % by construction, less a little for 40 samples; three standard errors.
+  assert np.mean(inside) == pytest.approx(0.885, abs=0.055)
+  assert statistics.interval([2.0, 2.0]) == (2.0, 2.0)
+
+
+def test_ranks_share_ties():
+  scores = [[0.9, 0.8, 0.8], [0.5, 0.7, 0.1]]
+  # First set: 1, 2.5, 2.5; second: 2, 1, 3.
+  found = statistics.mean_ranks(np.array(scores))
+  np.testing.assert_allclose(found, [1.5, 1.75, 2.75])
+  alike = np.array([[3.0, 2.0, 1.0]] * 6)
+  # All six rank alike: chi² = 12.
+  expected = stats.chi2.sf(12, 2)
+  assert statistics.friedman_p_value(alike) == pytest.approx(expected)
+  assert statistics.friedman_p_value(alike[:1]) is None
