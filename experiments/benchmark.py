@@ -43,13 +43,18 @@ _SUITES = {
   "memory": benchmark_memory.run,
   "pid": benchmark_pid.run,
   "interference": benchmark_interference.run,
-  "study": lambda rounds: benchmark_study.run(rounds, _DATA_DIR.value),
+  "study": lambda rounds: benchmark_study.run(
+    rounds, _DATA_DIR.value, _WORKDIR.value
+  ),
 }
 
 _SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "rounds of each pair", 3)
 _DATA_DIR = flags.DEFINE_string(
   "data_dir", "", "folder of CMU-MOSI's npz files (study); left out if empty"
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", "", "folder to leave the study in (study); none if empty"
 )
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 
@@ -67,4 +72,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, {"Benchmark": ["suite", "rounds", "data_dir", "output"]})
+  cli.run(
+    main, {"Benchmark": ["suite", "rounds", "data_dir", "workdir", "output"]}
+  )

@@ -24,12 +24,13 @@ _RECIPE = pathlib.Path(__file__).parent / "recipes/study_quick.flags"
 _CORES = 2
 
 
-def run(rounds: int, data_dir: str) -> list[dict[str, Any]]:
+def run(rounds: int, data_dir: str, workdir: str) -> list[dict[str, Any]]:
   """Measures the quick study once; it takes long enough.
 
   Args:
     rounds: not used.
     data_dir: folder of CMU-MOSI, or empty to leave it out.
+    workdir: where the study is left; nowhere if empty.
 
   Returns:
     Rows of the table.
@@ -42,7 +43,9 @@ def run(rounds: int, data_dir: str) -> list[dict[str, Any]]:
   cells, seeds = _cells(own)
   jobs = [job for cell in cells for job in _jobs(cell)]
   with tempfile.TemporaryDirectory() as folder:
-    study = _seconds(["experiments.study", *own, f"--workdir={folder}/study"])
+    study = _seconds(
+      ["experiments.study", *own, f"--workdir={workdir or folder + '/study'}"]
+    )
     found = []
     for at_once in (1, _CORES):
       workdirs = [f"--workdir={folder}/{at_once}_{n}" for n in range(len(jobs))]

@@ -9,24 +9,14 @@ cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
 source launch/environment.sh
 
-# The study that the README opens with, and a picture of its report.
-study() {
-  python -m experiments.study --workdir=runs/tables/study \
-    --flagfile=experiments/recipes/study_quick.flags "$@"
-  if command -v chromium >/dev/null; then
-    chromium --headless --no-sandbox --hide-scrollbars --window-size=1180,1560 \
-      --screenshot=experiments/figures/report.png \
-      "file://$PWD/runs/tables/study/report.html"
-  fi
-}
-if [ $# -gt 0 ]; then
-  study --data_dir="$1/npz"
-  python -m experiments.benchmark --suite=study --data_dir="$1/npz" \
-    --output=runs/tables/benchmark_study.json
-else
-  study
-  python -m experiments.benchmark --suite=study \
-    --output=runs/tables/benchmark_study.json
+# The study that the README opens with, beside a process for every run of it, and
+# a picture of its report.
+python -m experiments.benchmark --suite=study --workdir=runs/tables/study \
+  ${1:+--data_dir="$1/npz"} --output=runs/tables/benchmark_study.json
+if command -v chromium >/dev/null; then
+  chromium --headless --no-sandbox --hide-scrollbars --window-size=1180,1560 \
+    --screenshot=experiments/figures/report.png \
+    "file://$PWD/runs/tables/study/report.html"
 fi
 
 SUFFIX=""

@@ -1,8 +1,5 @@
 """The programs as users start them."""
 
-import csv
-import json
-import pathlib
 import re
 import shutil
 import signal
@@ -25,15 +22,6 @@ TINY = (
 AS_USERS = ""
 
 
-def _table(path):
-  with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
-    return list(csv.DictReader(file))
-
-
-def _json(path):
-  return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
   """A small run of the main job."""
@@ -51,28 +39,28 @@ def digits(tmp_path_factory):
 def test_the_main_job_leaves_what_it_should(digits):
   path, done = digits
   weightings = ["uniform", "kl", "mi", "kl+mi", "auto"]
-  results = _json(path / "results.json")
+  results = files.read_json(path / "results.json")
   rows = {row["name"]: row for row in results["rows"]}
   assert list(rows)[-5:] == weightings
   assert len(rows) == 12
-  written = _json(path / "config.json")
+  written = files.read_json(path / "config.json")
   assert written["config"]["noise_modalities"] == 3
   assert written["config"]["num_seeds"] == 2
   assert set(written["versions"]) >= {"python", "jax", "flax", "numpy"}
 
-  metrics = _table(path / "metrics.csv")
+  metrics = files.read_table(path / "metrics.csv")
   unimodal = [r for r in metrics if r["stage"] == "unimodal"]
   # 7 modalities and 10 cells, 2 seeds, 3 epochs, 2 splits.
   assert len(unimodal) == 7 * 2 * 3 * 2
   assert len(metrics) - len(unimodal) == 10 * 2 * 3 * 2
-  weights = _table(path / "weights.csv")
+  weights = files.read_table(path / "weights.csv")
   assert len(weights) == 10 * 2 * 3
   modalities = results["modalities"]
   for row in weights:
     total = sum(float(row[m]) for m in modalities)
     assert total == pytest.approx(1.0, abs=1e-4)
 
-  predictions = _table(path / "predictions.csv")
+  predictions = files.read_table(path / "predictions.csv")
   assert len(predictions) == 5 * 2 * results["sizes"]["test"]
   for name in weightings:
     for s, seed in enumerate(results["seeds"]):
@@ -115,8 +103,8 @@ def test_evaluate_reproduces_the_run_exactly(digits):
   path, done = digits
   again = programs.run("evaluate", f"--workdir={path}")
   assert again.stdout.split("\n\n")[:3] == done.stdout.split("\n\n")[:3]
-  before = _json(path / "results.json")["rows"]
-  after = _json(path / "evaluation_test.json")["rows"]
+  before = files.read_json(path / "results.json")["rows"]
+  after = files.read_json(path / "evaluation_test.json")["rows"]
   for a, b in zip(before, after, strict=True):
     assert a["metrics"] == b["metrics"]
     assert a.get("choice") == b.get("choice")
@@ -124,7 +112,9 @@ def test_evaluate_reproduces_the_run_exactly(digits):
     path / "predictions.csv"
   ).read_text()
   programs.run("evaluate", f"--workdir={path}", "--split=valid")
-  assert _json(path / "evaluation_valid.json")["sizes"]["valid"] == 120
+  assert (
+    files.read_json(path / "evaluation_valid.json")["sizes"]["valid"] == 120
+  )
 
 
 def test_another_configuration_is_refused(digits):
@@ -158,7 +148,7 @@ def test_test_labels_are_read_last(tmp_path):
     found.append(workdir)
   for file in ("metrics.csv", "weights.csv"):
     assert (found[0] / file).read_bytes() == (found[1] / file).read_bytes()
-  first, second = (_json(path / "results.json") for path in found)
+  first, second = (files.read_json(path / "results.json") for path in found)
   assert first["embedding_scale"] == second["embedding_scale"]
   for a, b in zip(first["rows"], second["rows"], strict=True):
     for field in ("choice", "epoch", "valid_loss", "weights"):
@@ -168,7 +158,7 @@ def test_test_labels_are_read_last(tmp_path):
   data = np.load(tmp_path / "true_data/test.npz")
   absent = set(data["id"][~data["present_words"]])
   assert absent
-  for row in _table(found[0] / "predictions.csv"):
+  for row in files.read_table(found[0] / "predictions.csv"):
     assert (float(row["weight_words"]) == 0) == (row["id"] in absent)
 
 
@@ -185,12 +175,12 @@ def test_examples_never_seen_are_weighed(tmp_path):
   new = {k: v[:7] for k, v in new.items()}
   np.savez(elsewhere / "test.npz", **new)
   programs.run("evaluate", f"--workdir={workdir}", f"--data_dir={elsewhere}")
-  rows = _table(workdir / "evaluation_test_predictions.csv")
+  rows = files.read_table(workdir / "evaluation_test_predictions.csv")
   assert len(rows) == 2 * 2 * 7
   # What the seven get does not depend on the examples beside them.
   before = {
     (r["id"], r["weighting"], r["seed"]): r
-    for r in _table(workdir / "predictions.csv")
+    for r in files.read_table(workdir / "predictions.csv")
   }
   for row in rows:
     same = before[row["id"], row["weighting"], row["seed"]]
@@ -215,12 +205,14 @@ def test_regression_reports_in_the_targets_unit(tmp_path):
     "--predictive=laplace", f"--workdir={workdir}",
     "--divergence=js", "--knn_transform=rank",
   )  # fmt: skip
-  assert _json(workdir / "results.json")["information"] == {}
-  rows = {r["name"]: r for r in _json(workdir / "results.json")["rows"]}
+  assert files.read_json(workdir / "results.json")["information"] == {}
+  rows = {
+    r["name"]: r for r in files.read_json(workdir / "results.json")["rows"]
+  }
   for s, seed in enumerate((0, 1)):
     own = [
       (float(r["prediction"]), float(r["target"]))
-      for r in _table(workdir / "predictions.csv")
+      for r in files.read_table(workdir / "predictions.csv")
       if r["weighting"] == "kl+mi" and int(r["seed"]) == seed
     ]
     mean, target = np.array(own).T
@@ -232,7 +224,7 @@ def test_regression_reports_in_the_targets_unit(tmp_path):
     assert np.abs(mean - target).mean() == pytest.approx(expected, rel=1e-5)
   epochs = [
     float(r["mae"])
-    for r in _table(workdir / "metrics.csv")
+    for r in files.read_table(workdir / "metrics.csv")
     if r["stage"] == "multimodal"
   ]
   assert 20 < np.mean(epochs) < 200
@@ -247,18 +239,18 @@ def test_a_mixture_trains_on_data_that_needs_no_files(tmp_path):
     "--dataset=digits", "--noise_modalities=1", *TINY, "--num_heads=2",
     "--num_layers=1", "--num_experts=5", f"--workdir={path}",
   )  # fmt: skip
-  config = _json(path / "config.json")["config"]
+  config = files.read_json(path / "config.json")["config"]
   assert config["model"] == "moe"
   assert (config["max_norm"], config["patience"]) == (0.8, 7)
-  modalities = _json(path / "results.json")["modalities"]
-  routing = _table(path / "routing.csv")
+  modalities = files.read_json(path / "results.json")["modalities"]
+  routing = files.read_table(path / "routing.csv")
   # Two weightings, two seeds, three epochs, one layer.
   assert len(routing) == 2 * 2 * 3 * len(modalities)
   assert {row["modality"] for row in routing} == set(modalities)
   for row in routing:
     shares = [float(row[f"expert{e}"]) for e in range(5)]
     assert sum(shares) == pytest.approx(1.0, abs=1e-3)
-  for row in _table(path / "metrics.csv"):
+  for row in files.read_table(path / "metrics.csv"):
     charged = row["stage"] == "multimodal" and row["split"] == "train"
     assert all(
       (row[name] != "") == charged
@@ -266,9 +258,9 @@ def test_a_mixture_trains_on_data_that_needs_no_files(tmp_path):
     )
   # What was saved predicts the same again.
   programs.run("evaluate", f"--workdir={path}")
-  again = _json(path / "evaluation_test.json")
+  again = files.read_json(path / "evaluation_test.json")
   for a, b in zip(
-    _json(path / "results.json")["rows"], again["rows"], strict=True
+    files.read_json(path / "results.json")["rows"], again["rows"], strict=True
   ):
     assert a["metrics"] == b["metrics"]
 
@@ -299,13 +291,13 @@ def test_sequences_go_the_whole_way(tmp_path):
     "--num_permutations=0", "--weighting=uniform", f"--workdir={path}",
   )  # fmt: skip
   programs.run("train", *arguments)
-  results = _json(path / "results.json")
+  results = files.read_json(path / "results.json")
   rows = {row["name"]: row["metrics"]["accuracy"] for row in results["rows"]}
   assert np.mean(rows["sound"]) > 0.8
   assert np.mean(rows["uniform"]) > 0.8
   assert np.mean(rows["words"]) < 0.75
   programs.run("evaluate", f"--workdir={path}", f"--data_dir={folder}")
-  again = _json(path / "evaluation_test.json")
+  again = files.read_json(path / "evaluation_test.json")
   for a, b in zip(results["rows"], again["rows"], strict=True):
     assert a["metrics"] == b["metrics"]
   # More steps than those trained on are refused.
@@ -340,12 +332,12 @@ def test_data_goes_from_files_over_records_to_predictions(tmp_path):
     xla_flags=AS_USERS,
   )  # fmt: skip
   assert "train: 60 examples stay on disk; shapes of batches: 1" in done.stderr
-  results = _json(path / "results.json")
+  results = files.read_json(path / "results.json")
   assert results["sizes"] == {"train": 60, "valid": 30, "test": 40}
   programs.run(
     "evaluate", f"--workdir={path}", f"--data_dir={out}", xla_flags=AS_USERS
   )
-  again = _json(path / "evaluation_test.json")
+  again = files.read_json(path / "evaluation_test.json")
   for a, b in zip(results["rows"], again["rows"], strict=True):
     assert a["metrics"] == b["metrics"]
 
@@ -448,7 +440,7 @@ def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
     "train", "--num_seeds=2", "--num_epochs=4", "--dataset=npz",
     f"--data_dir={mosi / 'npz'}", f"--workdir={workdir}",
   )  # fmt: skip
-  results = _json(workdir / "results.json")
+  results = files.read_json(workdir / "results.json")
   assert (results["task"], results["sizes"]["test"]) == ("binary", 508)
   rows = {r["name"]: r for r in results["rows"]}
   # Half of 508 labels: a coin's standard deviation is 2.2 points.
@@ -473,10 +465,12 @@ def test_interventions_tell_which_modality_sways(misled, digits):
   done = programs.run(
     "diagnose_interference", f"--workdir={path}", "--num_resamples=200"
   )
-  found = _json(path / "interference.json")
+  found = files.read_json(path / "interference.json")
   told = "mitigation: heuristic, adversarial, consistency"
   assert told in (path / "results.md").read_text("utf-8")
-  results = {r["name"]: r for r in _json(path / "results.json")["rows"]}
+  results = {
+    r["name"]: r for r in files.read_json(path / "results.json")["rows"]
+  }
   rows = {(r["model"], r["modality"], r["kind"]): r for r in found["effects"]}
   kinds = {kind for _, _, kind in rows}
   assert len(kinds) == 6 and len(rows) == len(found["effects"]) == 2 * 2 * 6
@@ -529,7 +523,7 @@ def test_interactions_tell_which_modality_decides(misled):
       "analyze_interactions", f"--workdir={path}", f"--joint={joint}",
       "--num_examples=10",
     )  # fmt: skip
-    found = _json(path / "interactions.json")["decompositions"]
+    found = files.read_json(path / "interactions.json")["decompositions"]
     assert [row["weighting"] for row in found] == ["uniform", "kl+mi"]
     for row in found:
       assert (row["first"], row["second"]) == ("sound", "words")

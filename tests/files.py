@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 import pathlib
 import pickle
 
@@ -256,3 +257,14 @@ def write_routing(
               **dict(zip(experts, shares, strict=True)),
             }
           )  # fmt: skip
+
+
+def read_table(path):
+  """Rows of a CSV file."""
+  with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+def read_json(path):
+  """What a JSON file holds."""
+  return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))

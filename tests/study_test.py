@@ -24,7 +24,7 @@ def _cell(name="made", *, unit="accuracy", mitigation=(), dataset="digits"):
     "dataset": dataset, "model": "mlp", "mitigation": list(mitigation),
     "num_refinements": 1, "embedding_scale": "1,0.5", "num_epochs": 3,
     "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.0,
-    "dropout": 0.1,
+    "dropout": 0.1, "split_per_seed": True,
   }  # fmt: skip
   found = {
     "unit": unit, "seeds": list(range(_SEEDS)), "modalities": ["a", "b"],
@@ -232,6 +232,33 @@ def test_the_table_marks_what_is_significant():
   assert cells["mi"]["spread"] == "1.00"
 
 
+def test_the_claim_of_less_spread_is_tested():
+  spread = {
+    "kl": (8 * (_BASE - _BASE.mean()), 0.0),
+    "mi": (-0.95 * (_BASE - np.median(_BASE)), 0.0),
+    "kl+mi": (0.1 * (_BASE - _BASE.mean()), 0.0),
+  }
+  text = recommendation.spread(study.compare([_problem(spread)]))
+  # 1 + 8, 1 − .95 and 1 + .1 times as wide.
+  assert text == (
+    "Spread less over seeds than the uniform model, beyond chance: mi on made"
+    " (0.05). Spread more over seeds than the uniform model, beyond chance: kl"
+    " on made (9.00)."
+  )
+  text = recommendation.spread(study.compare([_problem({"kl": (0.1, 0.0)})]))
+  assert text.count("beyond chance: none.") == 2
+
+
+def test_seeds_that_share_their_test_examples_are_named():
+  drawn = _problem({"kl": (0.0, 0.0)})
+  assert not recommendation.limits([drawn])
+  given = _problem({"kl": (0.0, 0.0)}, name="files", dataset="npz")
+  found = recommendation.limits([drawn, given])
+  assert found[0].startswith("All seeds of files share their test examples")
+  drawn.base.cell.config["split_per_seed"] = False
+  assert "All seeds of made share" in recommendation.limits([drawn])[0]
+
+
 def test_what_was_held_fixed_names_every_candidate():
   problem = _problem({"mi": (0.0, 0.0), "auto": (0.0, 0.0)})
   text = "\n".join(results.held_fixed(problem))
@@ -246,7 +273,7 @@ def test_the_latex_compiles(tmp_path):
     pytest.skip("no pdflatex: install it, say by apt-get install texlive")
   problem = _problem(
     {"kl": (-0.05, -0.1), "mi": (0.02, 0.1), "auto": (0.0, 0.0)},
-    name="50%_of & all",
+    name="50%_of & all\\{$}~^#",
   )
   text = results.latex([problem], study.compare([problem]))
   (tmp_path / "paper.tex").write_text(

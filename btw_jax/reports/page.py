@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 import json
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 import jinja2
@@ -60,7 +61,10 @@ def write(
       f" {len(comparisons) // 2} comparisons with the uniform model"
     ),
     sections=[_section(p, comparisons) for p in problems],
-    limits=recommendation.limits(problems),
+    limits=[
+      recommendation.spread(comparisons),
+      *recommendation.limits(problems),
+    ],
     overview=results.overview(problems, comparisons),
     legend=results.LEGEND,
     ranks=results.ranks(problems),
@@ -76,7 +80,7 @@ def write(
 def _section(problem, comparisons) -> Mapping[str, Any]:
   return {
     "name": problem.name,
-    "anchor": problem.name.replace(", ", "_"),
+    "anchor": re.sub(r"\W+", "_", problem.name),
     "advice": recommendation.text(recommendation.advise(problem, comparisons)),
     "rows": results.rows(problem, comparisons),
     "held_fixed": results.held_fixed(problem),

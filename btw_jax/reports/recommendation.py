@@ -19,8 +19,10 @@ _WORDS = {
   "mae": ("MAE", ""),
   "nll": ("NLL", " nats"),
 }
-# What weighs examples one by one, by the predictions of unimodal models.
-_NONE, _PER_SET = ("uniform", "pid"), ("mi", "cc")
+# Variants that weigh all examples alike, as far as their modalities are.
+_ALIKE = ("mi", "cc", "pid")
+# Data sets whose splits are drawn, for each seed anew if asked to.
+_DRAWN = ("digits", "diabetes", "breast_cancer")
 
 
 class Advice(NamedTuple):
@@ -117,14 +119,11 @@ def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
       f"No difference can be told from chance for {_listed(powerless)}: train"
       " more seeds, or compare less."
     )
-  shared = [
-    p.name for p in problems if not _drawn_anew(p.base.cell.config["dataset"])
-  ]
+  shared = [p.name for p in problems if not _drawn_anew(p.base.cell.config)]
   if shared:
     found.append(
-      f"All seeds of {_listed(shared)} share the splits that its files give:"
-      " intervals tell of other initial parameters and batches, not of other"
-      " examples."
+      f"All seeds of {_listed(shared)} share their test examples: intervals"
+      " tell of other initial parameters and batches, not of other examples."
     )
   if len(problems) > 1:
     found.append(
@@ -140,9 +139,38 @@ def _by_chance(num_problems):
   return 100 * (1 - (1 - study_lib.LEVEL) ** num_problems)
 
 
-def _drawn_anew(dataset):
-  """Whether each seed has splits of its own; files may give theirs."""
-  return dataset in ("digits", "diabetes", "breast_cancer")
+def spread(comparisons: Sequence[study_lib.Comparison]) -> str:
+  """Whether weighting makes results vary less over seeds.
+
+  Args:
+    comparisons: of a study.
+
+  Returns:
+    A sentence for each direction.
+  """
+  decides = [c for c in comparisons if c.metric != "nll"]
+  differ = [c for c in decides if c.spread_corrected < study_lib.LEVEL]
+  told = []
+  for word, own in (
+    ("less", [c for c in differ if c.spread < 1]),
+    ("more", [c for c in differ if c.spread > 1]),
+  ):
+    names = [f"{c.method} on {c.problem} ({c.spread:.2f})" for c in own]
+    told.append(
+      f"Spread {word} over seeds than the uniform model, beyond chance:"
+      f" {_listed(names) or 'none'}."
+    )
+  return " ".join(told)
+
+
+def _drawn_anew(config):
+  """Whether each seed has test examples of its own."""
+  return config["split_per_seed"] and config["dataset"] in _DRAWN
+
+
+def _by_chance(num_problems):
+  """Of at least one wrong claim, problems being independent, in percent."""
+  return 100 * (1 - (1 - study_lib.LEVEL) ** num_problems)
 
 
 def _what(advice):
@@ -195,14 +223,14 @@ def _cost(advice):
     costs.append(f"training with {' and '.join(config['mitigation'])}")
   number = len(method.cell.results["modalities"])
   models = f"{number} models of single modalities"
-  if variant not in _NONE:
+  if variant != study_lib.BASE:
     costs.append(f"{models} trained first")
-  if variant in _PER_SET:
+  if variant in _ALIKE:
     costs.append(
       "nothing more to predict, since an example's weights depend only on"
       " which modalities it has"
     )
-  elif variant not in _NONE:
+  elif variant != study_lib.BASE:
     sizes = method.cell.results["num_parameters"]
     times = 1 + sizes["unimodal"] / sizes["multimodal"]
     passes = 1 + config["num_refinements"]

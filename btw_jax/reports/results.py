@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import csv
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ def held_fixed(problem: study_lib.Problem) -> list[str]:
   results, config = problem.base.cell.results, problem.base.cell.config
   sizes, seeds = results["sizes"], results["seeds"]
   scales = config["embedding_scale"]
-  tried = {"auto": "1, 0.5, 0.25"}.get(scales, scales.replace(",", ", "))
+  tried = scales.replace("auto", "1,0.5,0.25").replace(",", ", ")
   tuned = "," in tried
   found = [
     f"Data: {sizes['train']} examples to train, {sizes['valid']} to validate,"
@@ -229,6 +230,7 @@ def markdown(
   parts += [
     recommendation.text(recommendation.advise(p, comparisons)) for p in problems
   ]
+  parts += [recommendation.spread(comparisons)]
   parts += recommendation.limits(problems)
   parts += ["# Results", tables.markdown(overview(problems, comparisons))]
   parts += [LEGEND]
@@ -265,17 +267,20 @@ def latex(
     )
     for symbol, command in _SYMBOLS.items():
       text = text.replace(symbol, command)
-    name = tabulate.tabulate([[problem.name]], tablefmt="latex_booktabs")
-    name = name.splitlines()[2].removesuffix(r"\\").strip()
     found.append(
       "\\begin{table}\n\\centering\\small\n"
-      f"\\caption{{{name}}}\n{text}\n\\end{{table}}"
+      f"\\caption{{{_escape(problem.name)}}}\n{text}\n\\end{{table}}"
     )
   return (
     "% In the preamble: \\usepackage{booktabs,amssymb}\n"
     + "\n\n".join(found)
     + "\n"
   )
+
+
+def _escape(text):
+  """What LaTeX prints as it stands."""
+  return re.sub(r"[\\{}$&#%_^~]", lambda found: rf"\char`\{found[0]}{{}}", text)
 
 
 def figures(
