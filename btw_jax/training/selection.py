@@ -5,6 +5,7 @@ taken over the uniform model only for a gain that its own spread supports.
 """
 
 from collections.abc import Mapping, Sequence
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ def plan(
   plain = runs.Choice("uniform", 0.0, scale)
   choices = [plain]
   candidates = {}
-  for name, strength in _asked(weightings, strengths):
+  for name, strength in itertools.product(weightings, strengths):
     if name == AUTO:
       own = [(v, s) for v in _AUTO_VARIANTS for s in STRENGTHS]
     elif strength == AUTO:
@@ -76,13 +77,6 @@ def plan(
       name += f"@{strength if strength == AUTO else format(strength, 'g')}"
     candidates[name] = [choices.index(choice) for choice in wanted]
   return Plan(choices, candidates)
-
-
-def _asked(weightings, strengths):
-  """Pairs of a weighting and its strength."""
-  for name in weightings:
-    for strength in strengths[:1] if name in _OF_ONE_STRENGTH else strengths:
-      yield name, strength
 
 
 def select(losses: np.ndarray, candidates: Sequence[int]) -> int:
