@@ -116,6 +116,35 @@ def test_quantiles_of_a_regression_hold_their_share(law):
   assert np.abs(found - said).max() > 0.1
 
 
+def test_weights_of_examples_are_shown_if_those_of_any_seed_differ(tmp_path):
+  """Not where each seed weighs all of its examples alike."""
+  columns = (
+    "weighting,seed,target,prediction,certainty,weight_sight,weight_sound"
+  )
+  alike = [f"kl,{s},0,0,0.9,0.{s},0.{9 - s}" for s in (3, 4) for _ in range(5)]
+  differing = [
+    *alike[:5],
+    *(f"kl,4,1,0,0.9,0.{k},0.{9 - k}" for k in range(1, 6)),
+  ]
+  shown = []
+  for rows in (alike, differing):
+    (tmp_path / "predictions.csv").write_text("\n".join([columns, *rows]))
+    method = _method("multiclass")
+    row = {
+      "choice": {"variant": "kl", "strength": 1.0, "scale": 1.0},
+      "metrics": {"ece": [0.0]},
+    }
+    cell = method.cell._replace(path=tmp_path)
+    method = method._replace(cell=cell, row=row)
+    problem = study.Problem("made", "accuracy", {"kl": method})
+    shown.append([p.title for p in examples.of_problem(problem)])
+  first = "calibration on test, all seeds"
+  assert shown[0] == [first]
+  assert shown[1] == [
+    first, "kl: weights of test examples", "kl: weight against correctness"
+  ]  # fmt: skip
+
+
 def test_fifths_are_of_each_seed_s_own_examples():
   # Seeds whose weights differ: pooled, fifths would be of seeds.
   weights = np.array([*range(1, 11), 0, *range(101, 111)], float)

@@ -43,9 +43,9 @@ def of_problem(problem: study_lib.Problem) -> list[panels.Panel]:
 
 
 def _differ(own):
-  """Whether examples of a seed have different weights."""
-  first = own["seed"] == own["seed"][0]
-  return np.ptp(own["weights"][first], axis=0).max() > _SAME
+  """Whether examples of any seed have different weights."""
+  each = (own["weights"][own["seed"] == s] for s in np.unique(own["seed"]))
+  return max(np.ptp(weights, axis=0).max() for weights in each) > _SAME
 
 
 def _read(cell) -> Mapping[str, np.ndarray]:
