@@ -543,14 +543,15 @@ def check_each(
 
 
 def some_of(
-  flag: str, asked: Sequence[str], modalities: Sequence[str]
+  flag: str, asked: Sequence[str], known: Sequence[str], what: str = "modality"
 ) -> list[str]:
-  """Modalities that a flag asks for.
+  """Names that a flag asks for.
 
   Args:
     flag: its name.
     asked: names; all if empty.
-    modalities: that there are.
+    known: that there are.
+    what: they are names of.
 
   Returns:
     Names.
@@ -558,13 +559,13 @@ def some_of(
   Raises:
     InputError: if one is unknown.
   """
-  wrong = [name for name in asked if name not in modalities]
+  wrong = [name for name in asked if name not in known]
   if wrong:
     raise types.InputError(
-      f"--{flag}={','.join(asked)}: no modality {wrong[0]!r}: use some of"
-      f" {', '.join(modalities)}."
+      f"--{flag}={','.join(asked)}: no {what} {wrong[0]!r}: use some of"
+      f" {', '.join(known)}."
     )
-  return list(asked or modalities)
+  return list(asked or known)
 
 
 def _check_numbers_or(name, meta, values):

@@ -44,7 +44,7 @@ def main() -> None:
   """Asks, prints, writes."""
   subject = subject_lib.load(_WORKDIR.value, _SPLIT.value, _DATA_DIR.value)
   asked = config_lib.some_of(
-    "weighting", _WEIGHTINGS.value, tuple(subject.multimodal)
+    "weighting", _WEIGHTINGS.value, list(subject.multimodal), "weighting"
   )
   place, row = _find(subject)
   split = _variations(subject, row)
@@ -93,7 +93,6 @@ def _variations(subject, row):
   num_modalities = subject.batch.present.shape[-1]
   one = np.eye(num_modalities, dtype=bool)
   keep = np.concatenate([np.ones((1, num_modalities), bool), ~one, one])
-
   shared = subject.batch.present.ndim == 2
   batch = jax.tree.map(
     lambda x: (

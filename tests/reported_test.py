@@ -202,9 +202,12 @@ def test_an_example_is_explained_as_it_was_predicted(study, tmp_path):
   assert "| words      |                 |" in done.stdout
   assert "nothing left" in done.stdout
   wrong = programs.run("explain", f"--workdir={path}", "--id=nobody", status=2)
-  assert "--id=nobody: not in the test split, whose ids are test0" in (
-    wrong.stderr
+  told = "--id=nobody: not in the test split, whose ids are test0"
+  assert told in wrong.stderr
+  wrong = programs.run(
+    "explain", f"--workdir={path}", f"--id={name}", "--weighting=hope", status=2
   )
+  assert "--weighting=hope: no weighting 'hope': use some of " in wrong.stderr
 
 
 def _events(folder):
