@@ -39,6 +39,15 @@ _SEED = flags.DEFINE_integer(
 )
 _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 
+# Of the table.
+_HEADS = (
+  "its own model",
+  "divergence, nats",
+  "weight",
+  "without it",
+  "it alone, fused",
+)
+
 
 def main() -> None:
   """Asks, prints, writes."""
@@ -189,15 +198,6 @@ def _text(found, task):
     said = _words(own["prediction"], task)
     parts += [f"{name}: {said}", tables_lib.markdown(lines)]
   return "\n\n".join(parts)
-
-
-_HEADS = (
-  "its own model",
-  "divergence, nats",
-  "weight",
-  "without it",
-  "it alone, fused",
-)
 
 
 def _words(values, task):

@@ -104,9 +104,7 @@ def _report(cells, workdir):
     ("report.html", page.write(problems, comparisons)),
   ):
     metrics_writer.write_text(workdir / name, content)
-  advice = [
-    recommendation.text(recommendation.advise(p, comparisons)) for p in problems
-  ]
+  advice = recommendation.paragraphs(problems, comparisons)
   overview = results.overview(problems, comparisons)
   metrics_writer.write_json(
     workdir / "study.json",

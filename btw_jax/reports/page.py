@@ -60,7 +60,12 @@ def write(
       f"{', '.join(p.name for p in problems)}: {seeds} seeds,"
       f" {len(comparisons) // 2} comparisons with the uniform model"
     ),
-    sections=[_section(p, comparisons) for p in problems],
+    sections=[
+      _section(problem, comparisons, advice)
+      for problem, advice in zip(
+        problems, recommendation.paragraphs(problems, comparisons), strict=True
+      )
+    ],
     limits=[
       recommendation.spread(comparisons),
       *recommendation.limits(problems),
@@ -77,11 +82,11 @@ def write(
   )
 
 
-def _section(problem, comparisons) -> Mapping[str, Any]:
+def _section(problem, comparisons, advice) -> Mapping[str, Any]:
   return {
     "name": problem.name,
     "anchor": re.sub(r"\W+", "_", problem.name),
-    "advice": recommendation.text(recommendation.advise(problem, comparisons)),
+    "advice": advice,
     "rows": results.rows(problem, comparisons),
     "held_fixed": results.held_fixed(problem),
     "groups": [group for group in _groups(problem, comparisons) if group[2]],

@@ -96,6 +96,22 @@ def text(advice: Advice) -> str:
   )
 
 
+def paragraphs(
+  problems: Sequence[study_lib.Problem],
+  comparisons: Sequence[study_lib.Comparison],
+) -> list[str]:
+  """The advice for every problem in words.
+
+  Args:
+    problems: of a study.
+    comparisons: of them.
+
+  Returns:
+    A paragraph each.
+  """
+  return [text(advise(problem, comparisons)) for problem in problems]
+
+
 def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
   """What the comparisons cannot tell.
 
@@ -132,11 +148,6 @@ def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
       f" up to {_by_chance(len(problems)):.0f} % by each metric."
     )
   return found
-
-
-def _by_chance(num_problems):
-  """Of at least one wrong claim, problems being independent, in percent."""
-  return 100 * (1 - (1 - study_lib.LEVEL) ** num_problems)
 
 
 def spread(comparisons: Sequence[study_lib.Comparison]) -> str:

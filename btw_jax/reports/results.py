@@ -227,9 +227,7 @@ def markdown(
     Markdown.
   """
   parts = ["# Which weighting to use"]
-  parts += [
-    recommendation.text(recommendation.advise(p, comparisons)) for p in problems
-  ]
+  parts += recommendation.paragraphs(problems, comparisons)
   parts += [recommendation.spread(comparisons)]
   parts += recommendation.limits(problems)
   parts += ["# Results", tables.markdown(overview(problems, comparisons))]
