@@ -95,17 +95,16 @@ def _report(cells, workdir):
   problems = study_lib.problems(
     study_lib.read([(cell.data, cell.config.workdir) for cell in cells])
   )
-  comparisons = study_lib.compare(problems)
-  text = results.markdown(problems, comparisons)
+  text = results.markdown(problems)
   for name, content in (
     ("results.md", text),
-    ("results.csv", results.figures(problems, comparisons)),
-    ("results.tex", results.latex(problems, comparisons)),
-    ("report.html", page.write(problems, comparisons)),
+    ("results.csv", results.figures(problems)),
+    ("results.tex", results.latex(problems)),
+    ("report.html", page.write(problems)),
   ):
     metrics_writer.write_text(workdir / name, content)
-  advice = recommendation.paragraphs(problems, comparisons)
-  overview = results.overview(problems, comparisons)
+  advice = recommendation.paragraphs(problems)
+  overview = results.overview(problems)
   metrics_writer.write_json(
     workdir / "study.json",
     {"note": "\n\n".join(advice), "tables": {"overview": overview}},

@@ -117,8 +117,7 @@ def page_of(study):
   cells = study_lib.read(
     [(name, study[0] / f"experts/runs/{name}_mlp") for name in SEEDS]
   )
-  problems = study_lib.problems(cells)
-  return page.write(problems, study_lib.compare(problems))
+  return page.write(study_lib.problems(cells))
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -64,10 +64,6 @@ def _problem(methods, *, name="made", unit="accuracy", **options):
   return problem
 
 
-def _advise(problem):
-  return recommendation.advise(problem, study.compare([problem]))
-
-
 def _noise(scale, seed):
   """Of mean 0, so that no test finds a difference."""
   noise = np.random.default_rng(seed).normal(size=_SEEDS // 2) * scale
@@ -76,7 +72,7 @@ def _noise(scale, seed):
 
 @pytest.mark.parametrize("unit", ["accuracy", "mae"])
 def test_what_decides_better_is_used(unit):
-  advice = _advise(
+  advice = recommendation.advise(
     _problem(
       {
         "kl": (-0.05 + _noise(0.01, 1), -0.2 + _noise(0.01, 2)),
@@ -106,7 +102,7 @@ def test_what_decides_better_is_used(unit):
 
 def test_likelihood_alone_is_named_as_the_reason():
   likely = (_noise(0.01, 1), 0.2 + _noise(0.01, 2))
-  advice = _advise(_problem({"mi": likely, "kl": (0.0, 0.0)}))
+  advice = recommendation.advise(_problem({"mi": likely, "kl": (0.0, 0.0)}))
   assert (advice.method, advice.reason) == ("mi", "nll")
   text = recommendation.text(advice)
   assert text.startswith("made: use mi for its likelihood: NLL -0.200 nats")
@@ -114,13 +110,13 @@ def test_likelihood_alone_is_named_as_the_reason():
   assert "an example's weights depend only on which modalities it has" in text
   # Likelihood does not make up for decisions that are worse beyond chance.
   worse = (-0.05 + _noise(0.01, 1), likely[1])
-  advice = _advise(_problem({"mi": worse}))
+  advice = recommendation.advise(_problem({"mi": worse}))
   assert (advice.method, advice.reason) == ("uniform", None)
 
 
 def test_without_a_gain_beyond_chance_nothing_is_used():
   problem = _problem({"kl": (0.002 + _noise(0.05, 1), _noise(0.05, 2))})
-  text = recommendation.text(_advise(problem))
+  text = recommendation.text(recommendation.advise(problem))
   assert text == "made: use uniform: no method is better beyond chance."
   # Three seeds cannot tell.
   few = _problem({"kl": (0.1, 0.1)})
@@ -128,7 +124,8 @@ def test_without_a_gain_beyond_chance_nothing_is_used():
     for metric, values in method.row["metrics"].items():
       method.row["metrics"][metric] = values[:3]
   few.base.cell.results["seeds"] = [0, 1, 2]
-  assert _advise(few).reason is None
+  (few,) = study.problems([few.base.cell])
+  assert recommendation.advise(few).reason is None
   assert (
     "(3 seeds, 1 comparisons, p = 0.25 at least): train more seeds"
     in (recommendation.limits([few])[0])
@@ -138,7 +135,7 @@ def test_without_a_gain_beyond_chance_nothing_is_used():
 
 def test_what_a_weighting_chose_is_told():
   gain = (0.05 + _noise(0.01, 1), 0.0)
-  text = recommendation.text(_advise(_problem({"auto": gain})))
+  text = recommendation.text(recommendation.advise(_problem({"auto": gain})))
   assert "use auto (it chose mi at strength 1)" in text
   assert "9 runs trained to choose one" in text
 
@@ -152,7 +149,7 @@ def test_mitigated_methods_are_compared_with_the_plain_one():
   )
   assert problem.base.name == "uniform"
   assert list(problem.methods)[1:] == ["uniform + heuristic", "mi + heuristic"]
-  text = recommendation.text(_advise(problem))
+  text = recommendation.text(recommendation.advise(problem))
   assert "use uniform + heuristic" in text
   assert "training with heuristic" in text
   assert "models of single modalities" not in text
@@ -165,8 +162,9 @@ def test_the_plain_model_is_compared_with_wherever_it_stands():
     cell.results["rows"].sort(key=lambda row: row["name"])
   (turned,) = study.problems(cells[::-1])
   assert turned.base.name == "uniform"
-  found = {c.method: c.gain for c in study.compare([turned])[:2]}
-  assert found == pytest.approx({"kl": 0.1, "kl + heuristic": 0.2})
+  for name, gain in (("kl", 0.1), ("kl + heuristic", 0.2)):
+    found = turned.comparisons[name, "accuracy"]
+    assert found.gain == pytest.approx(gain)
 
 
 @hypothesis.settings(max_examples=30)
@@ -179,11 +177,9 @@ def test_no_claim_goes_beyond_the_tests(seed):
       for name in ("kl", "mi", "kl+mi")
     }
   )
-  comparisons = study.compare([problem])
-  advice = recommendation.advise(problem, comparisons)
+  advice, of = recommendation.advise(problem), problem.comparisons
   text = recommendation.text(advice)
-  of = {(c.method, c.metric): c for c in comparisons}
-  better = [c for c in comparisons if c.corrected < 0.05 and c.gain > 0]
+  better = [c for c in of.values() if c.corrected < 0.05 and c.gain > 0]
   if advice.reason:
     chosen = of[advice.method, advice.reason]
     assert chosen in better
@@ -196,7 +192,7 @@ def test_no_claim_goes_beyond_the_tests(seed):
     assert of[advice.method, "accuracy"].verdict >= 0
   else:
     assert not [c for c in better if c.metric == "accuracy"]
-  for comparison in comparisons:
+  for comparison in of.values():
     told = re.search(
       rf"(?:beyond chance: |; ){re.escape(comparison.method)}, "
       + {"accuracy": "accuracy", "nll": "NLL"}[comparison.metric],
@@ -211,7 +207,7 @@ def test_p_values_are_corrected_within_a_problem():
     _problem({"kl": (0.05, 0.0), "mi": (0.05, 0.0)}, name=name)
     for name in ("one", "two")
   ]
-  found = study.compare(problems)
+  found = [c for p in problems for c in p.comparisons.values()]
   assert len(found) == 8
   for comparison in found:
     # Two methods: twice the least p of ten seeds.
@@ -229,7 +225,7 @@ def test_the_table_marks_what_is_significant():
       "auto": (_noise(0.1, 3), 0.0),
     }
   )
-  rows = results.rows(problem, study.compare([problem]))
+  rows = results.rows(problem)
   cells = {row["weighting"]: row for row in rows}
   assert cells["kl"]["Δ accuracy %"].startswith("-5.00 [")
   assert cells["kl"]["Δ accuracy %"].endswith("] ▼")
@@ -251,14 +247,14 @@ def test_the_claim_of_less_spread_is_tested():
     "mi": (-0.95 * (_BASE - np.median(_BASE)), 0.0),
     "kl+mi": (0.1 * (_BASE - _BASE.mean()), 0.0),
   }
-  text = recommendation.spread(study.compare([_problem(spread)]))
+  text = recommendation.spread([_problem(spread)])
   # 1 + 8, 1 − .95 and 1 + .1 times as wide.
   assert text == (
     "Spread less over seeds than the uniform model, beyond chance: mi on made"
     " (0.05). Spread more over seeds than the uniform model, beyond chance: kl"
     " on made (9.00)."
   )
-  text = recommendation.spread(study.compare([_problem({"kl": (0.1, 0.0)})]))
+  text = recommendation.spread([_problem({"kl": (0.1, 0.0)})])
   assert text.count("beyond chance: none.") == 2
 
 
@@ -288,7 +284,7 @@ def test_the_latex_compiles(tmp_path):
     {"kl": (-0.05, -0.1), "mi": (0.02, 0.1), "auto": (0.0, 0.0)},
     name="50%_of & all\\{$}~^#",
   )
-  text = results.latex([problem], study.compare([problem]))
+  text = results.latex([problem])
   (tmp_path / "paper.tex").write_text(
     "\\documentclass{article}\\usepackage{booktabs,amssymb}"
     f"\\begin{{document}}{text}\\end{{document}}",

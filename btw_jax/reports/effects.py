@@ -1,7 +1,5 @@
 """What every method gains, with its interval."""
 
-from collections.abc import Sequence
-
 from btw_jax.reports import panels
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
@@ -9,25 +7,20 @@ from btw_jax.reports import tables
 _COLORS = {1: "C2", 0: "0.45", -1: "C3"}
 
 
-def of_problem(
-  problem: study_lib.Problem, comparisons: Sequence[study_lib.Comparison]
-) -> list[panels.Panel]:
+def of_problem(problem: study_lib.Problem) -> list[panels.Panel]:
   """A panel for decisions, and one for likelihood.
 
   Args:
     problem: of a study.
-    comparisons: of the study.
 
   Returns:
     Panels.
   """
-  return [_gains(problem, comparisons, metric) for metric in problem.metrics]
+  return [_gains(problem, metric) for metric in problem.metrics]
 
 
-def _gains(problem, comparisons, metric):
-  own = [
-    c for c in comparisons if (c.problem, c.metric) == (problem.name, metric)
-  ]
+def _gains(problem, metric):
+  own = [c for c in problem.comparisons.values() if c.metric == metric]
   column = tables.COLUMNS[metric]
 
   def plot(ax):

@@ -31,15 +31,11 @@ class _Group(NamedTuple):
   panels: Sequence[Mapping[str, str]]
 
 
-def write(
-  problems: Sequence[study_lib.Problem],
-  comparisons: Sequence[study_lib.Comparison],
-) -> str:
+def write(problems: Sequence[study_lib.Problem]) -> str:
   """The page.
 
   Args:
     problems: of a study.
-    comparisons: of them.
 
   Returns:
     HTML.
@@ -49,6 +45,7 @@ def write(
   }.values()
   first = problems[0].base.cell
   seeds = len(first.results["seeds"])
+  compared = sum(len(p.others) for p in problems)
   template = jinja2.Template(
     _TEMPLATE.read_text(encoding="utf-8"),
     autoescape=True,
@@ -58,19 +55,19 @@ def write(
     title="Does weighting the modalities help?",
     subtitle=(
       f"{', '.join(p.name for p in problems)}: {seeds} seeds,"
-      f" {len(comparisons) // 2} comparisons with the uniform model"
+      f" {compared} comparisons with the uniform model"
     ),
     sections=[
-      _section(problem, comparisons, advice)
+      _section(problem, advice)
       for problem, advice in zip(
-        problems, recommendation.paragraphs(problems, comparisons), strict=True
+        problems, recommendation.paragraphs(problems), strict=True
       )
     ],
     limits=[
-      recommendation.spread(comparisons),
+      recommendation.spread(problems),
       *recommendation.limits(problems),
     ],
-    overview=results.overview(problems, comparisons),
+    overview=results.overview(problems),
     legend=results.LEGEND,
     ranks=results.ranks(problems),
     versions=", ".join(f"{k} {v}" for k, v in first.versions.items()),
@@ -82,25 +79,25 @@ def write(
   )
 
 
-def _section(problem, comparisons, advice) -> Mapping[str, Any]:
+def _section(problem, advice) -> Mapping[str, Any]:
   return {
     "name": problem.name,
     "anchor": re.sub(r"\W+", "_", problem.name),
     "advice": advice,
-    "rows": results.rows(problem, comparisons),
+    "rows": results.rows(problem),
     "held_fixed": results.held_fixed(problem),
-    "groups": [group for group in _groups(problem, comparisons) if group[2]],
+    "groups": [group for group in _groups(problem) if group[2]],
   }
 
 
-def _groups(problem, comparisons):
+def _groups(problem):
   curved, per_example = curves.of_problem(problem), examples.of_problem(problem)
   for title, text, found in (
     (
       "What each weighting gains",
       "Mean paired difference to the first row of the table; green is better"
       " and red worse beyond chance.",
-      effects.of_problem(problem, comparisons),
+      effects.of_problem(problem),
     ),
     (
       "Learning curves and calibration",

@@ -45,26 +45,22 @@ class Advice(NamedTuple):
   worse: Sequence[study_lib.Comparison]
 
 
-def advise(
-  problem: study_lib.Problem, comparisons: Sequence[study_lib.Comparison]
-) -> Advice:
+def advise(problem: study_lib.Problem) -> Advice:
   """What the comparisons of a problem support.
 
   Args:
     problem: what was compared.
-    comparisons: of a study.
 
   Returns:
     The advice.
   """
-  own = [c for c in comparisons if c.problem == problem.name]
-  of = {(c.method, c.metric): c for c in own}
-  worse = [c for c in own if c.verdict < 0]
+  of = problem.comparisons
+  worse = [c for c in of.values() if c.verdict < 0]
   decides, likely = problem.metrics
   for metric in (decides, likely):
     better = [
       c
-      for c in own
+      for c in of.values()
       if c.metric == metric
       and c.verdict > 0
       and (metric == decides or of[c.method, decides].verdict >= 0)
@@ -96,20 +92,16 @@ def text(advice: Advice) -> str:
   )
 
 
-def paragraphs(
-  problems: Sequence[study_lib.Problem],
-  comparisons: Sequence[study_lib.Comparison],
-) -> list[str]:
+def paragraphs(problems: Sequence[study_lib.Problem]) -> list[str]:
   """The advice for every problem in words.
 
   Args:
     problems: of a study.
-    comparisons: of them.
 
   Returns:
     A paragraph each.
   """
-  return [text(advise(problem, comparisons)) for problem in problems]
+  return [text(advise(problem)) for problem in problems]
 
 
 def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
@@ -150,23 +142,27 @@ def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
   return found
 
 
-def spread(comparisons: Sequence[study_lib.Comparison]) -> str:
+def spread(problems: Sequence[study_lib.Problem]) -> str:
   """Whether weighting makes results vary less over seeds.
 
   Args:
-    comparisons: of a study.
+    problems: of a study.
 
   Returns:
     A sentence for each direction.
   """
-  decides = [c for c in comparisons if c.metric != "nll"]
-  differ = [c for c in decides if c.spread_corrected < study_lib.LEVEL]
+  differ = [
+    (p, c)
+    for p in problems
+    for c in p.comparisons.values()
+    if c.metric == p.unit and c.spread_corrected < study_lib.LEVEL
+  ]
   told = []
   for word, own in (
-    ("less", [c for c in differ if c.spread < 1]),
-    ("more", [c for c in differ if c.spread > 1]),
+    ("less", [(p, c) for p, c in differ if c.spread < 1]),
+    ("more", [(p, c) for p, c in differ if c.spread > 1]),
   ):
-    names = [f"{c.method} on {c.problem} ({c.spread:.2f})" for c in own]
+    names = [f"{c.method} on {p.name} ({c.spread:.2f})" for p, c in own]
     told.append(
       f"Spread {word} over seeds than the uniform model, beyond chance:"
       f" {_listed(names) or 'none'}."

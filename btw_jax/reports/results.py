@@ -33,31 +33,27 @@ _SYMBOLS = {
 }
 
 
-def rows(
-  problem: study_lib.Problem, comparisons: Sequence[study_lib.Comparison]
-) -> list[dict[str, str]]:
+def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
   """A row for every method of a problem.
 
   Args:
     problem: of a study.
-    comparisons: of the study.
 
   Returns:
     Heading -> cell.
   """
-  of = {
-    (c.method, c.metric): c for c in comparisons if c.problem == problem.name
-  }
   lines = []
   for name, method in problem.methods.items():
     line = {"weighting": _label(method)}
     for metric in problem.metrics:
       column = tables.COLUMNS[metric]
       line[column.heading] = column.mean_std(method.row["metrics"][metric])
-      line[f"Δ {column.heading}"] = _difference(of.get((name, metric)))
+      line[f"Δ {column.heading}"] = _difference(
+        problem.comparisons.get((name, metric))
+      )
     ece = tables.COLUMNS["ece"]
     line[ece.heading] = ece.mean_std(method.row["metrics"]["ece"])
-    line["spread"] = _spread(of.get((name, problem.unit)))
+    line["spread"] = _spread(problem.comparisons.get((name, problem.unit)))
     lines.append(line)
   return lines
 
@@ -88,20 +84,15 @@ def _spread(comparison):
   return f"{comparison.spread:.2f}{mark}"
 
 
-def overview(
-  problems: Sequence[study_lib.Problem],
-  comparisons: Sequence[study_lib.Comparison],
-) -> list[dict[str, str]]:
+def overview(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
   """Two rows for every problem: what each method changes.
 
   Args:
     problems: of a study.
-    comparisons: of them.
 
   Returns:
     Heading -> cell.
   """
-  of = {(c.problem, c.method, c.metric): c for c in comparisons}
   names = dict.fromkeys(m.name for p in problems for m in p.others)
   lines = []
   for problem in problems:
@@ -113,7 +104,7 @@ def overview(
         base.name: column.mean_std(base.row["metrics"][metric]),
       }
       for name in names:
-        found = of.get((problem.name, name, metric))
+        found = problem.comparisons.get((name, metric))
         line[f"Δ {name}"] = ""
         if found is not None:
           change, _, _ = column.gain(found.gain, found.interval)
@@ -213,29 +204,25 @@ def _candidates(method, num_scales):
   return f"{number} (at the scale of uniform)"
 
 
-def markdown(
-  problems: Sequence[study_lib.Problem],
-  comparisons: Sequence[study_lib.Comparison],
-) -> str:
+def markdown(problems: Sequence[study_lib.Problem]) -> str:
   """Everything as one text.
 
   Args:
     problems: of a study.
-    comparisons: of them.
 
   Returns:
     Markdown.
   """
   parts = ["# Which weighting to use"]
-  parts += recommendation.paragraphs(problems, comparisons)
-  parts += [recommendation.spread(comparisons)]
+  parts += recommendation.paragraphs(problems)
+  parts += [recommendation.spread(problems)]
   parts += recommendation.limits(problems)
-  parts += ["# Results", tables.markdown(overview(problems, comparisons))]
+  parts += ["# Results", tables.markdown(overview(problems))]
   parts += [LEGEND]
   for problem in problems:
     parts += [
       f"## {problem.name}",
-      tables.markdown(rows(problem, comparisons)),
+      tables.markdown(rows(problem)),
       "\n".join(f"- {line}" for line in held_fixed(problem)),
     ]
   ranked = ranks(problems)
@@ -244,22 +231,18 @@ def markdown(
   return "\n\n".join(parts) + "\n"
 
 
-def latex(
-  problems: Sequence[study_lib.Problem],
-  comparisons: Sequence[study_lib.Comparison],
-) -> str:
+def latex(problems: Sequence[study_lib.Problem]) -> str:
   """One table with booktabs, that other documents can include.
 
   Args:
     problems: of a study.
-    comparisons: of them.
 
   Returns:
     LaTeX.
   """
   found = []
   for problem in problems:
-    lines = rows(problem, comparisons)
+    lines = rows(problem)
     text = tabulate.tabulate(
       lines, headers="keys", tablefmt="latex_booktabs", disable_numparse=True
     )
@@ -281,20 +264,15 @@ def _escape(text):
   return re.sub(r"[\\{}$&#%_^~]", lambda found: rf"\char`\{found[0]}{{}}", text)
 
 
-def figures(
-  problems: Sequence[study_lib.Problem],
-  comparisons: Sequence[study_lib.Comparison],
-) -> str:
+def figures(problems: Sequence[study_lib.Problem]) -> str:
   """All figures as CSV: a row per problem, method and metric.
 
   Args:
     problems: of a study.
-    comparisons: of them.
 
   Returns:
     CSV.
   """
-  of = {(c.problem, c.method, c.metric): c for c in comparisons}
   text = io.StringIO(newline="")
   writer = csv.DictWriter(text, _FIELDS)
   writer.writeheader()
@@ -311,7 +289,7 @@ def figures(
             "metric": metric,
             "mean": f"{np.mean(values):.6g}",
             "std": f"{np.std(values, ddof=min(1, len(values) - 1)):.6g}",
-            **_tested(of.get((problem.name, name, metric))),
+            **_tested(problem.comparisons.get((name, metric))),
           }
         )
   return text.getvalue()

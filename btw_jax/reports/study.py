@@ -49,6 +49,36 @@ class Method(NamedTuple):
   row: Mapping[str, Any]
 
 
+class Comparison(NamedTuple):
+  """A method against the base of its problem, by one metric.
+
+  Attributes:
+    method: name.
+    metric: name of `tables.COLUMNS`.
+    gain: mean paired difference over seeds, positive if the method is better.
+    interval: 95 % bootstrap interval of it.
+    p_value: of a paired permutation test.
+    corrected: the same by Holm, for all methods of the problem.
+    spread: standard deviation over seeds relative to the base's; None if the
+      base has none.
+    spread_corrected: Brown–Forsythe p-value by Holm, likewise.
+  """
+
+  method: str
+  metric: str
+  gain: float
+  interval: tuple[float, float]
+  p_value: float
+  corrected: float
+  spread: float | None
+  spread_corrected: float
+
+  @property
+  def verdict(self) -> int:
+    """1 if better beyond chance, −1 if worse, 0 if neither."""
+    return int(np.sign(self.gain)) if self.corrected < LEVEL else 0
+
+
 class Problem(NamedTuple):
   """A data set and a model, and all that was tried on it.
 
@@ -56,11 +86,14 @@ class Problem(NamedTuple):
     name: of the data set and the model.
     unit: name of the metric of decisions, "accuracy" or "mae".
     methods: name -> method; the first is what others are compared with.
+    comparisons: (name, metric) -> comparison of a method with the base; those
+      by decisions before those by likelihood.
   """
 
   name: str
   unit: str
   methods: Mapping[str, Method]
+  comparisons: Mapping[tuple[str, str], Comparison]
 
   @property
   def base(self) -> Method:
@@ -76,38 +109,6 @@ class Problem(NamedTuple):
   def metrics(self) -> tuple[str, str]:
     """What is tested: decisions, then likelihood."""
     return self.unit, "nll"
-
-
-class Comparison(NamedTuple):
-  """A method against the base of its problem, by one metric.
-
-  Attributes:
-    problem: name.
-    method: name.
-    metric: name of `tables.COLUMNS`.
-    gain: mean paired difference over seeds, positive if the method is better.
-    interval: 95 % bootstrap interval of it.
-    p_value: of a paired permutation test.
-    corrected: the same by Holm, for all methods of the problem.
-    spread: standard deviation over seeds relative to the base's; None if the
-      base has none.
-    spread_corrected: Brown–Forsythe p-value by Holm, likewise.
-  """
-
-  problem: str
-  method: str
-  metric: str
-  gain: float
-  interval: tuple[float, float]
-  p_value: float
-  corrected: float
-  spread: float | None
-  spread_corrected: float
-
-  @property
-  def verdict(self) -> int:
-    """1 if better beyond chance, −1 if worse, 0 if neither."""
-    return int(np.sign(self.gain)) if self.corrected < LEVEL else 0
 
 
 def read(runs: Sequence[tuple[str, str | os.PathLike]]) -> list[Cell]:
@@ -154,66 +155,43 @@ def problems(cells: Sequence[Cell]) -> list[Problem]:
     method = item[1]
     return method.weighting != BASE, len(method.cell.config["mitigation"])
 
-  return [
-    Problem(
+  made = []
+  for (data, model), methods in found.items():
+    problem = Problem(
       f"{data}, {model}" if several else data,
       next(iter(methods.values())).cell.results["unit"],
-      dict([min(methods.items(), key=first)])
-      | {name: own for name, own in methods.items()},
+      dict([min(methods.items(), key=first)]) | methods,
+      {},
     )
-    for (data, model), methods in found.items()
-  ]
+    made.append(problem._replace(comparisons=_compare(problem)))
+  return made
 
 
-def gains(problem: Problem, method: Method, metric: str) -> np.ndarray:
-  """Paired differences to the base, positive if the method is better.
+def _compare(problem):
+  """P-values are corrected for the number of methods of the problem.
 
-  Args:
-    problem: of the method.
-    method: compared.
-    metric: name of `tables.COLUMNS`.
-
-  Returns:
-    `[S]`.
+  Each problem and each of its two metrics is a question of its own.
   """
-  values, base = (
-    np.asarray(m.row["metrics"][metric]) for m in (method, problem.base)
-  )
-  return tables.COLUMNS[metric].sign * (values - base)
-
-
-def compare(problems: Sequence[Problem]) -> list[Comparison]:
-  """Every method against the base of its problem.
-
-  P-values are corrected for the number of methods of a problem: each problem
-  and each of its two metrics is a question of its own.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    Comparisons, those by decisions before those by likelihood for each problem.
-  """
-  found = []
-  for problem in problems:
-    for metric in problem.metrics:
-      family = [_compare(problem, m, metric) for m in problem.others]
-      corrected = statistics.holm([c.p_value for c in family])
-      of_spread = statistics.holm([c.spread_corrected for c in family])
-      found += [
-        c._replace(corrected=float(p), spread_corrected=float(q))
-        for c, p, q in zip(family, corrected, of_spread, strict=True)
-      ]
+  found = {}
+  for metric in problem.metrics:
+    family = [_tested(problem, m, metric) for m in problem.others]
+    corrected = statistics.holm([c.p_value for c in family])
+    of_spread = statistics.holm([c.spread_corrected for c in family])
+    for c, p, q in zip(family, corrected, of_spread, strict=True):
+      found[c.method, metric] = c._replace(
+        corrected=float(p), spread_corrected=float(q)
+      )
   return found
 
 
-def _compare(problem, method, metric):
-  gained = gains(problem, method, metric)
-  values, base = (m.row["metrics"][metric] for m in (method, problem.base))
+def _tested(problem, method, metric):
+  values, base = (
+    np.asarray(m.row["metrics"][metric]) for m in (method, problem.base)
+  )
+  gained = tables.COLUMNS[metric].sign * (values - base)
   spreads = [np.std(x, ddof=min(1, len(x) - 1)) for x in (values, base)]
   several = len(gained) > 1
   return Comparison(
-    problem.name,
     method.name,
     metric,
     float(gained.mean()),
