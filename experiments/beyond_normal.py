@@ -32,7 +32,8 @@ _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 _RHO = 0.75
 _NUM_BINS = 10
 
-Pair = tuple[np.ndarray, np.ndarray]
+Array = np.ndarray
+Pair = tuple[Array, Array]
 
 
 def main() -> None:
@@ -64,23 +65,24 @@ def rows(num_samples: int, num_seeds: int) -> list[dict[str, str]]:
     return {"estimator": name, "transform": transform, **cells, "MAE": error}
 
   table = [row("truth", "", truth, "")]
-  for (name, transform), values in estimates(num_samples, num_seeds).items():
-    error = np.mean(np.abs(values - truth))
-    table.append(row(name, transform, values.mean(0), f"{error:.4f}"))
+  x, y = samples(num_samples, num_seeds)
+  for name, (_, which) in ESTIMATORS.items():
+    for transform in which:
+      values = estimates(name, transform, x, y)
+      error = np.mean(np.abs(values - truth))
+      table.append(row(name, transform, values.mean(0), f"{error:.4f}"))
   return table
 
 
-def estimates(
-  num_samples: int, num_seeds: int
-) -> dict[tuple[str, str], np.ndarray]:
-  """What every estimator makes of every task.
+def samples(num_samples: int, num_seeds: int) -> Pair:
+  """Samples of every task.
 
   Args:
     num_samples: N.
     num_seeds: S sets of samples.
 
   Returns:
-    (estimator, transform) -> `[S, tasks]` nats.
+    x and y, `[S, tasks, N]`.
   """
   pairs = [
     [
@@ -90,15 +92,24 @@ def estimates(
     for seed in range(num_seeds)
   ]
   x, y = np.moveaxis(np.asarray(pairs, np.float32), 2, 0)
-  found = {}
-  for name, (estimator, which) in ESTIMATORS.items():
-    for transform in which:
-      change = transforms.TRANSFORMS[transform]
-      mapped = jax.vmap(
-        jax.vmap(lambda x, y, f=estimator, g=change: f(g(x), g(y)))
-      )
-      found[name, transform] = np.asarray(jax.jit(mapped)(x, y))
-  return found
+  return x, y
+
+
+def estimates(estimator: str, transform: str, x: Array, y: Array) -> Array:
+  """What an estimator makes of every task.
+
+  Args:
+    estimator: its name.
+    transform: name of what is done to the samples before.
+    x: samples, `[S, tasks, N]`.
+    y: likewise.
+
+  Returns:
+    `[S, tasks]` nats.
+  """
+  of, change = ESTIMATORS[estimator][0], transforms.TRANSFORMS[transform]
+  mapped = jax.vmap(jax.vmap(lambda x, y: of(change(x), change(y))))
+  return np.asarray(jax.jit(mapped)(x, y))
 
 
 def _gaussian(x, y):

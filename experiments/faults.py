@@ -67,6 +67,7 @@ class Trials:
   def __init__(
     self, folder: pathlib.Path, arguments: Sequence[str] = FLAGS,
     environment: Mapping[str, str] | None = None,
+    popen: Callable[..., subprocess.Popen] = subprocess.Popen,
   ):  # fmt: skip
     """Trains once without a fault.
 
@@ -74,9 +75,11 @@ class Trials:
       folder: to work in.
       arguments: flags of every run.
       environment: of the programs; this one's by default.
+      popen: starts a process.
     """
     self._folder, self._arguments = folder, tuple(arguments)
     self._environment = dict(environment or os.environ)
+    self._popen = popen
     self._count = 0
     start = time.monotonic()
     self.whole = folder / "whole"
@@ -115,7 +118,7 @@ class Trials:
       names = (cluster.ADDRESS, cluster.COUNT, cluster.NUMBER)
       environment |= dict(zip(names, map(str, process), strict=True))
       extra.append("--cluster=env")
-    run = subprocess.Popen(
+    run = self._popen(
       [
         sys.executable, "-m", "experiments.train", *self._arguments,
         f"--workdir={workdir}", *extra,

@@ -38,6 +38,7 @@ def run(
   count: int = 1,
   num_devices: int = 1,
   environment: Mapping[str, str] | None = None,
+  popen: Callable[..., subprocess.Popen] = subprocess.Popen,
 ) -> list[Any]:
   """Runs a function to its end.
 
@@ -48,6 +49,7 @@ def run(
     count: of processes.
     num_devices: simulated in each.
     environment: of the processes; this one's by default.
+    popen: starts a process.
 
   Returns:
     What it returns in each.
@@ -66,7 +68,7 @@ def run(
       f" print(json.dumps(f(*{(*arguments, *others)!r})))"
     )
     started.append(
-      subprocess.Popen(
+      popen(
         [sys.executable, "-c", code],
         cwd=_ROOT,
         env=environment,

@@ -1,5 +1,6 @@
 """One thread per test process, and where the real data lies."""
 
+import gc
 import os
 import pathlib
 import shutil
@@ -7,7 +8,6 @@ import tempfile
 
 import hypothesis
 import pytest
-from xdist import scheduler
 
 # The same examples every time, and no clock: machines are shared.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
@@ -34,28 +34,35 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # Read from the environment above.
 import jax  # noqa: E402
 
+# Tracing makes many small objects: looking for cycles among them took a
+# twentieth of the time.
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
+
 ROOT = pathlib.Path(__file__).parent.parent
 MOSI = pathlib.Path(
   os.environ.get("MOSI_DIR", ROOT.parent / "shared/data/mosi_utterance")
 )
 
 
-# Files whose tests share runs that take long to make.
-_WHOLE = ("end_to_end_test.py", "survival_test.py", "reported_test.py")
+# Those that take longest begin.
+_FIRST = (
+  "end_to_end", "survival", "devices", "training", "mixture_training",
+  "reported",
+)  # fmt: skip
 
 
-class _Scheduling(scheduler.LoadScopeScheduling):
-  """One process for all tests of some files; the others in any."""
+def pytest_configure(config):
+  """A file stays in one process, which compiles once what its tests share."""
+  if config.pluginmanager.has_plugin("xdist"):
+    config.option.dist = "loadfile" if config.option.numprocesses else "no"
+    config.option.loadscopereorder = False
 
-  def _split_scope(self, nodeid):
-    name = nodeid.partition("::")[0]
-    return name if name.endswith(_WHOLE) else nodeid
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-  """Files that stay whole begin, since they hold the most tests."""
-  return _Scheduling(config, log)
+def pytest_collection_modifyitems(items):
+  """Orders files by `_FIRST`."""
+  order = {f"{name}_test": place for place, name in enumerate(_FIRST)}
+  items.sort(key=lambda item: order.get(item.module.__name__, len(order)))
 
 
 @pytest.fixture(autouse=True, scope="module")

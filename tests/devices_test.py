@@ -5,6 +5,7 @@ import re
 import conftest
 import files
 import numpy as np
+import programs
 import spread_runs
 
 from experiments import benchmark_memory
@@ -16,7 +17,7 @@ def _runs(folder, num_processes, num_devices):
   output = folder / f"{num_processes}x{num_devices}.npz"
   _start(
     spread_runs.main, str(output), str(folder / "prepared"),
-    count=num_processes, num_devices=num_devices,
+    count=num_processes, num_devices=num_devices, popen=programs.Forked,
   )  # fmt: skip
   with np.load(output) as found:
     assert found["devices"] == num_processes * num_devices
@@ -26,7 +27,6 @@ def _runs(folder, num_processes, num_devices):
 def _start(function, *arguments, **options):
   """What it returns in each process."""
   environment = {**conftest.environment(), "XLA_FLAGS": conftest.AS_WRITTEN}
-  environment["PYTHONPATH"] += f":{conftest.ROOT / 'tests'}"
   return processes.run(function, *arguments, environment=environment, **options)
 
 
@@ -72,10 +72,11 @@ def test_devices_and_processes_change_nothing(tmp_path):
           own[name], expected[name], atol=1e-5, rtol=1e-5,
           err_msg=f"{case}{name}",
         )  # fmt: skip
-    pmap, shard_map = _of(found, "pmap"), _of(found, "shard_map")
-    assert pmap.keys() == shard_map.keys()
-    for name in pmap:
-      np.testing.assert_array_equal(shard_map[name], pmap[name])
+    if found is not one:
+      pmap, shard_map = _of(found, "pmap"), _of(found, "shard_map")
+      assert pmap.keys() == shard_map.keys()
+      for name in pmap:
+        np.testing.assert_array_equal(shard_map[name], pmap[name])
 
 
 def test_no_process_holds_all_weights():

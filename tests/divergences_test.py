@@ -347,7 +347,7 @@ def _assert_finite(function, arguments):
   total = jax.value_and_grad(
     lambda *v: jnp.sum(function(*v)), tuple(range(len(arguments)))
   )
-  value, gradients = total(*arguments)
+  value, gradients = jax.jit(total)(*arguments)
   for found in (value, *gradients):
     assert np.all(np.isfinite(np.asarray(found, np.float64)))
 
@@ -385,17 +385,18 @@ def test_every_divergence_jits_maps_and_keeps_float64(divergence):
   if divergence in CLASSES:
     arguments = special.log_softmax(arguments, axis=-1)
   single = [v.astype("f") for v in arguments]
-  plain = divergence(*single)
+  plain, one = divergence(*single), jax.jit(divergence)
   assert plain.dtype == jnp.float32
-  np.testing.assert_allclose(jax.jit(divergence)(*single), plain, rtol=1e-5)
-  np.testing.assert_allclose(jax.vmap(divergence)(*single), plain, rtol=1e-5)
-  looped = [divergence(*row) for row in zip(*single, strict=True)]
+  np.testing.assert_allclose(one(*single), plain, rtol=1e-5)
+  mapped = jax.jit(jax.vmap(divergence))(*single)
+  np.testing.assert_allclose(mapped, plain, rtol=1e-5)
+  looped = [one(*row) for row in zip(*single, strict=True)]
   np.testing.assert_allclose(looped, plain, rtol=1e-5, atol=1e-7)
   with jax.enable_x64(True):
-    exact = divergence(*map(jnp.asarray, arguments))
+    exact = one(*map(jnp.asarray, arguments))
   assert exact.dtype == jnp.float64
   np.testing.assert_allclose(plain, exact, rtol=1e-4, atol=1e-6)
-  half = divergence(*(jnp.asarray(v, jnp.bfloat16) for v in arguments))
+  half = one(*(jnp.asarray(v, jnp.bfloat16) for v in arguments))
   assert half.dtype == jnp.float32
   np.testing.assert_allclose(half, exact, rtol=0.2, atol=0.05)
 

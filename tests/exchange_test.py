@@ -44,27 +44,29 @@ def _loss(mix, weights, x, chosen, gates):
   return jnp.sum(jnp.sin(mixed)), mixed
 
 
+@functools.cache
+def _both(dispatch):
+  """Mixed and differentiated on one device, and on several."""
+  alone = functools.partial(experts_lib.mixture, dispatch=dispatch)
+  together = functools.partial(alone, axis_name="experts")
+  one, several = (
+    jax.value_and_grad(
+      functools.partial(_loss, mix), argnums=(0, 1, 3), has_aux=True
+    )
+    for mix in (alone, together)
+  )
+  return jax.jit(one), jax.jit(jax.vmap(several, axis_name="experts"))
+
+
 @pytest.mark.parametrize("dispatch", dispatch_lib.DISPATCHES)
 @pytest.mark.parametrize(
   "case", ["balanced", "one device has all", "some are sent to nobody"]
 )
 def test_the_mixture_is_that_of_one_device(case, dispatch):
-  weights = experts_test._weights(NUM_EXPERTS)
-  x, chosen, gates = _tokens(case)
-  value_and_grad = functools.partial(
-    jax.value_and_grad, argnums=(0, 1, 3), has_aux=True
-  )
-  alone = functools.partial(experts_lib.mixture, dispatch=dispatch)
-  (_, expected), slopes = jax.jit(
-    value_and_grad(functools.partial(_loss, alone))
-  )(weights, x, chosen, gates)
-
-  together = functools.partial(alone, axis_name="experts")
-  spread = value_and_grad(functools.partial(_loss, together))
-  arguments = jax.tree.map(_shared, (weights, x, chosen, gates))
-  (_, found), own_slopes = jax.jit(jax.vmap(spread, axis_name="experts"))(
-    *arguments
-  )
+  one, several = _both(dispatch)
+  arguments = (experts_test._weights(NUM_EXPERTS), *_tokens(case))
+  (_, expected), slopes = one(*arguments)
+  (_, found), own_slopes = several(*jax.tree.map(_shared, arguments))
   np.testing.assert_allclose(_whole(found), expected, rtol=1e-4, atol=1e-5)
   for own, slope in problems.leaves(own_slopes, slopes):
     np.testing.assert_allclose(_whole(own), slope, rtol=1e-4, atol=1e-4)

@@ -40,12 +40,13 @@ def _network(**changes):
 @pytest.mark.parametrize("kind", routers.ROUTERS)
 def test_an_absent_modality_is_never_felt(kind):
   """Neither by attention, nor by routing, load or pooling."""
-  network, params, batch, multipliers = _network(router=kind)
-  absent = ~batch.present[..., None]
-  poisoned = batch._replace(features=jnp.where(absent, 9.0, batch.features))
+  network, params, batch, _ = _network(router=kind)
+  tokens = _apply(network, params, batch, train=False, method="encode")
+  poisoned = jnp.where(batch.present[..., None], tokens, 9.0)
+  # No multiplier makes an absent token 0.
   expected, found = (
-    _apply(network, params, b, multipliers, train=False)
-    for b in (batch, poisoned)
+    _apply(network, params, x, batch, None, train=False, method="fuse")
+    for x in (tokens, poisoned)
   )
   for a, b in zip(
     jax.tree.leaves(expected), jax.tree.leaves(found), strict=True

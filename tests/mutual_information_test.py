@@ -14,6 +14,10 @@ from btw_jax.mutual_information import correlation
 from btw_jax.mutual_information import discrete
 from btw_jax.mutual_information import transforms
 
+# Compiled: one operation after the other takes as long as many compilations.
+BINNED = jax.jit(binned.binned, static_argnames="num_bins")
+COPULA = jax.jit(copula.gaussian_copula)
+RANK = jax.jit(transforms.rank)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -138,9 +142,7 @@ def test_copula_matches_the_definition():
   x, y = _correlated(0, 200)
   scores = stats.norm.ppf((stats.rankdata([x, y], axis=1) - 0.5) / 200)
   rho = np.corrcoef(scores)[0, 1]
-  np.testing.assert_allclose(
-    copula.gaussian_copula(x, y), -0.5 * np.log(1 - rho**2), rtol=1e-5
-  )
+  np.testing.assert_allclose(COPULA(x, y), -0.5 * np.log(1 - rho**2), rtol=1e-5)
 
 
 def test_copula_finds_the_information_of_gaussian_vectors():
@@ -153,9 +155,9 @@ def test_copula_finds_the_information_of_gaussian_vectors():
     + np.linalg.slogdet(covariance[2:, 2:])[1]
     - np.linalg.slogdet(covariance)[1]
   )
-  found = copula.gaussian_copula(samples[:, :2], samples[:, 2:])
+  found = COPULA(samples[:, :2], samples[:, 2:])
   # Ranks undo what is done to the margins.
-  warped = copula.gaussian_copula(np.exp(samples[:, :2]), samples[:, 2:] ** 3)
+  warped = COPULA(np.exp(samples[:, :2]), samples[:, 2:] ** 3)
   np.testing.assert_allclose(found, truth, atol=0.02)
   np.testing.assert_allclose(warped, found, rtol=1e-4)
 
@@ -164,27 +166,25 @@ def test_copula_counts_only_what_counts():
   x, y = _correlated(1, 80)
   where = np.random.default_rng(1).random(80) < 0.6
   np.testing.assert_allclose(
-    copula.gaussian_copula(np.where(where, x, np.nan), y, where=where),
-    copula.gaussian_copula(x[where], y[where]),
+    COPULA(np.where(where, x, np.nan), y, where=where),
+    COPULA(x[where], y[where]),
     rtol=1e-4,
   )
 
 
 def test_copula_of_constants_and_copies():
   x, y = _correlated(0, 100)
-  np.testing.assert_allclose(
-    copula.gaussian_copula(np.ones(100), y), 0.0, atol=1e-6
-  )
-  copied = copula.gaussian_copula(x, x)
+  np.testing.assert_allclose(COPULA(np.ones(100), y), 0.0, atol=1e-6)
+  copied = COPULA(x, x)
   assert 5 < copied < 10
   # A column that says nothing new adds nothing.
   np.testing.assert_allclose(
-    copula.gaussian_copula(np.stack([x, np.ones(100)], 1), y),
-    copula.gaussian_copula(x, y),
+    COPULA(np.stack([x, np.ones(100)], 1), y),
+    COPULA(x, y),
     atol=1e-5,
   )
   with pytest.raises(ValueError, match="x has 100 rows and y 99"):
-    copula.gaussian_copula(x, y[:-1])
+    COPULA(x, y[:-1])
 
 
 @pytest.mark.parametrize("num_bins", [2, 7, 30])
@@ -193,7 +193,7 @@ def test_binned_matches_a_histogram(num_bins):
   counts, _, _ = np.histogram2d(x, y, bins=num_bins)
   expected = metrics.mutual_info_score(None, None, contingency=counts)
   np.testing.assert_allclose(
-    binned.binned(x, y, num_bins=num_bins), expected, rtol=1e-4
+    BINNED(x, y, num_bins=num_bins), expected, rtol=1e-4
   )
 
 
@@ -201,7 +201,7 @@ def test_binned_ranks_are_bins_of_equal_count():
   x, y = _correlated(3, 400)
   cells = [np.argsort(np.argsort(v)) * 8 // 400 for v in (x, y)]
   np.testing.assert_allclose(
-    binned.binned(*(transforms.uniform_scores(v) for v in (x, y)), num_bins=8),
+    BINNED(*(transforms.uniform_scores(v) for v in (x, y)), num_bins=8),
     metrics.mutual_info_score(*cells),
     rtol=1e-5,
   )
@@ -211,20 +211,20 @@ def test_binned_masks_constants_and_errors():
   x, y = _correlated(1, 80)
   where = np.random.default_rng(1).random(80) < 0.6
   np.testing.assert_allclose(
-    binned.binned(np.where(where, x, 1e6), y, num_bins=5, where=where),
-    binned.binned(x[where], y[where], num_bins=5),
+    BINNED(np.where(where, x, 1e6), y, num_bins=5, where=where),
+    BINNED(x[where], y[where], num_bins=5),
     rtol=1e-5,
   )
-  assert abs(binned.binned(np.full(80, 0.3), y, num_bins=5)) < 1e-6
+  assert abs(BINNED(np.full(80, 0.3), y, num_bins=5)) < 1e-6
   np.testing.assert_allclose(
-    binned.binned(np.arange(80), np.arange(80), num_bins=5),
+    BINNED(np.arange(80), np.arange(80), num_bins=5),
     np.log(5),
     rtol=1e-5,
   )
   with pytest.raises(ValueError, match="num_bins=1 tells nothing"):
-    binned.binned(x, y, num_bins=1)
+    BINNED(x, y, num_bins=1)
   with pytest.raises(ValueError, match="two \\[N\\] arrays"):
-    binned.binned(x, y[:-1], num_bins=3)
+    BINNED(x, y[:-1], num_bins=3)
 
 
 @pytest.mark.parametrize("shape", [(50,), (50, 3)])
@@ -251,21 +251,19 @@ def test_rank_matches_scipy_with_ties():
   expected = (stats.rankdata(x, axis=0) - 0.5) / 40
   np.testing.assert_allclose(transforms.uniform_scores(x), expected, rtol=1e-6)
   np.testing.assert_allclose(
-    transforms.rank(x), stats.norm.ppf(expected), rtol=1e-4, atol=1e-6
+    RANK(x), stats.norm.ppf(expected), rtol=1e-4, atol=1e-6
   )
 
 
 @hypothesis.given(SEEDS)
 def test_rank_undoes_increasing_maps(seed):
   x = np.random.default_rng(seed).normal(size=60).astype("f")
-  np.testing.assert_array_equal(
-    transforms.rank(x), transforms.rank(np.exp(2 * x) + 3)
-  )
+  np.testing.assert_array_equal(RANK(x), RANK(np.exp(2 * x) + 3))
 
 
 @pytest.mark.parametrize("name", ["standardise", "rank"])
 def test_transforms_count_only_what_counts(name):
-  transform = transforms.TRANSFORMS[name]
+  transform = jax.jit(transforms.TRANSFORMS[name])
   x = np.random.default_rng(0).normal(size=(50, 2)).astype("f")
   where = np.random.default_rng(1).random(50) < 0.5
   masked = transform(np.where(where[:, None], x, np.nan), where=where)

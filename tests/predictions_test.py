@@ -11,6 +11,8 @@ from btw_jax import parts
 from btw_jax import predictions
 from btw_jax.mutual_information import knn
 
+INFORMATION = jax.jit(predictions.information, static_argnames="transform")
+
 
 def _logits(seed, *shape):
   return np.random.default_rng(seed).normal(size=shape).astype("f")
@@ -98,7 +100,7 @@ def test_transforms_come_before_the_neighbours():
   spread = np.ones(60)
   p, q = (predictions.Gaussian(v, spread) for v in (a, b))
   found = {
-    name: predictions.information(p, q, transform=name)
+    name: INFORMATION(p, q, transform=name)
     for name in ("none", "standardise", "rank")
   }
   assert len({float(v) for v in found.values()}) == 3
@@ -133,7 +135,7 @@ def test_information_of_each_kind():
   where = np.arange(40) % 3 > 0
   soft = [special.softmax(v[where], -1) for v in (a, b)]
   np.testing.assert_allclose(
-    predictions.information(
+    INFORMATION(
       predictions.Categorical(a), predictions.Categorical(b), where=where
     ),
     oracles.soft_information(*soft),
@@ -146,16 +148,14 @@ def test_information_of_each_kind():
     for c in range(3)
   ]
   np.testing.assert_allclose(
-    predictions.information(predictions.Bernoulli(a), predictions.Bernoulli(b)),
+    INFORMATION(predictions.Bernoulli(a), predictions.Bernoulli(b)),
     sum(per_label),
     atol=1e-6,
   )
   for kind in (predictions.Gaussian, predictions.Laplace):
     spread = np.ones(40)
-    value = predictions.information(
-      kind(a[:, 0], spread), kind(b[:, 0], spread)
-    )
-    np.testing.assert_array_equal(value, knn.ksg(a[:, 0], b[:, 0]))
+    value = INFORMATION(kind(a[:, 0], spread), kind(b[:, 0], spread))
+    np.testing.assert_array_equal(value, jax.jit(knn.ksg)(a[:, 0], b[:, 0]))
 
 
 def test_correlation_is_of_point_predictions():
@@ -217,18 +217,20 @@ def _pairs(num_examples):
 @pytest.mark.parametrize("at_once", [1, 7, 20])
 def test_information_in_parts_is_that_of_the_whole(monkeypatch, kind, at_once):
   p, q, where = _pairs(40)[kind]
-  whole = predictions.information(p, q, where=where)
-  everywhere = predictions.information(p, q)
-  gradient = jax.grad(lambda p: predictions.information(p, q, where=where))
-  expected = gradient(p).logits
+
+  @jax.jit
+  def found(p):
+    masked, gradient = jax.value_and_grad(
+      lambda p: predictions.information(p, q, where=where)
+    )(p)
+    return masked, predictions.information(p, q), gradient.logits
+
+  *values, gradient = found(p)
+  found.clear_cache()
   monkeypatch.setattr(parts, "AT_ONCE", at_once)
-  np.testing.assert_allclose(
-    predictions.information(p, q, where=where), whole, rtol=1e-5
-  )
-  np.testing.assert_allclose(
-    predictions.information(p, q), everywhere, rtol=1e-5
-  )
-  np.testing.assert_allclose(gradient(p).logits, expected, atol=1e-6)
+  *in_parts, own = found(p)
+  np.testing.assert_allclose(in_parts, values, rtol=1e-5)
+  np.testing.assert_allclose(own, gradient, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["categorical", "bernoulli", "gaussian"])
@@ -237,13 +239,15 @@ def test_information_in_parts_is_that_of_the_whole(monkeypatch, kind, at_once):
 )
 def test_examples_may_be_spread_over_devices(kind, measure):
   p, q, where = _pairs(48)[kind]
-  whole = measure(p, q, where=where)
+  one = jax.jit(measure)
+  whole = one(p, q, where=where)
   shares = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), (p, q, where))
-  spread = jax.vmap(
+  several = jax.vmap(
     lambda p, q, where: measure(p, q, where=where, axis_name="devices"),
     axis_name="devices",
-  )(*shares)
+  )
+  spread = jax.jit(several)(*shares)
   np.testing.assert_allclose(spread, np.repeat(whole, 4), rtol=1e-5)
   # Of its own examples alone, a device would find something else.
-  alone = measure(*(jax.tree.map(lambda x: x[0], part) for part in shares[:2]))
+  alone = one(*(jax.tree.map(lambda x: x[0], part) for part in shares[:2]))
   assert abs(alone - whole) > 0.01 * abs(whole)

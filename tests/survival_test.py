@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import problems
+import programs
 import pytest
 
 from btw_jax import types
@@ -35,6 +36,7 @@ def trials(tmp_path_factory):
     tmp_path_factory.mktemp("trials"),
     (*flags, "--num_epochs=8"),
     {**conftest.environment(), "XLA_FLAGS": conftest.AS_WRITTEN},
+    programs.Forked,
   )
 
 

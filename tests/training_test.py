@@ -47,7 +47,6 @@ def test_uniform_is_the_plain_model_bit_for_bit():
 
 
 def test_vmapped_runs_equal_separate_runs():
-  """Of classes: see the mixture of experts."""
   seeds = [3, 5]
   train, valid = problems.splits(seeds, task="regression")
   made = problems.trainer(
@@ -55,7 +54,7 @@ def test_vmapped_runs_equal_separate_runs():
   )
   together, _ = problems.fit(made, WEIGHTED, seeds, train, valid)
   # Every choice, and every seed: a program each.
-  for r, s in ((0, 0), (1, 1), (2, 0), (0, 1)):
+  for r, s in ((0, 1), (1, 1), (2, 0)):
     own = [x._replace(unimodal=x.unimodal[s : s + 1]) for x in (train, valid)]
     alone, _ = problems.fit(made, WEIGHTED[r : r + 1], seeds[s : s + 1], *own)
     for a, b in problems.leaves(together, alone):

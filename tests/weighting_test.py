@@ -71,10 +71,10 @@ def test_rows_sum_to_one_over_the_present(variant, shape):
 def test_the_order_of_modalities_does_not_matter():
   p, q, present = _case(0, 4, 30)
   order = [2, 0, 3, 1]
-  weights = weighting.weigh(
+  weights = WEIGH(
     predictions.Categorical(p), predictions.Categorical(q), present=present
   )
-  moved = weighting.weigh(
+  moved = WEIGH(
     predictions.Categorical(p[order]),
     predictions.Categorical(q),
     present=present[:, order],
