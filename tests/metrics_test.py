@@ -23,7 +23,8 @@ def test_classification():
 
 def test_labels():
   rng = np.random.default_rng(1)
-  probs = rng.random((150, 2))
+  # With ties.
+  probs = np.round(rng.uniform(0.02, 0.98, (150, 2)), 2)
   target = (rng.random((150, 2)) < probs).astype(int)
   found = metrics.labels(probs, target)
   assert found["nll"] == pytest.approx(

@@ -10,6 +10,7 @@ dict from name to number; names mean one thing everywhere:
 """
 
 import numpy as np
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 _BINS = 15
@@ -28,12 +29,11 @@ def classification(probs: np.ndarray, target: np.ndarray) -> dict[str, float]:
   """
   chosen = np.argmax(probs, axis=-1)
   picked = np.take_along_axis(probs, target[:, None], axis=-1)[:, 0]
-  auc = _one_against_rest(probs, target)
   return {
     "accuracy": float(np.mean(chosen == target)),
     "nll": float(-np.mean(np.log(np.maximum(picked, _tiny(probs))))),
     "ece": calibration_error(np.max(probs, axis=-1), chosen == target),
-    "auroc": auc,
+    "auroc": _auroc(target[:, None] == np.arange(probs.shape[1]), probs),
     "f1": float(sklearn_metrics.f1_score(target, chosen, average="macro")),
   }
 
@@ -59,8 +59,8 @@ def labels(probs: np.ndarray, target: np.ndarray) -> dict[str, float]:
     "accuracy": float(np.mean(decided == truth)),
     "nll": float(-np.mean(np.sum(np.where(truth, log_yes, log_no), axis=-1))),
     "ece": calibration_error(confidence.ravel(), (decided == truth).ravel()),
-    "auroc": _macro(sklearn_metrics.roc_auc_score, truth, probs),
-    "auprc": _macro(sklearn_metrics.average_precision_score, truth, probs),
+    "auroc": _auroc(truth, probs),
+    "auprc": _auprc(truth, probs),
     "f1": float(
       np.mean(
         [
@@ -157,16 +157,26 @@ def _pearson(x, y):
   return float(np.corrcoef(x, y)[0, 1])
 
 
-def _macro(score, truth, probs):
-  """Mean of a ranking metric over the labels that have both answers."""
-  both = [
-    c for c in range(truth.shape[1]) if 0 < truth[:, c].sum() < len(truth)
-  ]
-  if not both:
-    return float("nan")
-  return float(np.mean([score(truth[:, c], probs[:, c]) for c in both]))
+def _auroc(truth, probs):
+  """Macro; by ranks, which all labels get at once (Mann and Whitney's U)."""
+  both = _with_both(truth)
+  positive = truth[:, both].sum(0)
+  ranks = stats.rankdata(probs[:, both], axis=0)
+  above = np.sum(ranks * truth[:, both], axis=0) - positive * (positive + 1) / 2
+  return _mean(above / (positive * (len(truth) - positive)))
 
 
-def _one_against_rest(probs, target):
-  truth = target[:, None] == np.arange(probs.shape[1])
-  return _macro(sklearn_metrics.roc_auc_score, truth, probs)
+def _auprc(truth, probs):
+  score = sklearn_metrics.average_precision_score
+  return _mean([score(truth[:, c], probs[:, c]) for c in _with_both(truth)])
+
+
+def _with_both(truth):
+  """The labels that have both answers."""
+  positive = truth.sum(0)
+  return np.flatnonzero((positive > 0) & (positive < len(truth)))
+
+
+def _mean(scores):
+  """NaN of no label."""
+  return float(np.mean(scores)) if len(scores) else float("nan")
