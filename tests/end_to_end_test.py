@@ -438,6 +438,7 @@ def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
   workdir = tmp_path / "run"
   programs.run(
     "train", "--num_seeds=2", "--num_epochs=4", "--dataset=npz",
+    "--weighting=uniform,kl+mi", "--num_permutations=0",
     f"--data_dir={mosi / 'npz'}", f"--workdir={workdir}",
   )  # fmt: skip
   results = files.read_json(workdir / "results.json")

@@ -136,7 +136,7 @@ def test_weights_of_examples_are_shown_if_those_of_any_seed_differ(tmp_path):
     }
     cell = method.cell._replace(path=tmp_path)
     method = method._replace(cell=cell, row=row)
-    problem = study.Problem("made", "accuracy", {"kl": method})
+    problem = study.Problem("made", "accuracy", {"kl": method}, {})
     shown.append([p.title for p in examples.of_problem(problem)])
   first = "calibration on test, all seeds"
   assert shown[0] == [first]
