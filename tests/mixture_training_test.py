@@ -70,6 +70,24 @@ def test_a_step_descends_the_loss_with_its_penalties(kind):
       np.testing.assert_allclose(sums["penalties"][name][0], value, rtol=1e-4)
 
 
+def test_penalties_are_paid_and_lowered():
+  train, valid = problems.splits()
+
+  def final(penalties):
+    made = _trainer(
+      penalties=penalties, rule=problems.PLAIN_RULE, gating="softmax"
+    )
+    made = dataclasses.replace(made, optimizer=optax.adamw(1e-2))
+    _, logs = problems.fit(
+      made, problems.PLAIN, [0], train, valid, num_epochs=10
+    )
+    return logs[-1]["penalties"]
+
+  free, paid = final({}), final({"importance": 3.0, "router_z": 1.0})
+  for name in ("importance", "router_z"):
+    assert paid[name][0, 0] < 0.5 * free[name][0, 0], name
+
+
 @pytest.mark.parametrize("kind", routers.ROUTERS)
 def test_load_has_a_gradient_with_noise_only(kind):
   batch = problems.batch(16)

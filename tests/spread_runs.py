@@ -51,10 +51,9 @@ def main(output, prepared, *others):
   found = {how: train(how, dataset="digits") for how in ways}
   if jax.local_device_count() != 4:
     # On one device all experts, over two processes with two each a quarter.
-    # How a device answers its tokens does not matter here.
     found["experts"] = train(
       "shard_map", dataset="digits", model="moe", num_experts=8, num_layers=1,
-      max_norm=1.0, expert_parallelism=jax.device_count(), dispatch="dense",
+      max_norm=1.0, expert_parallelism=jax.device_count(),
     )  # fmt: skip
     # In some batches one process has longer sequences than the other.
     found["stream"] = train(

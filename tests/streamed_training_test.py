@@ -124,7 +124,7 @@ def test_training_from_disk_is_training_from_memory(folder):
 def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
   folder, tmp_path, monkeypatch
 ):
-  """In one epoch, and in the next; to the last bit."""
+  """Twice in one epoch, and once in the next; to the last bit."""
   monkeypatch.setattr(streamed, "_BETWEEN", 1)
   loaded = _load(folder, "stream", average=True)
   trainer = _trainer(loaded)
@@ -135,7 +135,7 @@ def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
   whole = _train(loaded, trainer, (0, 1), 3)
   logs, resumed = [], []
   # Asked after each of four batches but the last, and after the epoch.
-  for asked_before in (1, 2, 99):
+  for asked_before in (1, 0, 2, 99):
     answers = iter([False] * asked_before + [True])
     keep = snapshots.Snapshots(tmp_path, "multimodal", seconds=1e9)
     found = _train(
@@ -143,7 +143,7 @@ def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
       resumed=lambda *behind: resumed.append(behind),
     )  # fmt: skip
     logs += found[0]
-  assert resumed == [(0, 0), (0, 2), (1, 1)]
+  assert resumed == [(0, 0), (0, 2), (0, 3), (1, 2)]
   jax.tree.map(np.testing.assert_array_equal, (logs, found[1]), whole)
 
 
