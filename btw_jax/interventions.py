@@ -30,7 +30,7 @@ KINDS = {
 _FROM_OTHERS = ("shuffle", "mismatch")
 
 
-class Usual(NamedTuple):
+class FeatureStats(NamedTuple):
   """What the values of a training set are like, as a model sees them.
 
   Attributes:
@@ -45,7 +45,7 @@ class Usual(NamedTuple):
   zero: chex.ArrayTree
 
 
-def usual(examples: chex.ArrayTree) -> Usual:
+def feature_stats(examples: chex.ArrayTree) -> FeatureStats:
   """Moments of a training set that is not scaled.
 
   Args:
@@ -54,7 +54,7 @@ def usual(examples: chex.ArrayTree) -> Usual:
   Returns:
     Pytrees of `[...]`.
   """
-  return Usual(
+  return FeatureStats(
     jax.tree.map(lambda x: jnp.mean(x, axis=0), examples),
     jax.tree.map(lambda x: jnp.std(x, axis=0), examples),
     jax.tree.map(lambda x: jnp.zeros(x.shape[1:]), examples),
@@ -62,7 +62,7 @@ def usual(examples: chex.ArrayTree) -> Usual:
 
 
 def replaced(
-  key: chex.PRNGKey, values: chex.Array, usual: Usual
+  key: chex.PRNGKey, values: chex.Array, usual: FeatureStats
 ) -> dict[str, chex.Array]:
   """What may stand in place of values.
 
@@ -142,7 +142,7 @@ def _ordered(key, classes, present):
   return jnp.lexsort((drawn, classes, ~present))
 
 
-def crossed(
+def recombine(
   batch: types.Batch, rows: chex.Array, groups: Sequence[Sequence[int]] = ()
 ) -> types.Batch:
   """Examples whose modalities come from several others.
@@ -175,7 +175,7 @@ def intervene(
   batch: types.Batch,
   chosen: chex.Array,
   key: chex.PRNGKey,
-  usual: Usual,
+  usual: FeatureStats,
   *,
   kinds: Sequence[str] = tuple(KINDS),
   classes: chex.Array | None = None,
@@ -224,7 +224,7 @@ def _from_others(batch, where, key, classes, groups, axis_name):
     draw = functools.partial(_donors, kind, classes)
     found = jax.vmap(draw, (0, 1), 1)(keys, bare.present)
     rows = jnp.where(own, found[slots], rows)
-  return crossed(bare, rows, groups)
+  return recombine(bare, rows, groups)
 
 
 def _replace(batch, where, key, usual, groups, axis_name):
@@ -287,7 +287,7 @@ def of_modality(
   kind: str,
   key: chex.PRNGKey,
   values: chex.ArrayTree,
-  usual: Usual,
+  usual: FeatureStats,
   classes: chex.Array,
 ) -> Any:
   """Intervenes on one modality of any model's inputs.
@@ -318,7 +318,9 @@ def of_modality(
         f"{kind!r} cannot replace values of type {leaf.dtype}: use"
         f" {' or '.join(map(repr, _FROM_OTHERS))}."
       )
-  parts = [Usual(*x) for x in zip(*map(jax.tree.leaves, usual), strict=True)]
+  parts = [
+    FeatureStats(*x) for x in zip(*map(jax.tree.leaves, usual), strict=True)
+  ]
   keys = jax.random.split(key, len(leaves))
   new = [
     replaced(*each)[kind] for each in zip(keys, leaves, parts, strict=True)

@@ -11,8 +11,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import chunked
 from btw_jax import divergences
-from btw_jax import parts
 from btw_jax import types
 from btw_jax.mutual_information import correlation as correlation_lib
 from btw_jax.mutual_information import discrete
@@ -211,7 +211,7 @@ def _joint(probabilities, p_logits, q_logits, where, axis_name):
     count = jnp.sum(where)
     return table * count, count
 
-  found = parts.add_up(sums, (p_logits, q_logits, where))
+  found = chunked.sum_chunks(sums, (p_logits, q_logits, where))
   table, count = types.total(found, axis_name)
   return table / jnp.maximum(count, 1)
 

@@ -16,14 +16,6 @@ import jax
 import jax.numpy as jnp
 
 
-class InputError(ValueError):
-  """A file, field or flag is wrong: one line that says which, and what to do.
-
-  Command lines print the message and exit with status 2; anything else that
-  is raised is a defect and keeps its traceback.
-  """
-
-
 def as_float(*arrays: chex.Array) -> list[chex.Array]:
   """Arrays in one floating dtype, at least float32.
 
@@ -123,3 +115,15 @@ class Batch(NamedTuple):
   present: chex.Array
   target: chex.Array | None
   sequences: tuple[Steps, ...] = ()
+
+
+class Split(NamedTuple):
+  """Examples, all of a split or those of it that a device has.
+
+  Attributes:
+    batch: the examples.
+    unimodal: `[M, N, K]` outputs of the frozen unimodal models, or None.
+  """
+
+  batch: Batch
+  unimodal: chex.Array | None

@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from btw_jax import parts
+from btw_jax import chunked
 from btw_jax import predictions
 from btw_jax import types
 
@@ -318,7 +318,9 @@ def prior(
       jnp.sum(jnp.where(there, relative, 0.0), axis=0),
     )
 
-  count, mean = types.total(parts.add_up(sums, (table, present)), axis_name)
+  count, mean = types.total(
+    chunked.sum_chunks(sums, (table, present)), axis_name
+  )
   # Of uniform weights it is 1.
   mean = _mix(1.0, mean / jnp.maximum(count, 1), strength)
   return mean / jnp.maximum(jnp.sum(mean), FLOOR)

@@ -15,13 +15,13 @@ import pathlib
 from absl import flags
 
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.pipeline import files
+from btw_jax.pipeline import finished_run
+from btw_jax.pipeline import interactions
+from btw_jax.pipeline import workdir as workdir_lib
 from btw_jax.reports import interactions as picture_lib
 from btw_jax.reports import tables as tables_lib
-from btw_jax.training import metrics_writer
-from experiments import cli
-from experiments import interactions
-from experiments import subject as subject_lib
-from experiments import workdir as workdir_lib
+from experiments import app
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _SPLIT = flags.DEFINE_enum(
@@ -64,7 +64,7 @@ def main() -> None:
   workdir = pathlib.Path(_WORKDIR.value)
   names = workdir_lib.read(workdir).shape.modalities
   control = interactions.check(names, _CONTROL.value)
-  subject = subject_lib.load(workdir, _SPLIT.value, _DATA_DIR.value)
+  subject = finished_run.load(workdir, _SPLIT.value, _DATA_DIR.value)
   config = subject.written.config
   options = interactions.Options(
     _JOINT.value,
@@ -88,7 +88,7 @@ def main() -> None:
     "decompositions": rows,
   }
   output = pathlib.Path(_OUTPUT.value or workdir / "interactions.json")
-  metrics_writer.write_json(output, found)
+  files.write_json(output, found)
   pictures = draw(rows, output)
   print(tables_lib.measured(found))
   print(f"\n{tables_lib.markdown(interactions.table(rows, 'bits'))}")
@@ -120,4 +120,4 @@ if __name__ == "__main__":
   what = ["workdir", "split", "data_dir", "output"]
   how = ["joint", "control", "num_examples", "num_others", "num_controls",
          "num_bins", "num_iterations", "seed"]  # fmt: skip
-  cli.run(main, {"Run": what, "Interactions": how})
+  app.run(main, {"Run": what, "Interactions": how})

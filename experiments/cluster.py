@@ -9,7 +9,7 @@ from absl import flags
 from absl import logging
 import jax
 
-from btw_jax import types
+from btw_jax import errors
 
 # How JAX is to find the other processes -> what it calls that.
 _DETECTION = {"slurm": "slurm", "mpi": "mpi4py", "tpu": None}
@@ -64,14 +64,14 @@ def join() -> None:
   elif _DETECTION[name]:
     settings = {"cluster_detection_method": _DETECTION[name]}
   try:
-    meet(
+    initialize(
       **settings,
       initialization_timeout=_TIMEOUT.value,
       heartbeat_timeout_seconds=_HEARTBEAT.value,
     )
   except (RuntimeError, ValueError) as error:
     reason = str(error).splitlines()[0]
-    raise types.InputError(
+    raise errors.InputError(
       f"--cluster={name}: no other processes found within"
       f" {_TIMEOUT.value} s ({reason}): start all of them, or leave it out."
     ) from error
@@ -87,7 +87,7 @@ def join() -> None:
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
-def meet(*args: Any, **settings: Any) -> None:
+def initialize(*args: Any, **settings: Any) -> None:
   """`jax.distributed.initialize`, for processes without accelerators too.
 
   Args:
@@ -109,7 +109,7 @@ def free_address() -> str:
 def _variable(name):
   value = os.environ.get(name)
   if not value:
-    raise types.InputError(
+    raise errors.InputError(
       f"--cluster=env: {name} is not set: set it for every process."
     )
   return value
@@ -118,7 +118,7 @@ def _variable(name):
 def _number(name):
   value = _variable(name)
   if not value.isdecimal():
-    raise types.InputError(
+    raise errors.InputError(
       f"--cluster=env: {name}={value} is no number: give one from 0 on."
     )
   return int(value)

@@ -16,13 +16,13 @@ from absl import flags
 from btw_jax import interventions
 from btw_jax import predictions
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import files
+from btw_jax.pipeline import finished_run
+from btw_jax.pipeline import interference
 from btw_jax.reports import interference as picture_lib
 from btw_jax.reports import tables as tables_lib
-from btw_jax.training import metrics_writer
-from experiments import cli
-from experiments import config as config_lib
-from experiments import interference
-from experiments import subject as subject_lib
+from experiments import app
 
 _WORKDIR = flags.DEFINE_list(
   "workdir", ["runs/run"], "folders of runs; the first is compared with"
@@ -67,7 +67,7 @@ _TITLES = {
 def main() -> None:
   """Intervenes, prints, writes and draws."""
   subjects = [
-    subject_lib.load(workdir, _SPLIT.value, _DATA_DIR.value)
+    finished_run.load(workdir, _SPLIT.value, _DATA_DIR.value)
     for workdir in _WORKDIR.value
   ]
   models = interference.models(subjects)
@@ -90,7 +90,7 @@ def main() -> None:
   output = pathlib.Path(
     _OUTPUT.value or pathlib.Path(_WORKDIR.value[0], "interference.json")
   )
-  metrics_writer.write_json(
+  files.write_json(
     output,
     {
       "note": note,
@@ -105,7 +105,7 @@ def main() -> None:
     if tables[name]
   }
   written = output.with_suffix(".md")
-  metrics_writer.write_text(written, "\n\n".join([note, *text.values()]) + "\n")
+  files.write_text(written, "\n\n".join([note, *text.values()]) + "\n")
   picture = output.with_suffix(".png")
   picture_lib.picture(found["effects"], picture)
   print(note, text["summary"], sep="\n\n")
@@ -115,4 +115,4 @@ def main() -> None:
 if __name__ == "__main__":
   what = ["workdir", "split", "data_dir", "output"]
   how = ["modalities", "instead", "divergence", "num_resamples", "seed"]
-  cli.run(main, {"Run": what, "Interference": how})
+  app.run(main, {"Run": what, "Interference": how})

@@ -14,15 +14,15 @@ import pathlib
 from absl import flags
 
 from btw_jax.data import dataset as dataset_lib
-from btw_jax.training import checkpoints
-from btw_jax.training import metrics_writer
-from experiments import cli
+from btw_jax.pipeline import build
+from btw_jax.pipeline import evaluation
+from btw_jax.pipeline import files
+from btw_jax.pipeline import restore
+from btw_jax.pipeline import results_table
+from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.training import model_checkpoints
+from experiments import app
 from experiments import cluster
-from experiments import report
-from experiments import scoring
-from experiments import trained
-from experiments import trainers as trainers_lib
-from experiments import workdir as workdir_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _SPLIT = flags.DEFINE_enum(
@@ -39,9 +39,9 @@ def main() -> None:
   written = workdir_lib.read(_WORKDIR.value)
   config = dataclasses.replace(written.config, workdir=_WORKDIR.value)
   written = dataclasses.replace(written, config=config)
-  trainers, unimodal, multimodal = trained.load(written)
-  examples = trained.read_examples(written, _SPLIT.value, _DATA_DIR.value)
-  scores = scoring.score(
+  trainers, unimodal, multimodal = restore.load(written)
+  examples = restore.read_examples(written, _SPLIT.value, _DATA_DIR.value)
+  scores = evaluation.score(
     trainers,
     unimodal,
     multimodal,
@@ -54,10 +54,10 @@ def main() -> None:
 
 
 def finish(
-  written: workdir_lib.Written,
-  trainers: trainers_lib.Trainers,
-  multimodal: Mapping[str, checkpoints.Multimodal],
-  scores: scoring.Scores,
+  written: workdir_lib.SavedConfig,
+  trainers: build.Trainers,
+  multimodal: Mapping[str, model_checkpoints.Multimodal],
+  scores: evaluation.Scores,
   num_examples: int,
 ) -> None:
   """Prints the table and writes metrics and predictions.
@@ -97,14 +97,14 @@ def finish(
     ],
   }
   path = pathlib.Path(config.workdir)
-  scoring.write_predictions(
+  evaluation.write_predictions(
     path / f"evaluation_{split}_predictions.csv", scores, shape.modalities
   )
-  metrics_writer.write_json(path / f"evaluation_{split}.json", results)
-  print(report.tables(results))
+  files.write_json(path / f"evaluation_{split}.json", results)
+  print(results_table.tables(results))
   print(f"\n{path / f'evaluation_{split}.json'}")
 
 
 if __name__ == "__main__":
   groups = {"Evaluation": ["workdir", "split", "data_dir"]}
-  cli.run(main, groups | cluster.GROUP)
+  app.run(main, groups | cluster.GROUP)

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btw_jax import errors
 from btw_jax import predictions
-from btw_jax import types
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import files
+from btw_jax.pipeline import finished_run
 from btw_jax.reports import tables as tables_lib
-from btw_jax.training import metrics_writer
-from experiments import cli
-from experiments import config as config_lib
-from experiments import subject as subject_lib
+from experiments import app
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _ID = flags.DEFINE_string("id", None, "of the example", required=True)
@@ -51,7 +51,7 @@ _HEADS = (
 
 def main() -> None:
   """Asks, prints, writes."""
-  subject = subject_lib.load(_WORKDIR.value, _SPLIT.value, _DATA_DIR.value)
+  subject = finished_run.load(_WORKDIR.value, _SPLIT.value, _DATA_DIR.value)
   asked = config_lib.some_of(
     "weighting", _WEIGHTINGS.value, list(subject.multimodal), "weighting"
   )
@@ -70,7 +70,7 @@ def main() -> None:
   }
   print(_text(found, subject.written.shape.task))
   if _OUTPUT.value:
-    metrics_writer.write_json(pathlib.Path(_OUTPUT.value), found)
+    files.write_json(pathlib.Path(_OUTPUT.value), found)
 
 
 def _find(subject):
@@ -83,14 +83,14 @@ def _find(subject):
     if len(rows[place % len(rows)]) and _SEED.value in (None, seeds[place])
   ]
   if _SEED.value is not None and _SEED.value not in seeds:
-    raise types.InputError(
+    raise errors.InputError(
       f"--seed={_SEED.value}: not of the run: use one of"
       f" {', '.join(map(str, seeds))}."
     )
   if not there:
     of = "" if _SEED.value is None else f" of seed {_SEED.value}"
     some = ", ".join(map(str, subject.ids[0][:3]))
-    raise types.InputError(
+    raise errors.InputError(
       f"--id={_ID.value}: not in the {_SPLIT.value} split{of}, whose ids are"
       f" {some} and others: give one of these, or another --split."
     )
@@ -222,4 +222,4 @@ def _number(target, task):
 
 if __name__ == "__main__":
   what = ["workdir", "id", "split", "data_dir", "weighting", "seed", "output"]
-  cli.run(main, {"Example": what})
+  app.run(main, {"Example": what})

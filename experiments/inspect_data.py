@@ -10,14 +10,14 @@ import pathlib
 
 from absl import flags
 
+from btw_jax import errors
 from btw_jax import tasks
-from btw_jax import types
 from btw_jax.data import catalog
 from btw_jax.data import prepared
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import data_summary
 from btw_jax.reports import overview as picture_lib
-from experiments import cli
-from experiments import config as config_lib
-from experiments import overview
+from experiments import app
 
 _DATASET = config_lib.define_dataset()
 _DATA_DIR = flags.DEFINE_string(
@@ -41,13 +41,13 @@ def main() -> None:
   )
   found = catalog.read(name, options)
   summary = catalog.summarise(found, options.task)
-  print(overview.text(summary))
+  print(data_summary.text(summary))
   path = pathlib.Path(_PICTURE.value)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture_lib.picture(name, summary, path)
   except OSError as error:
-    raise types.InputError(
+    raise errors.InputError(
       f"--picture={path}: cannot be written ({error.strerror}): choose another."
     ) from error
   print(f"\n{path}", flush=True)
@@ -55,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  cli.run(main, {"Data": ["dataset", "data_dir", "task", "picture"]})
+  app.run(main, {"Data": ["dataset", "data_dir", "task", "picture"]})

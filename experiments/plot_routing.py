@@ -7,11 +7,11 @@ import pathlib
 
 from absl import flags
 
-from btw_jax import types
+from btw_jax import errors
+from btw_jax.pipeline import files
 from btw_jax.reports import routing
 from btw_jax.reports import tables as tables_lib
-from btw_jax.training import metrics_writer
-from experiments import cli
+from experiments import app
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _RUN = flags.DEFINE_string("run", "uniform", "weighting whose experts to show")
@@ -30,7 +30,7 @@ def main() -> None:
   workdir = pathlib.Path(_WORKDIR.value)
   path = workdir / "routing.csv"
   if not path.exists():
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: no such file: set --workdir to a run of --model=moe."
     )
   picture = pathlib.Path(_PICTURE.value or workdir / "routing.png")
@@ -38,7 +38,7 @@ def main() -> None:
     shares = routing.read(path, _RUN.value, _STRENGTH.value)
     layers = routing.compare(shares, _APART.value) if _APART.value else []
   except ValueError as error:
-    raise types.InputError(f"--run, --strength, --apart: {error}") from error
+    raise errors.InputError(f"--run, --strength, --apart: {error}") from error
   routing.picture(shares, picture)
   note = (
     f"{_RUN.value}: share of experts that two modalities have in common, mean"
@@ -55,12 +55,12 @@ def main() -> None:
   if rows:
     print(tables_lib.measured(found))
   if _OUTPUT.value:
-    metrics_writer.write_json(_OUTPUT.value, found)
+    files.write_json(_OUTPUT.value, found)
   print(picture)
 
 
 if __name__ == "__main__":
-  cli.run(
+  app.run(
     main,
     {"Routing": ["workdir", "run", "strength", "apart", "picture", "output"]},
   )

@@ -19,12 +19,12 @@ from absl import flags
 from absl import logging
 import tqdm
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import builders
 from btw_jax.data import catalog
 from btw_jax.data import prepared
-from experiments import cli
-from experiments import overview
+from btw_jax.pipeline import data_summary
+from experiments import app
 
 _SOURCE = flags.DEFINE_enum(
   "source", None, list(catalog.SOURCES), "format of the input", required=True
@@ -50,7 +50,7 @@ def main() -> None:
   )
   source = catalog.SOURCES[_SOURCE.value]
   if source.reads and not _INPUT.value:
-    raise types.InputError(
+    raise errors.InputError(
       f"--source={_SOURCE.value} reads files ({source.reads}): set --input."
     )
   builder = builders.make(
@@ -77,7 +77,7 @@ def main() -> None:
   found = prepared.open_records(_DATA_DIR.value, _SOURCE.value)
   for note in found.notes:
     logging.info("%s", note)
-  print(overview.text(found.summary))
+  print(data_summary.text(found.summary))
   print(f"\n{builder.data_dir}")
 
 
@@ -90,7 +90,7 @@ def _progress(split: str, count: int) -> Callable[[Iterable], Iterable]:
 
 
 if __name__ == "__main__":
-  cli.run(
+  app.run(
     main,
     {
       "Conversion": [

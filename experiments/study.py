@@ -14,20 +14,20 @@ import pathlib
 from absl import flags
 from absl import logging
 
-from btw_jax import types
+from btw_jax import errors
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import files
+from btw_jax.pipeline import finished_run
+from btw_jax.pipeline import interactions
+from btw_jax.pipeline import interference
+from btw_jax.pipeline import study_grid
+from btw_jax.pipeline import train_run
+from btw_jax.pipeline import workdir as workdir_lib
 from btw_jax.reports import page
 from btw_jax.reports import recommendation
 from btw_jax.reports import results
 from btw_jax.reports import study as study_lib
-from btw_jax.training import metrics_writer
-from experiments import cli
-from experiments import config as config_lib
-from experiments import grid
-from experiments import interactions
-from experiments import interference
-from experiments import running
-from experiments import subject as subject_lib
-from experiments import workdir as workdir_lib
+from experiments import app
 
 _RECIPES = flags.DEFINE_list(
   "recipes",
@@ -36,14 +36,14 @@ _RECIPES = flags.DEFINE_list(
   " read files are left out without --data_dir",
 )
 _MODELS = flags.DEFINE_list(
-  "models", [], f"of every data set: {' | '.join(grid.MODELS)}; the recipe's"
+  "models", [], f"of every data set: {' | '.join(study_grid.MODELS)}; the recipe's"
   " own if empty",
 )  # fmt: skip
-config_lib.check_each("models", grid.MODELS, optional=True)
+config_lib.check_each("models", study_grid.MODELS, optional=True)
 _MITIGATIONS = flags.DEFINE_list(
   "mitigations",
   [],
-  f"a run each: {grid.NONE}, or some of {', '.join(config_lib.MITIGATIONS)}"
+  f"a run each: {study_grid.NONE}, or some of {', '.join(config_lib.MITIGATIONS)}"
   " joined by +; the recipe's own if empty",
 )
 # name -> what finds it in the models of a run
@@ -54,24 +54,24 @@ _FIND = {
 _ANALYSES = flags.DEFINE_list(
   "analyses", list(_FIND), f"of the models of every run: {', '.join(_FIND)}"
 )
-config_lib.check("mitigations", grid.check_mitigation)
+config_lib.check("mitigations", study_grid.check_mitigation)
 config_lib.check_each("analyses", list(_FIND), optional=True)
 
 
 def main() -> None:
   """Trains what is not there, analyses it, reports."""
-  cells, left_out = grid.cells(
+  cells, left_out = study_grid.cells(
     _RECIPES.value, _MODELS.value, _MITIGATIONS.value, flags.FLAGS
   )
   if not cells:
-    raise types.InputError(
+    raise errors.InputError(
       "--recipes: all of them read files: set --data_dir to theirs."
     )
   for name in left_out:
     logging.warning("%s reads files: left out without --data_dir", name)
   for cell in cells:
-    workdir_lib.refuse_another(cell.config)
-  interrupt = cli.Interrupt()
+    workdir_lib.check_same_config(cell.config)
+  interrupt = app.Interrupt()
   for number, cell in enumerate(cells, 1):
     path = pathlib.Path(cell.config.workdir)
     finished = (path / "results.json").exists()
@@ -84,8 +84,8 @@ def main() -> None:
     )
     if not finished:
       # Of models that these are not.
-      metrics_writer.remove(path / f"{name}.json" for name in _FIND)
-      running.train(cell.config, interrupt)
+      files.remove(path / f"{name}.json" for name in _FIND)
+      train_run.train(cell.config, interrupt)
     _analyse(path)
   _report(cells, pathlib.Path(flags.FLAGS.workdir))
 
@@ -102,10 +102,10 @@ def _report(cells, workdir):
     ("results.tex", results.latex(problems)),
     ("report.html", page.write(problems)),
   ):
-    metrics_writer.write_text(workdir / name, content)
+    files.write_text(workdir / name, content)
   advice = recommendation.paragraphs(problems)
   overview = results.overview(problems)
-  metrics_writer.write_json(
+  files.write_json(
     workdir / "study.json",
     {"note": "\n\n".join(advice), "tables": {"overview": overview}},
   )
@@ -119,10 +119,10 @@ def _analyse(path):
   wanted = {k: v for k, v in wanted.items() if not v.exists()}
   if not wanted:
     return
-  subject = subject_lib.load(path, "test", "")
+  subject = finished_run.load(path, "test", "")
   for name, file in wanted.items():
     logging.info("%s: %s", path.name, name)
-    metrics_writer.write_json(file, _FIND[name](subject))
+    files.write_json(file, _FIND[name](subject))
 
 
 def _interference(subject):
@@ -157,6 +157,6 @@ def _interactions(subject):
 
 
 if __name__ == "__main__":
-  config_lib.define_flags(without=grid.REPLACED)
+  config_lib.define_flags(without=study_grid.REPLACED)
   axes = {"Study": ["recipes", "models", "mitigations", "analyses"]}
-  cli.run(main, axes | config_lib.groups(grid.REPLACED))
+  app.run(main, axes | config_lib.groups(study_grid.REPLACED))

@@ -6,22 +6,22 @@ Prints a table and leaves its figures, weights, predictions and checkpoints in
 the workdir.
 """
 
-from experiments import cli
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import results_table
+from btw_jax.pipeline import train_run
+from experiments import app
 from experiments import cluster
-from experiments import config as config_lib
-from experiments import report
-from experiments import running
 
 
 def main() -> None:
   """Trains and prints."""
   cluster.join()
   config = config_lib.from_flags()
-  results = running.train(config)
-  print(report.tables(results))
+  results = train_run.train(config)
+  print(results_table.tables(results))
   print(f"\n{config.workdir}: {results['seconds']:.0f} s")
 
 
 if __name__ == "__main__":
   config_lib.define_flags()
-  cli.run(main, config_lib.groups() | cluster.GROUP)
+  app.run(main, config_lib.groups() | cluster.GROUP)

@@ -11,7 +11,7 @@ source launch/environment.sh
 
 # The study that the README opens with, beside a process for every run of it, and
 # a picture of its report.
-python -m experiments.benchmark --suite=study --workdir=runs/tables/study \
+python -m experiments.benchmarks --suite=study --workdir=runs/tables/study \
   ${1:+--data_dir="$1/npz"} --output=runs/tables/benchmark_study.json
 if command -v chromium >/dev/null; then
   chromium --headless --no-sandbox --hide-scrollbars --window-size=1180,1560 \
@@ -105,10 +105,10 @@ fi
 python -m experiments.plot_routing --workdir=runs/tables/digits_moe-1 \
   --apart=noise0,noise1,noise2 --picture=experiments/figures/routing.png \
   --output=runs/tables/routing.json
-python -m experiments.beyond_normal --output=runs/tables/beyond_normal.json
+python -m experiments.benchmarks.estimator_accuracy --output=runs/tables/beyond_normal.json
 for suite in train estimators moe data scaling pid interference; do
-  python -m experiments.benchmark --suite=$suite \
+  python -m experiments.benchmarks --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done
-python -m experiments.survive --kills=20 --output=runs/tables/survive.json
-python -m experiments.readme_tables
+python -m experiments.benchmarks.fault_recovery --kills=20 --output=runs/tables/survive.json
+python -m experiments.benchmarks.result_tables

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import batching
 from btw_jax.data import catalog
 from btw_jax.data import scaling
@@ -126,7 +126,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_files_are_named(write, case):
   changes, message = BAD[case]
-  with pytest.raises(types.InputError, match=message) as error:
+  with pytest.raises(errors.InputError, match=message) as error:
     catalog.load("npz", write(**changes))
   assert "\n" not in str(error.value)
 
@@ -134,7 +134,7 @@ def test_bad_files_are_named(write, case):
 def test_labels_out_of_range_are_named(write):
   options = write("test", y=_with(np.arange(20) % 2, 5, 3))
   with pytest.raises(
-    types.InputError, match=r"test.npz: the label of row 5 is 3, but binary"
+    errors.InputError, match=r"test.npz: the label of row 5 is 3, but binary"
   ):
     catalog.load("npz", options)
 
@@ -151,39 +151,42 @@ def _by_subject(name, options):
 def test_splits_must_be_alike(write, use):
   options = write("valid", x_audio=np.random.default_rng(0).random((20, 4)))
   with pytest.raises(
-    types.InputError, match=r"valid.npz: modality 'audio' has 4 features, but 2"
+    errors.InputError,
+    match=r"valid.npz: modality 'audio' has 4 features, but 2",
   ):
     use("npz", options)
   options = write("valid", x_audio=None)
   with pytest.raises(
-    types.InputError,
+    errors.InputError,
     match=r"valid.npz: split 'valid' has no modality 'audio', but 'train' has",
   ):
     use("npz", options)
   options = write("valid", x_smell=np.ones((20, 4)))
   with pytest.raises(
-    types.InputError, match="'train' has no modality 'smell', but 'valid' has"
+    errors.InputError, match="'train' has no modality 'smell', but 'valid' has"
   ):
     use("npz", options)
 
 
 def test_unknown_names_are_listed(write):
   options = write()
-  with pytest.raises(types.InputError, match="--dataset=mosi: .*digits, diab"):
+  with pytest.raises(errors.InputError, match="--dataset=mosi: .*digits, diab"):
     catalog.load("mosi", options)
   wrong = catalog.Options(data_dir=options.data_dir, modalities=("video",))
-  with pytest.raises(types.InputError, match="'video' is unknown: use some of"):
+  with pytest.raises(
+    errors.InputError, match="'video' is unknown: use some of"
+  ):
     catalog.load("npz", wrong)
-  with pytest.raises(types.InputError, match="set --data_dir"):
+  with pytest.raises(errors.InputError, match="set --data_dir"):
     catalog.load("npz", catalog.Options())
-  with pytest.raises(types.InputError, match=r"holds none of train.npz"):
+  with pytest.raises(errors.InputError, match=r"holds none of train.npz"):
     catalog.load("npz", catalog.Options(data_dir="/nowhere"))
 
 
 def test_a_missing_split_is_named(write, tmp_path):
   options = write()
   (tmp_path / "test.npz").unlink()
-  with pytest.raises(types.InputError, match="has no 'test' split"):
+  with pytest.raises(errors.InputError, match="has no 'test' split"):
     catalog.load("npz", options)
 
 
@@ -197,12 +200,12 @@ def test_a_pickle_in_an_archive_is_never_run(write, tmp_path):
   attack = np.empty(20, object)
   attack[:] = Attack()
   options = write(y=attack)
-  with pytest.raises(types.InputError, match="cannot be read as npz"):
+  with pytest.raises(errors.InputError, match="cannot be read as npz"):
     catalog.load("npz", options)
   assert not marker.exists()
   # A bare pickle under the right name is refused too.
   (tmp_path / "train.npz").write_bytes(pickle.dumps(Attack()))
-  with pytest.raises(types.InputError, match="cannot be read as npz"):
+  with pytest.raises(errors.InputError, match="cannot be read as npz"):
     catalog.load("npz", options)
   assert not marker.exists()
 
@@ -211,7 +214,7 @@ def test_truncated_archives_are_named(write, tmp_path):
   options = write()
   content = (tmp_path / "train.npz").read_bytes()
   (tmp_path / "train.npz").write_bytes(content[: len(content) // 2])
-  with pytest.raises(types.InputError, match="train.npz: cannot be read"):
+  with pytest.raises(errors.InputError, match="train.npz: cannot be read"):
     catalog.load("npz", options)
 
 
@@ -231,7 +234,7 @@ def test_tasks_are_inferred_and_can_be_set(write):
     dataset = catalog.load("npz", options)
     assert (dataset.task, dataset.num_classes) == (task, classes)
   counts = catalog.Options(data_dir=options.data_dir, task="regression")
-  with pytest.raises(types.InputError, match="does not fit --task=regression"):
+  with pytest.raises(errors.InputError, match="does not fit --task=regression"):
     catalog.load("npz", counts)
 
 
@@ -285,7 +288,7 @@ def test_csv_reads_quoted_and_zipped_numbers(tmp_path):
   def refuse(new, message):
     with gzip.open(path, "wt") as file:
       file.write("\n".join(new) + "\n")
-    with pytest.raises(types.InputError, match=message) as error:
+    with pytest.raises(errors.InputError, match=message) as error:
       catalog.load("csv", options)
     assert "\n" not in str(error.value)
 
@@ -307,10 +310,10 @@ def test_csv_reads_quoted_and_zipped_numbers(tmp_path):
     r"words_test.csv.gz: modality 'words', row 2, column 0 is nan",
   )
   path.write_bytes(path.read_bytes()[:20])
-  with pytest.raises(types.InputError, match="words_test.csv.gz: cannot be"):
+  with pytest.raises(errors.InputError, match="words_test.csv.gz: cannot be"):
     catalog.load("csv", options)
   path.unlink()
-  with pytest.raises(types.InputError, match=r"words_test.csv: no such file"):
+  with pytest.raises(errors.InputError, match=r"words_test.csv: no such file"):
     catalog.load("csv", options)
 
 
@@ -336,7 +339,7 @@ def test_embedded_sets_have_the_stated_views():
   diabetes = catalog.load("diabetes", catalog.Options())
   assert diabetes.widths == (3, 1, 6)
   assert diabetes.task == "regression"
-  with pytest.raises(types.InputError, match="--num_train=1797: give 20 to"):
+  with pytest.raises(errors.InputError, match="--num_train=1797: give 20 to"):
     catalog.load("digits", catalog.Options(num_train=1797))
 
 
@@ -503,7 +506,7 @@ def test_modalities_of_one_shape_share_a_group():
   ],
 )
 def test_wrong_steps_are_named(write, changes, message):
-  with pytest.raises(types.InputError, match=message) as error:
+  with pytest.raises(errors.InputError, match=message) as error:
     catalog.load("npz", write(**{**_sequence(), **changes}))
   assert "\n" not in str(error.value)
 
@@ -512,7 +515,7 @@ def test_a_step_that_is_not_finite_is_named(write):
   fields = _sequence(irregular=False)
   fields["x_text"][6, 1, 2] = np.nan
   message = r"modality 'text', row 6, step 1, column 2 is nan: replace it"
-  with pytest.raises(types.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     catalog.load("npz", write(**fields))
   # Past the end, or not observed, anything may stand.
   fields["x_text"][6, 1, 2] = 0.0
@@ -525,5 +528,5 @@ def test_splits_must_agree_in_steps(write):
     write(**_sequence(irregular=False)), average_steps=False
   )
   message = r"valid.npz: modality 'text' has 3 features, but 4 steps of 3 feat"
-  with pytest.raises(types.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     catalog.load("npz", options)

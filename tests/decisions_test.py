@@ -12,7 +12,6 @@ from btw_jax import predictions
 from btw_jax import types
 from btw_jax.analysis import decisions
 from btw_jax.analysis import pid
-from btw_jax.training import state as state_lib
 
 GROUPS = ((0, 2),)
 
@@ -30,14 +29,14 @@ def _split(num_seeds=0):
     jnp.arange(n),
     (types.Steps(jnp.asarray(values), jnp.asarray(length)),),
   )
-  return state_lib.Split(batch, jnp.asarray(rng.normal(size=(2, 3, n, 4))))
+  return types.Split(batch, jnp.asarray(rng.normal(size=(2, 3, n, 4))))
 
 
 @pytest.mark.parametrize("num_seeds", [0, 2])
 def test_crossed_examples_take_each_modality_from_its_row(num_seeds):
   split = _split(num_seeds)
   rows = np.array([[0, 1, 2], [6, 6, 6], [3, 0, 5]])
-  found = decisions.crossed(split, rows, GROUPS)
+  found = decisions.recombine(split, rows, GROUPS)
   assert found.batch.target is None
   for i, row in enumerate(rows):
     for m, example in enumerate(row):

@@ -5,12 +5,12 @@ from matplotlib import image
 import numpy as np
 import pytest
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import catalog
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import describe
+from btw_jax.pipeline import data_summary
 from btw_jax.reports import overview as picture_lib
-from experiments import overview
 
 
 def _splits(seed=0):
@@ -96,7 +96,7 @@ def test_the_summary_is_told_in_full(tmp_path):
   files.mimic(tmp_path, overlap=True, missing=True)
   options = catalog.Options(data_dir=str(tmp_path), average_steps=False)
   summary = catalog.summarise(catalog.read("mimic_ihm_missing", options))
-  text = overview.text(summary)
+  text = data_summary.text(summary)
   assert "| train   | 12         | 0: 6, 1: 6        |" in text
   row = next(line for line in text.splitlines() if line.startswith("| cxr"))
   assert [cell.strip() for cell in row.split("|")][2:6] == [
@@ -139,7 +139,7 @@ def test_the_picture_shows_missing_shares(tmp_path, task):
 def test_rows_that_do_not_line_up_are_named_before_anything_is_said(tmp_path):
   for split in ("train", "test"):
     np.savez(tmp_path / f"{split}.npz", x_a=np.ones((4, 2)), y=np.arange(5) % 2)
-  with pytest.raises(types.InputError, match="'a' has 4 rows but there are 5"):
+  with pytest.raises(errors.InputError, match="'a' has 4 rows but there are 5"):
     catalog.summarise(
       catalog.read("npz", catalog.Options(data_dir=str(tmp_path)))
     )

@@ -8,8 +8,8 @@ import numpy as np
 import programs
 import spread_runs
 
-from experiments import benchmark_memory
-from experiments import processes
+from experiments.benchmarks import memory as memory_suite
+from experiments.benchmarks import processes
 
 
 def _runs(folder, num_processes, num_devices):
@@ -81,7 +81,7 @@ def test_devices_and_processes_change_nothing(tmp_path):
 
 def test_no_process_holds_all_weights():
   """Ten million rows over four processes, a gigabyte each."""
-  each = _start(benchmark_memory.worker, 10**7, count=4)
+  each = _start(memory_suite.worker, 10**7, count=4)
   for found in each:
     assert found["taken"] < 10**9
     assert found["rows"] == found["rows of all"] // 4 >= 10**7 // 4

@@ -13,7 +13,7 @@ from btw_jax.mutual_information import correlation
 from btw_jax.mutual_information import discrete
 from btw_jax.mutual_information import knn
 from btw_jax.mutual_information import transforms
-from experiments import beyond_normal
+from experiments.benchmarks import estimator_accuracy
 
 N = 40
 
@@ -159,14 +159,14 @@ def test_more_dependence_is_more_information(name):
 def test_the_truths_of_the_nine_tasks():
   # As published, to three digits.
   published = [0.413, 0.413, 1.709, 0.333, 0.413, 0.413, 0.413, 0.224, 0.224]
-  truths = [truth for truth, _ in beyond_normal.TASKS.values()]
+  truths = [truth for truth, _ in estimator_accuracy.TASKS.values()]
   np.testing.assert_allclose(truths, published, atol=5e-4)
 
 
 def test_ksg_is_as_near_the_truth_as_it_should_be():
-  samples = beyond_normal.samples(1284, 10)
-  found = beyond_normal.estimates("knn.ksg, k = 3", "none", *samples)
-  truths = [truth for truth, _ in beyond_normal.TASKS.values()]
+  samples = estimator_accuracy.samples(1284, 10)
+  found = estimator_accuracy.estimates("knn.ksg, k = 3", "none", *samples)
+  truths = [truth for truth, _ in estimator_accuracy.TASKS.values()]
   assert np.mean(np.abs(found - truths)) <= 0.038
   # Each task, the one of heavy tails apart, within its own spread and bias.
   bias = np.abs(found.mean(0) - truths)

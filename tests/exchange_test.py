@@ -11,12 +11,12 @@ import optax
 import problems
 import pytest
 
+from btw_jax import types
 from btw_jax import weighting
 from btw_jax.models import dispatch as dispatch_lib
 from btw_jax.models import experts as experts_lib
-from btw_jax.training import data_parallel
-from btw_jax.training import expert_parallel
-from btw_jax.training import state as state_lib
+from btw_jax.parallel import device_map
+from btw_jax.parallel import expert_parallel
 
 NUM_DEVICES, NUM_EXPERTS, NUM_TOKENS = 4, 8, 96
 
@@ -90,7 +90,7 @@ def _trainer(num_sharing):
     made,
     penalties={"importance": 0.3},
     max_norm=0.1,
-    parallelism=data_parallel.Parallelism("shard_map", num_sharing),
+    parallelism=device_map.Parallelism("shard_map", num_sharing),
   )
 
 
@@ -117,8 +117,8 @@ def _step(made, state, batch, num_devices):
     stepped, sums = made.step(own, batch, multipliers, 0)
     return stepped.params, sums["skipped"]
 
-  mapped = jax.vmap(step, (axes, 0, 0), axis_name=data_parallel.EXPERTS)
-  mapped = jax.vmap(mapped, (None, 0, 0), axis_name=data_parallel.AXIS)
+  mapped = jax.vmap(step, (axes, 0, 0), axis_name=device_map.EXPERTS)
+  mapped = jax.vmap(mapped, (None, 0, 0), axis_name=device_map.AXIS)
   found, skipped = jax.jit(mapped)(
     params, jax.tree.map(share, batch), share(multipliers)
   )
@@ -135,7 +135,7 @@ def test_a_step_is_that_of_experts_on_every_device():
   """Its gradient shortened, by the norm over all experts."""
   batch = problems.batch(16, missing=0.3)
   plain, shared = (_trainer(count) for count in (1, 2))
-  state = jax.jit(plain.init)(0, state_lib.Split(batch, None)).train
+  state = jax.jit(plain.init)(0, types.Split(batch, None)).train
   expected, _ = _step(plain, state, batch, 4)
   found, skipped = _step(shared, state, batch, 4)
   np.testing.assert_array_equal(skipped, 0)
@@ -149,12 +149,12 @@ def _total(experts, others):
 
   def add(experts, others):
     gradients = {"experts": experts, "others": others}
-    names = (data_parallel.AXIS, data_parallel.EXPERTS)
+    names = (device_map.AXIS, device_map.EXPERTS)
     found, _ = expert_parallel.total(gradients, {}, of_experts, names)
     return found["experts"], found["others"]
 
-  mapped = jax.vmap(add, axis_name=data_parallel.EXPERTS)
-  return jax.vmap(mapped, axis_name=data_parallel.AXIS)(experts, others)
+  mapped = jax.vmap(add, axis_name=device_map.EXPERTS)
+  return jax.vmap(mapped, axis_name=device_map.AXIS)(experts, others)
 
 
 def test_gradients_of_experts_add_up_over_those_that_have_them():

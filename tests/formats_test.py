@@ -7,7 +7,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 import pytest
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import batching
 from btw_jax.data import catalog
 from btw_jax.data import padding
@@ -106,7 +106,7 @@ BAD_MMSA = {
 def test_bad_mmsa_pickles_are_named(tmp_path, case):
   changes, message = BAD_MMSA[case]
   files.mmsa(tmp_path, changes={"train": changes})
-  with pytest.raises(types.InputError, match=message) as error:
+  with pytest.raises(errors.InputError, match=message) as error:
     _load("mmsa_mosi", tmp_path)
   assert str(tmp_path / "aligned_50.pkl") in str(error.value)
   assert "\n" not in str(error.value)
@@ -116,23 +116,23 @@ def test_another_files_pickle_is_named(tmp_path):
   path = files.dump(tmp_path / "aligned_50.pkl", [1, 2])
   for name in ("mmsa_mosi", "multibench_mosi"):
     with pytest.raises(
-      types.InputError, match="holds a list, not named fields"
+      errors.InputError, match="holds a list, not named fields"
     ):
       _load(name, path)
   files.dump(tmp_path / "aligned_50.pkl", {"train": {}, "test": {}})
   with pytest.raises(
-    types.InputError, match="has no field 'regression_labels'"
+    errors.InputError, match="has no field 'regression_labels'"
   ):
     _load("mmsa_mosi", path)
-  with pytest.raises(types.InputError, match="has no field 'labels'.*nothing"):
+  with pytest.raises(errors.InputError, match="has no field 'labels'.*nothing"):
     _load("multibench_mosi", path)
   files.dump(tmp_path / "train.pkl", {"a": 1})
   with pytest.raises(
-    types.InputError, match="holds a dict, not a list of exam"
+    errors.InputError, match="holds a dict, not a list of exam"
   ):
     _load("mmim_mosi", tmp_path)
   with pytest.raises(
-    types.InputError, match=r"train_ihm.*_stays.pkl: no such f"
+    errors.InputError, match=r"train_ihm.*_stays.pkl: no such f"
   ):
     _load("mimic_ihm", tmp_path)
 
@@ -215,7 +215,7 @@ def test_mmim_pickles_with_repeated_ids_are_read(tmp_path, num_labels):
 def test_bad_mmim_rows_are_named(tmp_path, row, message):
   rows = files.mmim(tmp_path)["train"]
   files.dump(tmp_path / "train.pkl", [*rows[:2], row, *rows[2:]])
-  with pytest.raises(types.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     _load("mmim_mosi", tmp_path)
 
 
@@ -301,7 +301,7 @@ def test_bad_stays_are_named(tmp_path):
     stays = files.mimic(tmp_path)["train"]
     stays[4] = {k: v for k, v in (stays[4] | changes).items() if v is not None}
     files.dump(tmp_path / "train_ihm-48-cxr-notes-ecg_stays.pkl", stays)
-    with pytest.raises(types.InputError, match=message) as error:
+    with pytest.raises(errors.InputError, match=message) as error:
       _load(name, tmp_path)
     assert "train_ihm-48-cxr-notes-ecg_stays.pkl" in str(error.value)
     assert "\n" not in str(error.value)
@@ -337,7 +337,7 @@ def test_held_out_examples_are_of_other_subjects_too(tmp_path):
   assert len(subjects) == len(set(subjects))
   np.savez(tmp_path / "test.npz", x_a=np.ones((3, 2)), y=[0, 1, 0], subject=[1])
   with pytest.raises(
-    types.InputError, match=r"'subject' has shape \(1,\): giv"
+    errors.InputError, match=r"'subject' has shape \(1,\): giv"
   ):
     _load("npz", tmp_path)
 
@@ -373,7 +373,7 @@ def test_subjects_on_both_sides_are_told_and_can_be_parted(tmp_path):
   subjects = [set(e.subjects) for e in parted.splits.values()]
   assert not subjects[0] & subjects[2]
   with pytest.raises(
-    types.InputError, match="--split_by=subject: the source na"
+    errors.InputError, match="--split_by=subject: the source na"
   ):
     catalog.load("digits", catalog.Options(split_by="subject"))
 
@@ -446,7 +446,7 @@ def test_bad_tables_are_named(tmp_path):
       (tmp_path / f"{name}.parquet").write_bytes(b"PAR1 no table PAR1")
     else:
       _parquet(tmp_path / name, columns)
-    with pytest.raises(types.InputError, match=message) as error:
+    with pytest.raises(errors.InputError, match=message) as error:
       _load("parquet", tmp_path)
     assert "\n" not in str(error.value)
 

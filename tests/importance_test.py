@@ -10,15 +10,15 @@ import problems
 import pytest
 
 from btw_jax import predictions
+from btw_jax import types
 from btw_jax import weighting
 from btw_jax.analysis import importance
-from btw_jax.training import data_parallel
-from btw_jax.training import rule as rule_lib
-from btw_jax.training import runs
-from btw_jax.training import stages
-from btw_jax.training import state as state_lib
+from btw_jax.parallel import device_map
+from btw_jax.training import loop
+from btw_jax.training import vectorized_runs
+from btw_jax.training import weighting_rule
 
-RULE = rule_lib.Rule(
+RULE = weighting_rule.Rule(
   variants=("uniform", "pid"), examples=importance.IMPORTANCE
 )
 
@@ -85,7 +85,7 @@ def test_shares_of_a_set_count_as_the_whole(kind):
 def test_a_step_descends_the_loss_of_what_counts():
   batch = problems.batch(16)
   made = problems.trainer(dropout=0.0, optimizer=optax.sgd(1.0))
-  state = jax.jit(made.init)(0, state_lib.Split(batch, None)).train
+  state = jax.jit(made.init)(0, types.Split(batch, None)).train
   counts = jnp.asarray(np.random.default_rng(0).uniform(0, 2, 16))
 
   def whole(params):
@@ -95,7 +95,7 @@ def test_a_step_descends_the_loss_of_what_counts():
     return jnp.mean(counts * made.task.loss(outputs[0], batch.target))
 
   step = jax.jit(
-    jax.vmap(made.step, (None, 0, None, None, 0), axis_name=data_parallel.AXIS)
+    jax.vmap(made.step, (None, 0, None, None, 0), axis_name=device_map.AXIS)
   )
   one = jax.tree.map(lambda x: x[None], batch)
   stepped, sums = step(state, one, None, 0, counts[None])
@@ -112,7 +112,7 @@ def test_examples_are_weighed_in_training_by_their_strength():
   train, valid = problems.splits()
   made = problems.trainer(rule=RULE, optimizer=problems.SMOOTH)
   choices = [
-    runs.Choice(*choice, 1.0)
+    vectorized_runs.RunSpec(*choice, 1.0)
     for choice in (("uniform", 0.0), ("pid", 1.0), ("pid", 0.5), ("pid", 0.0))
   ]
   best, logs = problems.fit(made, choices, [0], train, valid, num_epochs=3)
@@ -131,8 +131,11 @@ def test_examples_are_weighed_in_training_by_their_strength():
 def test_what_counts_is_averaged_as_weights_are():
   train, valid = problems.splits()
   made = problems.trainer(rule=RULE, dropout=0.0)
-  choices = [runs.Choice("uniform", 0.0, 1.0), runs.Choice("pid", 1.0, 1.0)]
-  program = stages.Program(made, choices, [0], train, valid)
+  choices = [
+    vectorized_runs.RunSpec("uniform", 0.0, 1.0),
+    vectorized_runs.RunSpec("pid", 1.0, 1.0),
+  ]
+  program = loop.Program(made, choices, [0], train, valid)
   average, present = np.ones(len(train.batch.target)), train.batch.present
   multipliers = weighting.multipliers(weighting.uniform(present), present)
   apply = jax.jit(functools.partial(made.network.apply, train=False))

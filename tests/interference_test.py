@@ -95,7 +95,7 @@ def test_noise_moves_a_linear_quantity_by_its_deviation():
     return jnp.stack([mean, jnp.zeros_like(mean)], axis=-1)
 
   own = {"one": inputs["one"]}
-  usual = {"one": interventions.Usual(jnp.ones(3), 2 * jnp.ones(3), 0.0)}
+  usual = {"one": interventions.FeatureStats(jnp.ones(3), 2 * jnp.ones(3), 0.0)}
   found = interference.diagnose(
     apply, weights, own, target, task=REGRESSION, key=KEY, usual=usual,
     kinds=("noise",),

@@ -49,7 +49,7 @@ def _usual():
   rng = np.random.default_rng(1)
   mean, zero = rng.normal(size=(2, 3, 5)).astype(np.float32)
   mean[0, 4:] = zero[0, 4:] = 0
-  return interventions.Usual(mean, std, zero)
+  return interventions.FeatureStats(mean, std, zero)
 
 
 def _on(kind, modality, batch=None, key=0):
@@ -234,7 +234,7 @@ def test_modalities_of_any_model():
     "weights": jnp.asarray(rng.normal(2, 3, (40, 6)), jnp.float32),
   }
   classes, key = np.arange(40) % 2, jax.random.key(0)
-  usual = interventions.usual(values)
+  usual = interventions.feature_stats(values)
   for kind in ("shuffle", "mismatch"):
     new = interventions.of_modality(kind, key, values, usual, classes)
     draw = {"shuffle": SHUFFLED, "mismatch": MISMATCHED}[kind]

@@ -11,6 +11,7 @@ import pytest
 from scipy import special
 from scipy import stats
 
+from btw_jax import errors
 from btw_jax import forward as forward_lib
 from btw_jax import interventions
 from btw_jax import types
@@ -20,13 +21,12 @@ from btw_jax.methods import adversarial
 from btw_jax.methods import heuristic
 from btw_jax.methods import mitigation
 from btw_jax.models import networks
-from btw_jax.training import data_parallel
-from btw_jax.training import state as state_lib
-from experiments import config as config_lib
-from experiments import mitigations
+from btw_jax.parallel import device_map
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import mitigations
 
 KEY = jax.random.key(0)
-PLAIN = interventions.Usual(*np.zeros((3, 3, 5), np.float32))
+PLAIN = interventions.FeatureStats(*np.zeros((3, 3, 5), np.float32))
 KINDS = tuple(interventions.KINDS)
 
 
@@ -50,7 +50,7 @@ def _forward(network=Linear, *, task="binary", dropout=0.0, missing=0.3):
   )
   if task == "binary":
     batch = batch._replace(target=batch.target % 2)
-  params = made.init(0, state_lib.Split(batch, None)).train.params
+  params = made.init(0, types.Split(batch, None)).train.params
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
   )
@@ -180,7 +180,7 @@ def test_one_modality_of_an_example_is_intervened_on():
 def test_copies_are_what_the_network_says_to_the_intervened_batch():
   forward = _forward(networks.Concatenation, task="multiclass")
   zeros = dataclasses.replace(forward, seed=jnp.int32(7))
-  usual = interventions.Usual(
+  usual = interventions.FeatureStats(
     *np.random.default_rng(0).normal(size=(3, 2, 3, 5)).astype("f")
   )
   # The zeros of the run's own seed.
@@ -284,9 +284,9 @@ def _run(hook=None, **changes):
   made = problems.trainer(dropout=0.0, optimizer=optax.sgd(1.0))
   made = dataclasses.replace(made, hook=hook, **changes)
   batch = problems.batch(16, missing=0.2)
-  state = made.init(0, state_lib.Split(batch, None)).train
+  state = made.init(0, types.Split(batch, None)).train
   step = jax.jit(
-    jax.vmap(made.step, (None, 0, 0, None, 0), axis_name=data_parallel.AXIS)
+    jax.vmap(made.step, (None, 0, 0, None, 0), axis_name=device_map.AXIS)
   )
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
@@ -329,7 +329,7 @@ def test_a_step_descends_the_loss_and_what_the_hook_adds():
 
 def test_a_step_on_shares_equals_a_step_on_the_whole():
   """Copies, donors, noise and starts of the ascent are drawn by the slot."""
-  usual = interventions.Usual(*np.ones((3, 3, 5), np.float32))
+  usual = interventions.FeatureStats(*np.ones((3, 3, 5), np.float32))
   hook = mitigation.Mitigation(
     (
       heuristic.Heuristic(KINDS, [1.0] * len(KINDS), usual, (0,), num_views=2),
@@ -340,14 +340,14 @@ def test_a_step_on_shares_equals_a_step_on_the_whole():
   )
   made = problems.trainer(dropout=0.1, optimizer=optax.sgd(1.0))
   batch = problems.batch(16, missing=0.3)
-  state = jax.jit(made.init)(0, state_lib.Split(batch, None)).train
+  state = jax.jit(made.init)(0, types.Split(batch, None)).train
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
   )
 
   def run(num_devices, hook=hook):
     own = dataclasses.replace(made, hook=hook)
-    step = jax.vmap(own.step, (None, 0, 0, None), axis_name=data_parallel.AXIS)
+    step = jax.vmap(own.step, (None, 0, 0, None), axis_name=device_map.AXIS)
     shares = jax.tree.map(
       lambda x: x.reshape(num_devices, -1, *x.shape[1:]), (batch, multipliers)
     )
@@ -416,7 +416,7 @@ def test_training_on_mismatches_makes_models_hard_to_mislead():
 )
 def test_what_cannot_be_perturbed_is_refused(changes, message):
   config = config_lib.Config(mitigation=("heuristic",), **changes)
-  with pytest.raises(types.InputError, match=message):
+  with pytest.raises(errors.InputError, match=message):
     mitigations.make(config, ("sound", "words"), [])
 
 

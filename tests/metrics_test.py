@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from btw_jax.training import metrics
+from btw_jax.evaluation import metrics
 
 
 def test_classification():

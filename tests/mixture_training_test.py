@@ -14,9 +14,8 @@ from btw_jax import weighting
 from btw_jax.models import fusion
 from btw_jax.models import networks
 from btw_jax.models import routers
-from btw_jax.training import data_parallel
-from btw_jax.training import side_by_side
-from btw_jax.training import state as state_lib
+from btw_jax.parallel import device_map
+from btw_jax.training import model_groups
 
 PENALTIES = {"importance": 0.3, "load": 0.2, "router_z": 0.1}
 
@@ -33,7 +32,7 @@ def test_a_step_descends_the_loss_with_its_penalties(kind):
   """On one device and on four, the penalties being of the whole batch."""
   batch = problems.batch(16, missing=0.3)
   made = dataclasses.replace(_trainer(router=kind), optimizer=optax.sgd(1.0))
-  split = state_lib.Split(batch, None)
+  split = types.Split(batch, None)
   state = jax.jit(made.init)(0, split).train
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
@@ -56,7 +55,7 @@ def test_a_step_descends_the_loss_with_its_penalties(kind):
     def share(x, num_devices=num_devices):
       return x.reshape(num_devices, -1, *x.shape[1:])
 
-    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=data_parallel.AXIS)
+    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=device_map.AXIS)
     stepped, sums = jax.jit(step)(
       state, jax.tree.map(share, batch), share(multipliers), 0
     )
@@ -93,7 +92,7 @@ def test_load_has_a_gradient_with_noise_only(kind):
   batch = problems.batch(16)
   for noisy in (False, True) if kind == "joint" else (True,):
     made = _trainer(noisy=noisy, router=kind, num_experts=9)
-    params = jax.jit(made.init)(0, state_lib.Split(batch, None)).train.params
+    params = jax.jit(made.init)(0, types.Split(batch, None)).train.params
 
     def load(params, made=made):
       _, usage = made.network.apply(
@@ -112,14 +111,14 @@ def test_vmapped_steps_equal_separate_steps():
   """Of two seeds with weights of their own; whole runs: see other networks."""
   batch, seeds = problems.batch(16, missing=0.3), jnp.arange(2)
   made = _trainer()
-  split = state_lib.Split(batch, None)
+  split = types.Split(batch, None)
   states = jax.jit(jax.vmap(lambda seed: made.init(seed, split).train))(seeds)
   multipliers = jnp.stack(
     [jnp.where(batch.present, scale, 0) for scale in (1.0, 0.5)]
   )
   step = jax.vmap(
     lambda state, multipliers, seed: made.step(state, batch, multipliers, seed),
-    axis_name=data_parallel.AXIS,
+    axis_name=device_map.AXIS,
   )
 
   def one(state, multipliers, seed):
@@ -144,14 +143,14 @@ def test_uniform_weights_are_the_plain_model_bit_for_bit():
       weighted.network.sizes, weighted.network.mixture
     ),
   )
-  state = jax.jit(weighted.init)(0, state_lib.Split(batch, None)).train
+  state = jax.jit(weighted.init)(0, types.Split(batch, None)).train
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
   )
   found, expected = (
     jax.jit(
       jax.vmap(
-        made.step, (None, 0, 0, None), axis_name=data_parallel.AXIS
+        made.step, (None, 0, 0, None), axis_name=device_map.AXIS
       )
     )(
       state,
@@ -188,7 +187,7 @@ def test_every_model_is_clipped_by_its_own_norm():
   ]
   norms = [np.sqrt(sum(np.sum(g**2) for g in model)) for model in own]
   limit = float(np.sort(norms)[1])
-  found = side_by_side.clip(gradients, limit, owners, 3)
+  found = model_groups.clip(gradients, limit, owners, 3)
   factors = [min(1.0, limit / norm) for norm in norms]
   assert sum(f == 1.0 for f in factors) == 2
   np.testing.assert_allclose(
@@ -203,14 +202,14 @@ def test_every_model_is_clipped_by_its_own_norm():
     found["one"], gradients["one"] * factors[1], rtol=1e-5
   )
   zeros = jax.tree.map(np.zeros_like, gradients)
-  for leaf in jax.tree.leaves(side_by_side.clip(zeros, 1.0, owners, 3)):
+  for leaf in jax.tree.leaves(model_groups.clip(zeros, 1.0, owners, 3)):
     np.testing.assert_array_equal(leaf, 0.0)
 
 
 def test_select_takes_each_model_whole():
   new, owners = _owned()
   old = jax.tree.map(lambda x: x + 10, new)
-  found = side_by_side.select(
+  found = model_groups.select(
     jnp.asarray([True, False, True]), new, old, owners
   )
   np.testing.assert_array_equal(found["all"][::2], new["all"][::2])
@@ -224,10 +223,8 @@ def test_clipping_shortens_the_step():
   made = dataclasses.replace(
     problems.trainer(dropout=0.0, optimizer=optax.sgd(1.0)), max_norm=0.01
   )
-  state = jax.jit(made.init)(0, state_lib.Split(batch, None)).train
-  step = jax.vmap(
-    made.step, (None, 0, None, None), axis_name=data_parallel.AXIS
-  )
+  state = jax.jit(made.init)(0, types.Split(batch, None)).train
+  step = jax.vmap(made.step, (None, 0, None, None), axis_name=device_map.AXIS)
   stepped, _ = jax.jit(step)(
     state, jax.tree.map(lambda x: x[None], batch), None, 0
   )
@@ -291,7 +288,7 @@ def test_sequences_are_learned_from(encoder):
     max_norm=1.0,
   )
   halves = [
-    state_lib.Split(jax.tree.map(lambda x, h=h: x[h::2], batch), None)
+    types.Split(jax.tree.map(lambda x, h=h: x[h::2], batch), None)
     for h in (0, 1)
   ]
   best, logs = problems.fit(made, problems.PLAIN, [0], *halves, num_epochs=15)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from btw_jax import parts
+from btw_jax import chunked
 
 SIZES = (1, 4, 5, 11, 100)
 
@@ -17,7 +17,7 @@ def test_examples_are_mapped_in_turns_of_a_size(at_once):
     sizes.append(examples["x"].shape[1])
     return {"y": 2 * examples["x"].T + examples["z"][:, None]}
 
-  found = parts.in_turns(
+  found = chunked.map_chunks(
     function, {"x": x, "z": x[0]}, at_once, axes={"x": 1, "z": 0}
   )
   np.testing.assert_array_equal(found["y"], 2 * x.T + x[0][:, None])
@@ -34,7 +34,7 @@ def test_every_example_is_added_once(at_once):
     weighted = examples * counts[:, None]
     return jnp.sum(weighted, axis=0), jnp.sum(counts)
 
-  total, count = jax.jit(lambda x: parts.add_up(function, x, at_once))(x)
+  total, count = jax.jit(lambda x: chunked.sum_chunks(function, x, at_once))(x)
   np.testing.assert_array_equal(total, x.sum(axis=0))
   assert count == 11
   assert max(sizes) <= at_once

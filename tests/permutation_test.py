@@ -5,9 +5,9 @@ import pytest
 
 from btw_jax import predictions
 from btw_jax import tasks
+from btw_jax.analysis import information_test
 from btw_jax.mutual_information import correlation
 from btw_jax.mutual_information import permutation
-from btw_jax.training import nulls
 
 KEY = jax.random.key(0)
 
@@ -131,7 +131,7 @@ def test_only_the_modality_of_noise_is_not_above_its_null(name, per_seed):
   ).astype("f")
   if per_seed:
     present = np.stack([present, present])
-  test = nulls.information_tests(
+  test = information_test.information_tests(
     task,
     unimodal,
     signal.astype("f"),
@@ -157,7 +157,7 @@ def test_seeds_draw_permutations_of_their_own():
   task = tasks.make("regression", 1)
   signal = np.random.default_rng(0).normal(size=(80, task.num_outputs))
   unimodal = np.broadcast_to(signal, (2, 1, *signal.shape)).astype("f")
-  test = nulls.information_tests(
+  test = information_test.information_tests(
     task,
     unimodal,
     unimodal[:, 0],

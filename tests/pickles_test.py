@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 import pytest
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import pickles
 
 
@@ -62,7 +62,7 @@ def test_attacks_are_refused_by_name_and_never_run(tmp_path, attack, protocol):
     for word in ("system", "check_call", "eval", "exec", "getpid", "getcwd")
   )
   with pytest.raises(
-    types.InputError, match=r"train.pkl: asks for \w+"
+    errors.InputError, match=r"train.pkl: asks for \w+"
   ) as error:
     pickles.load(path)
   assert "it was not called" in str(error.value)
@@ -98,7 +98,7 @@ def _dotted(module, name):
 )
 def test_no_other_name_is_reached(tmp_path, code):
   (tmp_path / "a.pkl").write_bytes(code)
-  with pytest.raises(types.InputError, match="a.pkl: asks for .* not called"):
+  with pytest.raises(errors.InputError, match="a.pkl: asks for .* not called"):
     pickles.load(tmp_path / "a.pkl")
 
 
@@ -106,7 +106,7 @@ def test_bytes_are_encoded_as_latin1_only(tmp_path):
   path = files.dump(tmp_path / "a.pkl", b"\xff\x00a", protocol=2)
   assert pickles.load(path) == b"\xff\x00a"
   path.write_bytes(path.read_bytes().replace(b"latin1", b"rot_13"))
-  with pytest.raises(types.InputError, match="_codecs.encode to rot_13"):
+  with pytest.raises(errors.InputError, match="_codecs.encode to rot_13"):
     pickles.load(path)
 
 
@@ -205,7 +205,9 @@ def test_strings_of_pandas_stay_inside_their_buffers(tmp_path):
   assert code.count(offsets) == 1
   far = np.array([0, 1, 2**40], np.int64).tobytes()
   path.write_bytes(code.replace(offsets, far))
-  with pytest.raises(types.InputError, match="a.pkl: cannot be read as a pick"):
+  with pytest.raises(
+    errors.InputError, match="a.pkl: cannot be read as a pick"
+  ):
     pickles.load(path)
 
 
@@ -215,7 +217,9 @@ def test_truncated_files_are_named(tmp_path, share, zipped):
   path = files.dump(tmp_path / "a.pkl", CONTENT, zipped=zipped)
   code = path.read_bytes()
   path.write_bytes(code[: int(share * len(code))])
-  with pytest.raises(types.InputError, match="a.pkl: cannot be read as a pick"):
+  with pytest.raises(
+    errors.InputError, match="a.pkl: cannot be read as a pick"
+  ):
     pickles.load(path)
 
 
@@ -229,13 +233,13 @@ def test_a_bomb_stops_at_the_stated_limit(tmp_path):
     file.write(b".")
   assert path.stat().st_size < 2**17
   with pytest.raises(
-    types.InputError, match=r"bomb.pkl: unpacks to more than 1,048,576 bytes"
+    errors.InputError, match=r"bomb.pkl: unpacks to more than 1,048,576 bytes"
   ):
     pickles.load(path, max_bytes=2**20)
   assert len(pickles.load(path)) == 2**26
   # A file that is not zipped is held to the same limit.
   path.write_bytes(gzip.decompress(path.read_bytes()))
-  with pytest.raises(types.InputError, match="unpacks to more than"):
+  with pytest.raises(errors.InputError, match="unpacks to more than"):
     pickles.load(path, max_bytes=2**20)
 
 
@@ -245,20 +249,24 @@ def test_a_bomb_of_shapes_is_named(tmp_path):
   assert code.count(b"K\x03\x85") == 1
   code = code.replace(b"K\x03\x85", b"\x8a\x07" + bytes(6) + b"\x04\x85")
   (tmp_path / "a.pkl").write_bytes(code)
-  with pytest.raises(types.InputError, match="a.pkl: cannot be read as a pick"):
+  with pytest.raises(
+    errors.InputError, match="a.pkl: cannot be read as a pick"
+  ):
     pickles.load(tmp_path / "a.pkl")
 
 
 def test_what_is_no_pickle_is_named(tmp_path):
   (tmp_path / "a.pkl").write_text("train,valid,test\n1,2,3\n")
-  with pytest.raises(types.InputError, match="a.pkl: cannot be read as a pick"):
+  with pytest.raises(
+    errors.InputError, match="a.pkl: cannot be read as a pick"
+  ):
     pickles.load(tmp_path / "a.pkl")
-  with pytest.raises(types.InputError, match="b.pkl: no such file"):
+  with pytest.raises(errors.InputError, match="b.pkl: no such file"):
     pickles.load(tmp_path / "b.pkl")
-  with pytest.raises(types.InputError, match="holds none of c.pkl: name the"):
+  with pytest.raises(errors.InputError, match="holds none of c.pkl: name the"):
     pickles.locate(str(tmp_path), ["c.pkl"])
   (tmp_path / "c.pkl").touch()
-  with pytest.raises(types.InputError, match="holds more than one of"):
+  with pytest.raises(errors.InputError, match="holds more than one of"):
     pickles.locate(str(tmp_path), ["a.pkl", "c.pkl"])
   assert pickles.locate(str(tmp_path), ["c.pkl"]) == tmp_path / "c.pkl"
   assert "pandas" in sys.modules

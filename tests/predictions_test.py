@@ -6,8 +6,8 @@ import pytest
 from scipy import special
 from scipy import stats
 
+from btw_jax import chunked
 from btw_jax import divergences
-from btw_jax import parts
 from btw_jax import predictions
 from btw_jax.mutual_information import knn
 
@@ -227,7 +227,7 @@ def test_information_in_parts_is_that_of_the_whole(monkeypatch, kind, at_once):
 
   *values, gradient = found(p)
   found.clear_cache()
-  monkeypatch.setattr(parts, "AT_ONCE", at_once)
+  monkeypatch.setattr(chunked, "CHUNK_SIZE", at_once)
   *in_parts, own = found(p)
   np.testing.assert_allclose(in_parts, values, rtol=1e-5)
   np.testing.assert_allclose(own, gradient, atol=1e-6)

@@ -12,20 +12,19 @@ from btw_jax import tasks
 from btw_jax import types
 from btw_jax.models import fusion
 from btw_jax.models import networks
-from btw_jax.training import data_parallel
-from btw_jax.training import rule as rule_lib
-from btw_jax.training import runs
-from btw_jax.training import stages
-from btw_jax.training import state as state_lib
-from btw_jax.training import step as step_lib
+from btw_jax.parallel import device_map
+from btw_jax.training import loop
+from btw_jax.training import trainer as trainer_lib
+from btw_jax.training import vectorized_runs
+from btw_jax.training import weighting_rule
 
 WIDTHS = (5, 3, 4)
 # Adam divides by the size of a gradient, which turns the rounding of a small
 # one into a step of full size: programs are compared under this instead.
 SMOOTH = optax.sgd(0.1, momentum=0.9)
-PLAIN = [runs.Choice("uniform", 0.0, 1.0)]
-RULE = rule_lib.Rule(variants=("uniform", "kl", "mi", "kl+mi"))
-PLAIN_RULE = rule_lib.Rule()
+PLAIN = [vectorized_runs.RunSpec("uniform", 0.0, 1.0)]
+RULE = weighting_rule.Rule(variants=("uniform", "kl", "mi", "kl+mi"))
+PLAIN_RULE = weighting_rule.Rule()
 
 
 def batch(num_examples=48, seed=0, *, missing=0.0, task="multiclass"):
@@ -61,7 +60,7 @@ def trainer(
     WIDTHS, made.num_outputs, hidden_dim=8, embedding_dim=6, dropout=dropout
   )
   optimizer = optimizer or optax.adamw(1e-2)
-  return step_lib.Trainer(network(sizes), made, optimizer, batch_size, rule)
+  return trainer_lib.Trainer(network(sizes), made, optimizer, batch_size, rule)
 
 
 def leaves(*trees):
@@ -99,16 +98,18 @@ def splits(seeds=(0,), *, task="multiclass", **options):
 def _splits(seeds, task, **options):
   unimodal = trainer(networks.Unimodal, task=task, **options)
   bare = [
-    state_lib.Split(batch(n, seed, missing=0.2, task=task), None)
+    types.Split(batch(n, seed, missing=0.2, task=task), None)
     for n, seed in ((48, 0), (24, 1))
   ]
   best, _ = fit(unimodal, PLAIN, seeds, *bare, num_epochs=3)
-  params = runs.slice_cell(best.params, 0)
-  cell = runs.slice_cell(runs.stack_cells(unimodal.rule, PLAIN), 0)
+  params = vectorized_runs.select_run(best.params, 0)
+  cell = vectorized_runs.select_run(
+    vectorized_runs.stack_params(unimodal.rule, PLAIN), 0
+  )
   return [
     split._replace(
       unimodal=jnp.asarray(
-        stages.Predictor(unimodal)(cell, params, None, split)[0]
+        loop.Predictor(unimodal)(cell, params, None, split)[0]
       )
     )
     for split in bare
@@ -118,7 +119,7 @@ def _splits(seeds, task, **options):
 def fit(made, choices, seeds, train, valid, *, num_epochs=4):
   """The best epochs, and what was logged in each."""
   logs = []
-  best = stages.fit(
+  best = loop.fit(
     made,
     choices,
     seeds,
@@ -133,6 +134,6 @@ def fit(made, choices, seeds, train, valid, *, num_epochs=4):
 def loss(made, outputs, batch):
   """Mean loss `[U]` of outputs `[U, N, K]`."""
   mapped = jax.vmap(
-    lambda part: made.measure(*part)[0], axis_name=data_parallel.AXIS
+    lambda part: made.measure(*part)[0], axis_name=device_map.AXIS
   )
   return jax.jit(mapped)(jax.tree.map(lambda x: x[None], (outputs, batch)))[0]

@@ -21,9 +21,8 @@ import flax, grain, jax, matplotlib.figure, optax
 import sklearn.model_selection, tensorflow_datasets
 from orbax.checkpoint import v1
 from btw_jax.data import builders, catalog
-from btw_jax.models import fusion
+from btw_jax.pipeline import tensorboard, train_run
 from btw_jax.reports import overview, page
-from btw_jax.training import evaluate, event_writer, inputs, nulls, stages
 
 def begin(arguments, environment, streams):
   for stream, path in enumerate(streams):

@@ -49,8 +49,9 @@ def test_every_recipe_starts_with_its_command():
 def test_every_flag_that_the_readme_names_exists():
   text = README.read_text("utf-8")
   names = (
-    "train", "evaluate", "benchmark", "beyond_normal", "readme_tables",
-    "plot_routing", "prepare_data", "inspect_data", "survive",
+    "train", "evaluate", "benchmarks", "benchmarks.estimator_accuracy",
+    "benchmarks.result_tables", "plot_routing", "prepare_data",
+    "inspect_data", "benchmarks.fault_recovery",
     "analyze_interactions", "diagnose_interference", "study", "explain",
   )  # fmt: skip
   known = "".join(programs.run(name, "--help").stdout for name in names)

@@ -15,11 +15,11 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 from tensorflow_datasets.proto import tf_feature_pb2
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import builders
 from btw_jax.data import catalog
 from btw_jax.data import prepared
-from btw_jax.data import wire
+from btw_jax.data import tf_example
 
 _OPTIONS = catalog.Options(average_steps=False)
 
@@ -48,7 +48,7 @@ def test_fields_lie_where_protobuf_finds_them(features):
   record = tf_example_pb2.Example(
     features=tf_feature_pb2.Features(feature=features)
   ).SerializeToString()
-  found = wire.parse(record)
+  found = tf_example.parse(record)
   assert set(found) == set(features)
   for name, feature in features.items():
     start, end = found[name]
@@ -80,7 +80,7 @@ def _varint(value):
 @hypothesis.given(st.binary(min_size=1, max_size=60))
 def test_other_bytes_are_refused_or_found_nothing_in(record):
   try:
-    found = wire.parse(record)
+    found = tf_example.parse(record)
   except (ValueError, IndexError):
     return
   assert all(isinstance(name, str) for name in found)
@@ -233,28 +233,30 @@ def test_wrong_input_leaves_nothing_and_keeps_what_was_there(tmp_path):
   files.mmsa(tmp_path, changes={"train": {"audio": None}})
   for overwrite in (True, False):
     folder = tmp_path / "out" if overwrite else tmp_path / "new"
-    with pytest.raises(types.InputError, match="has no field 'audio'"):
+    with pytest.raises(errors.InputError, match="has no field 'audio'"):
       builders.make(
         "mmsa_mosi", str(path), str(folder), _OPTIONS, overwrite=overwrite
       )
   assert not list((tmp_path / "new").iterdir())
   prepared.open_records(str(tmp_path / "out"), "mmsa_mosi")
-  with pytest.raises(types.InputError, match="--source=mosi: unknown: use one"):
+  with pytest.raises(
+    errors.InputError, match="--source=mosi: unknown: use one"
+  ):
     builders.make("mosi", "", str(tmp_path), _OPTIONS)
   (tmp_path / "file").touch()
-  with pytest.raises(types.InputError, match="file/x: cannot be made"):
+  with pytest.raises(errors.InputError, match="file/x: cannot be made"):
     builders.make("digits", "", str(tmp_path / "file/x"), _OPTIONS)
 
 
 def test_what_is_not_prepared_or_damaged_is_named(tmp_path):
   path, _ = files.mmsa(tmp_path)
   options = dataclasses.replace(_OPTIONS, data_dir=str(tmp_path / "out"))
-  with pytest.raises(types.InputError, match="no prepared data set 'mmsa_mos"):
+  with pytest.raises(errors.InputError, match="no prepared data set 'mmsa_mos"):
     catalog.load("tfds:mmsa_mosi", options)
   files.prepare("mmsa_mosi", path, tmp_path / "out")
-  with pytest.raises(types.InputError, match="data set 'mosi', but mmsa_mosi"):
+  with pytest.raises(errors.InputError, match="data set 'mosi', but mmsa_mosi"):
     catalog.load("tfds:mosi", options)
-  with pytest.raises(types.InputError, match="set --data_dir"):
+  with pytest.raises(errors.InputError, match="set --data_dir"):
     catalog.load("tfds:mmsa_mosi", catalog.Options())
   folder = prepared.find(str(tmp_path / "out"), "mmsa_mosi")
   (file,) = folder.glob("*valid*record*")
@@ -262,7 +264,7 @@ def test_what_is_not_prepared_or_damaged_is_named(tmp_path):
 
   def refuse(changed, message):
     file.write_bytes(changed)
-    with pytest.raises(types.InputError, match=message) as error:
+    with pytest.raises(errors.InputError, match=message) as error:
       catalog.load("tfds:mmsa_mosi", options)
     assert "\n" not in str(error.value)
 
@@ -275,7 +277,9 @@ def test_what_is_not_prepared_or_damaged_is_named(tmp_path):
   )
   file.write_bytes(content)
   (folder / "metadata.json").write_text("{}")
-  with pytest.raises(types.InputError, match="was not written by experiments."):
+  with pytest.raises(
+    errors.InputError, match="was not written by experiments."
+  ):
     catalog.load("tfds:mmsa_mosi", options)
 
 

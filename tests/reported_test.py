@@ -11,9 +11,9 @@ import programs
 import pytest
 from tensorboardX.proto import event_pb2
 
+from btw_jax.pipeline import tensorboard
 from btw_jax.reports import page
 from btw_jax.reports import study as study_lib
-from btw_jax.training import event_writer
 
 _TINY = (
   "--num_seeds=2", "--num_epochs=2", "--hidden_dim=8", "--embedding_dim=8",
@@ -257,7 +257,7 @@ def test_what_is_logged_again_replaces_what_was(tmp_path, monkeypatch):
   seconds = iter(range(10**9, 2 * 10**9))
   monkeypatch.setattr("time.time", lambda: float(next(seconds)))
   for go_on, steps in ((False, (0, 1, 2)), (True, (1, 2))):
-    writer = event_writer.EventWriter(tmp_path, go_on=go_on)
+    writer = tensorboard.EventWriter(tmp_path, go_on=go_on)
     for step in steps:
       writer.write("run", step, {"loss": step + 0.5 * go_on})
     writer.close()
@@ -268,5 +268,5 @@ def test_what_is_logged_again_replaces_what_was(tmp_path, monkeypatch):
     (0, None, start), (0, "loss", 0.0), (1, "loss", 1.0), (2, "loss", 2.0),
     (1, None, start), (1, "loss", 1.5), (2, "loss", 2.5),
   ]  # fmt: skip
-  event_writer.EventWriter(tmp_path)
+  tensorboard.EventWriter(tmp_path)
   assert not (tmp_path / "run").exists()

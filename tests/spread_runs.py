@@ -7,15 +7,18 @@ import jax
 import numpy as np
 import problems
 
-from btw_jax.training import data_parallel
-from btw_jax.training import inputs
-from btw_jax.training import runs
-from btw_jax.training import state as state_lib
+from btw_jax import types
+from btw_jax.data import loading
+from btw_jax.parallel import device_map
+from btw_jax.pipeline import build
+from btw_jax.pipeline import config as config_lib
+from btw_jax.training import vectorized_runs
 from experiments import cluster
-from experiments import config as config_lib
-from experiments import trainers as trainers_lib
 
-CHOICES = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 1.0)]
+CHOICES = [
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("uniform", 0.0, 1.0),
+]
 
 
 def train(parallelism, **settings):
@@ -24,20 +27,18 @@ def train(parallelism, **settings):
     num_seeds=1, num_epochs=3, weighting=("kl+mi",), hidden_dim=16,
     embedding_dim=16, parallelism=parallelism, **settings,
   )  # fmt: skip
-  found = inputs.prepare(config.read_datasets(), config.how_to_read())
+  found = loading.prepare(config.read_datasets(), config.how_to_read())
   dataset = found.dataset
-  shape = trainers_lib.Shape.of(dataset, len(found.scalers))
+  shape = build.Shape.of(dataset, len(found.scalers))
   num_train = len(dataset.splits["train"])
-  made = trainers_lib.build(config, shape, ("uniform", "kl+mi"), num_train)
+  made = build.build(config, shape, ("uniform", "kl+mi"), num_train)
   rng, splits = np.random.default_rng(0), []
   for split in ("train", "valid"):
     outputs = rng.normal(
       size=(1, len(dataset.modalities), len(dataset.splits[split]),
             made.task.num_outputs)
     )  # fmt: skip
-    splits.append(
-      state_lib.Split(found.splits[split], outputs.astype(np.float32))
-    )
+    splits.append(types.Split(found.splits[split], outputs.astype(np.float32)))
   return problems.fit(
     made.multimodal, CHOICES, config.seeds, *splits, num_epochs=3
   )
@@ -46,8 +47,8 @@ def train(parallelism, **settings):
 def main(output, prepared, *others):
   """Trains everything; both ways where that says something."""
   if others:
-    cluster.meet(*others)
-  ways = data_parallel.WAYS if jax.device_count() > 1 else ("pmap",)
+    cluster.initialize(*others)
+  ways = device_map.MAPPINGS if jax.device_count() > 1 else ("pmap",)
   found = {how: train(how, dataset="digits") for how in ways}
   if jax.local_device_count() != 4:
     # On one device all experts, over two processes with two each a quarter.

@@ -8,25 +8,25 @@ import optax
 import pytest
 
 from btw_jax import tasks
+from btw_jax import types
 from btw_jax.analysis import importance
+from btw_jax.data import batch_source
 from btw_jax.data import catalog
+from btw_jax.data import loading
 from btw_jax.data import plans
 from btw_jax.models import networks
-from btw_jax.training import inputs
-from btw_jax.training import placement
-from btw_jax.training import rule as rule_lib
-from btw_jax.training import runs
-from btw_jax.training import snapshots
-from btw_jax.training import sources
-from btw_jax.training import stages
-from btw_jax.training import state as state_lib
-from btw_jax.training import step as step_lib
-from btw_jax.training import streamed
+from btw_jax.parallel import placement
+from btw_jax.training import loop
+from btw_jax.training import streaming as streaming_lib
+from btw_jax.training import train_checkpoints
+from btw_jax.training import trainer as trainer_lib
+from btw_jax.training import vectorized_runs
+from btw_jax.training import weighting_rule
 
 CHOICES = [
-  runs.Choice("kl+mi", 1.0, 1.0),
-  runs.Choice("uniform", 0.0, 0.5),
-  runs.Choice("pid", 0.7, 1.0),
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("uniform", 0.0, 0.5),
+  vectorized_runs.RunSpec("pid", 0.7, 1.0),
 ]
 NAME = "tfds:mmsa_mosi"
 
@@ -42,31 +42,31 @@ def folder(tmp_path_factory):
 
 def _load(folder, how, *, average, num_buckets=1, seeds=(0,)):
   options = catalog.Options(data_dir=str(folder), average_steps=average)
-  return _read(NAME, options, inputs.Reading(how, num_buckets), seeds)
+  return _read(NAME, options, loading.Reading(how, num_buckets), seeds)
 
 
 def _read(name, options, reading, seeds=(0,)):
-  datasets = inputs.read_datasets(
+  datasets = loading.read_datasets(
     name, options, seeds, split_per_seed=True, reading=reading
   )
-  return inputs.prepare(datasets, reading)
+  return loading.prepare(datasets, reading)
 
 
 def _trainer(loaded, refresh_every=1):
   """Plain gradient descent, so that rounding stays rounding."""
   dataset = loaded.dataset
-  groups = inputs.batching.groups(dataset.num_steps, dataset.widths)
+  groups = loading.batching.groups(dataset.num_steps, dataset.widths)
   sizes = networks.Sizes(
     dataset.widths, 2, hidden_dim=4, embedding_dim=4, dropout=0.0,
     groups=groups, num_steps=tuple(dataset.num_steps[g[0]] for g in groups),
     num_heads=2, num_layers=1, num_points=3, encoder="mtand",
   )  # fmt: skip
-  rule = rule_lib.Rule(
+  rule = weighting_rule.Rule(
     variants=("uniform", "kl+mi", "pid"),
     refresh_every=refresh_every,
     examples=importance.IMPORTANCE,
   )
-  return step_lib.Trainer(
+  return trainer_lib.Trainer(
     networks.Concatenation(sizes), tasks.make("regression", 1),
     optax.sgd(0.002), batch_size=3, rule=rule,
   )  # fmt: skip
@@ -80,9 +80,9 @@ def _train(loaded, trainer, seeds, num_epochs, **options):
     batch = loaded.splits[name]
     shape = (len(seeds), 3, len(batch.present), 2)
     outputs = jnp.asarray(rng.normal(size=shape), jnp.float32)
-    splits.append(state_lib.Split(batch, outputs))
+    splits.append(types.Split(batch, outputs))
   logs = []
-  best = stages.fit(
+  best = loop.fit(
     trainer, CHOICES, seeds, *splits, num_epochs=num_epochs,
     observe=lambda epoch, log: logs.append(log), **options,
   )  # fmt: skip
@@ -93,10 +93,12 @@ def _predict(loaded, trainer, best):
   """What the first choice makes of the test split."""
   batch = loaded.splits["test"]
   outputs = np.random.default_rng(1).normal(size=(1, 3, len(batch.present), 2))
-  cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 0)
-  kept = [runs.slice_cell(x, 0) for x in (best.params, best.guide)]
-  split = state_lib.Split(batch, jnp.asarray(outputs, jnp.float32))
-  return stages.Predictor(trainer)(cell, *kept, split)
+  cell = vectorized_runs.select_run(
+    vectorized_runs.stack_params(trainer.rule, CHOICES), 0
+  )
+  kept = [vectorized_runs.select_run(x, 0) for x in (best.params, best.guide)]
+  split = types.Split(batch, jnp.asarray(outputs, jnp.float32))
+  return loop.Predictor(trainer)(cell, *kept, split)
 
 
 def _close(a, b):
@@ -109,7 +111,7 @@ def test_training_from_disk_is_training_from_memory(folder):
   found = []
   for how in ("memory", "stream"):
     loaded = _load(folder, how, average=False)
-    on_disk = isinstance(loaded.splits["train"], sources.Source)
+    on_disk = isinstance(loaded.splits["train"], batch_source.DiskBatches)
     assert on_disk == (how == "stream")
     trainer = _trainer(loaded, refresh_every=2)
     logs, best = _train(loaded, trainer, (0,), 3)
@@ -125,7 +127,7 @@ def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
   folder, tmp_path, monkeypatch
 ):
   """Twice in one epoch, and once in the next; to the last bit."""
-  monkeypatch.setattr(streamed, "_BETWEEN", 1)
+  monkeypatch.setattr(streaming_lib, "_BETWEEN", 1)
   loaded = _load(folder, "stream", average=True)
   trainer = _trainer(loaded)
   sizes = dataclasses.replace(trainer.network.sizes, dropout=0.3)
@@ -137,7 +139,9 @@ def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
   # Asked after each of four batches but the last, and after the epoch.
   for asked_before in (1, 0, 2, 99):
     answers = iter([False] * asked_before + [True])
-    keep = snapshots.Snapshots(tmp_path, "multimodal", seconds=1e9)
+    keep = train_checkpoints.TrainCheckpoints(
+      tmp_path, "multimodal", seconds=1e9
+    )
     found = _train(
       loaded, trainer, (0, 1), 3, keep=keep, stop=lambda: next(answers),
       resumed=lambda *behind: resumed.append(behind),
@@ -151,26 +155,30 @@ def test_buckets_change_no_prediction(folder):
   """The same parameters, the same outputs, in shapes of any number."""
   memory = _load(folder, "memory", average=False)
   trainer = _trainer(memory)
-  split = state_lib.Split(memory.splits["train"], None)
-  placed = placement.place(split, plans.Layout(12, 3)).split
-  params = runs.init(trainer, 1, jnp.arange(2), placed)[0].train.params
-  params = runs.slice_cell(params, 0)
-  cell = runs.slice_cell(runs.stack_cells(trainer.rule, CHOICES), 1)
-  expected = stages.Predictor(trainer)(cell, params, None, split)
+  split = types.Split(memory.splits["train"], None)
+  placed = placement.place(split, plans.SlotLayout(12, 3)).split
+  params = vectorized_runs.init(trainer, 1, jnp.arange(2), placed)[
+    0
+  ].train.params
+  params = vectorized_runs.select_run(params, 0)
+  cell = vectorized_runs.select_run(
+    vectorized_runs.stack_params(trainer.rule, CHOICES), 1
+  )
+  expected = loop.Predictor(trainer)(cell, params, None, split)
   disk = _load(folder, "stream", average=False, num_buckets=3)
   source = disk.splits["train"]
   assert len(source.buckets.num_steps) > 1
-  split = state_lib.Split(source, None)
-  _close(stages.Predictor(trainer)(cell, params, None, split), expected)
+  split = types.Split(source, None)
+  _close(loop.Predictor(trainer)(cell, params, None, split), expected)
 
 
 def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
   loaded = _load(folder, "stream", average=True, seeds=(0, 1))
   assert len(loaded.scalers) == 1
   read = []
-  own = sources.Source.batch
+  own = batch_source.DiskBatches.batch
   monkeypatch.setattr(
-    sources.Source, "batch",
+    batch_source.DiskBatches, "batch",
     lambda self, planned: read.append(planned) or own(self, planned),
   )  # fmt: skip
   logs, best = _train(loaded, _trainer(loaded), (0, 1), 1)
@@ -185,16 +193,19 @@ def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
 
 def test_what_does_not_fit_is_streamed(folder, monkeypatch):
   free = [10**12]
-  monkeypatch.setattr(inputs, "_free_bytes", lambda: free[0])
+  monkeypatch.setattr(loading, "_free_bytes", lambda: free[0])
   assert not isinstance(
-    _load(folder, "auto", average=True).splits["train"], sources.Source
+    _load(folder, "auto", average=True).splits["train"],
+    batch_source.DiskBatches,
   )
   free[0] = 10**6
   assert isinstance(
-    _load(folder, "auto", average=True).splits["train"], sources.Source
+    _load(folder, "auto", average=True).splits["train"],
+    batch_source.DiskBatches,
   )
   assert not isinstance(
-    _load(folder, "memory", average=True).splits["train"], sources.Source
+    _load(folder, "memory", average=True).splits["train"],
+    batch_source.DiskBatches,
   )
 
 
@@ -208,4 +219,4 @@ def test_a_constant_modality_on_disk_is_refused(tmp_path):
   options = catalog.Options(data_dir=str(tmp_path / "out"))
   for how in ("memory", "stream"):
     with pytest.raises(ValueError, match="modality 'a' is constant over the"):
-      _read("tfds:npz", options, inputs.Reading(how))
+      _read("tfds:npz", options, loading.Reading(how))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import buffers
 from btw_jax.data import catalog
 from btw_jax.data import plans
@@ -106,10 +106,12 @@ def test_held_out_examples_are_the_same_on_disk_and_in_memory(tmp_path):
 
 def test_only_what_is_prepared_can_stay_on_disk(stays):
   with pytest.raises(
-    types.InputError, match="--reading=stream: digits is read"
+    errors.InputError, match="--reading=stream: digits is read"
   ):
     catalog.load("digits", catalog.Options(stream=True))
-  with pytest.raises(types.InputError, match="prepare it with --split_by=subj"):
+  with pytest.raises(
+    errors.InputError, match="prepare it with --split_by=subj"
+  ):
     catalog.load(NAME, dataclasses.replace(stays, split_by="subject"))
 
 
@@ -121,7 +123,7 @@ def _places(layout, seed):
   rng = np.random.default_rng(seed)
   rows = layout.rows(np.arange(layout.num_slots))
   drawn = [
-    rng.permutation(np.flatnonzero(own != plans.NOTHING)) for own in rows
+    rng.permutation(np.flatnonzero(own != plans.PADDING)) for own in rows
   ]
   return np.stack([own[: layout.num_batches] for own in drawn], axis=1)
 
@@ -135,7 +137,7 @@ def test_an_epoch_sees_each_example_at_most_once_in_its_bucket(
   slots, places = np.arange(num_slots), _places(layout, seed)
   plan = plans.epoch(layout, slots, places, bucket, (seed, 0))
   every = layout.rows(slots)
-  assert sorted(every[every != plans.NOTHING]) == list(range(len(bucket)))
+  assert sorted(every[every != plans.PADDING]) == list(range(len(bucket)))
   seen = [row for batch in plan for row in batch.rows[:, 0].tolist()]
   assert len(seen) == len(set(seen))
   # No more is left out than a batch would hold.
@@ -151,14 +153,14 @@ def test_an_epoch_sees_each_example_at_most_once_in_its_bucket(
 
 
 def test_with_one_bucket_slots_keep_their_order():
-  layout = plans.Layout(23, 5)
+  layout = plans.SlotLayout(23, 5)
   places = _places(layout, 0)
   plan = plans.epoch(layout, np.arange(5), places, np.zeros(23, int), (0, 0))
   found = np.concatenate([batch.places for batch in plan], axis=1)
   np.testing.assert_array_equal(found.T, places)
   np.testing.assert_array_equal(
-    layout.rows([3, 4]), [[3, 8, 13, 18, plans.NOTHING],
-                          [4, 9, 14, 19, plans.NOTHING]]
+    layout.rows([3, 4]), [[3, 8, 13, 18, plans.PADDING],
+                          [4, 9, 14, 19, plans.PADDING]]
   )  # fmt: skip
 
 
@@ -169,7 +171,7 @@ def test_a_pass_sees_each_example_once(bucket, num_slots, at_once):
   slots = np.arange(num_slots)
   plan = plans.in_order(layout, slots, bucket, at_once)
   rows = np.concatenate([batch.rows for batch in plan], axis=1)
-  assert sorted(rows[rows != plans.NOTHING]) == list(range(len(bucket)))
+  assert sorted(rows[rows != plans.PADDING]) == list(range(len(bucket)))
   assert len({batch.rows.shape for batch in plan}) == 1
   assert plan[0].rows.size <= max(at_once, num_slots)
   every = np.append(bucket, 0)
@@ -263,12 +265,12 @@ def test_a_stream_keeps_order_position_and_reads_ahead():
 def test_what_goes_wrong_on_a_thread_is_raised():
   def make(item):
     if item == 2:
-      raise types.InputError("record 2 is damaged")
+      raise errors.InputError("record 2 is damaged")
     return item
 
   stream = streaming.Stream(make, [0, 1, 2, 3])
   assert [next(stream), next(stream)] == [0, 1]
-  with pytest.raises(types.InputError, match="record 2 is damaged"):
+  with pytest.raises(errors.InputError, match="record 2 is damaged"):
     next(stream)
 
 

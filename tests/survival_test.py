@@ -1,6 +1,6 @@
 """Runs that are stopped in every way, and end as if they had not been.
 
-`python -m experiments.survive` kills more of them, at random moments.
+`python -m experiments.benchmarks.fault_recovery` kills more of them, at random moments.
 """
 
 import dataclasses
@@ -17,15 +17,18 @@ import problems
 import programs
 import pytest
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import scaling
-from btw_jax.training import metrics_writer
-from btw_jax.training import runs
-from btw_jax.training import snapshots
-from btw_jax.training import stages
-from experiments import faults
+from btw_jax.pipeline import csv_table
+from btw_jax.training import loop
+from btw_jax.training import train_checkpoints
+from btw_jax.training import vectorized_runs
+from experiments.benchmarks import faults
 
-WEIGHTED = [runs.Choice("kl+mi", 1.0, 1.0), runs.Choice("uniform", 0.0, 1.0)]
+WEIGHTED = [
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("uniform", 0.0, 1.0),
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +45,16 @@ def trials(tmp_path_factory):
 
 def test_a_killed_run_goes_on_even_from_the_snapshot_before(trials):
   """Killed in stage 2, where a snapshot follows every epoch."""
-  one = faults.told_to_stop(trials, signal.SIGKILL, epoch=4, spoil=faults.spoil)
+  one = faults.interrupt_run(
+    trials, signal.SIGKILL, epoch=4, spoil=faults.corrupt_checkpoint
+  )
   assert (one.status, one.differs) == (-signal.SIGKILL, [])
   assert "cannot be read" in one.told
   assert 1 <= one.lost <= 3
 
 
 def test_sigterm_saves_and_other_devices_go_on(trials):
-  one = faults.told_to_stop(
+  one = faults.interrupt_run(
     trials,
     signal.SIGTERM,
     epoch=3,
@@ -103,7 +108,7 @@ def test_gradients_that_are_not_finite_change_nothing():
   made = problems.trainer(rule=problems.RULE)
   bad = train._replace(batch=_unsound(train.batch, 5))
   skipped, logs = [], []
-  best = stages.fit(
+  best = loop.fit(
     made, WEIGHTED, [0], bad, valid, num_epochs=3,
     observe=lambda epoch, log: logs.append(log), skipped=skipped.extend,
   )  # fmt: skip
@@ -126,7 +131,7 @@ def test_a_run_that_learns_from_nothing_is_ended():
   features = jnp.full_like(train.batch.features, jnp.inf)
   bad = train._replace(batch=train.batch._replace(features=features))
   with pytest.raises(
-    types.InputError, match="epoch 2, step 1: .* not finite 4 times in a row"
+    errors.InputError, match="epoch 2, step 1: .* not finite 4 times in a row"
   ):
     problems.fit(made, WEIGHTED[1:], [0], bad, valid, num_epochs=5)
 
@@ -141,16 +146,16 @@ def test_snapshots_of_other_data_are_refused(tmp_path):
       np.ones(()),
     )  # fmt: skip
     done = []
-    stages.fit(
+    loop.fit(
       made, WEIGHTED, [0], train, valid, num_epochs=num_epochs,
       observe=lambda epoch, log: done.append(epoch),
-      keep=snapshots.Snapshots(tmp_path, "multimodal", scalers=[one]),
+      keep=train_checkpoints.TrainCheckpoints(tmp_path, "multimodal", scalers=[one]),
     )  # fmt: skip
     return done
 
   assert fit(0.0, 2) == [0, 1]
   assert fit(0.0, 4) == [2, 3]
-  with pytest.raises(types.InputError, match="other data .its mean differs"):
+  with pytest.raises(errors.InputError, match="other data .its mean differs"):
     fit(0.1, 6)
   names = {path.name for path in tmp_path.glob("snapshots/multimodal/*")}
   assert {"3", "4"} <= names
@@ -159,15 +164,15 @@ def test_snapshots_of_other_data_are_refused(tmp_path):
 
 def test_tables_go_on_where_they_were_cut(tmp_path):
   path = tmp_path / "table.csv"
-  table = metrics_writer.TableWriter(path, ("epoch", "loss"))
+  table = csv_table.CsvTable(path, ("epoch", "loss"))
   table.write([{"epoch": e, "loss": e / 2} for e in range(4)])
   with path.open("a", encoding="utf-8") as file:
     file.write("4,2")
-  again = metrics_writer.TableWriter(path, ("epoch", "loss"), go_on=True)
+  again = csv_table.CsvTable(path, ("epoch", "loss"), go_on=True)
   assert path.read_text().splitlines()[-1] == "3,1.5"
   again.retain(lambda row: int(row["epoch"]) < 2)
   again.write([{"epoch": 2, "loss": 7}])
   assert path.read_text().split() == ["epoch,loss", "0,0.0", "1,0.5", "2,7"]
-  other = metrics_writer.TableWriter(path, ("epoch", "score"), go_on=True)
+  other = csv_table.CsvTable(path, ("epoch", "score"), go_on=True)
   other.write([])
   assert path.read_text().split() == ["epoch,score"]

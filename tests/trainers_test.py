@@ -2,9 +2,9 @@ import dataclasses
 
 from btw_jax.models import fusion
 from btw_jax.models import networks
-from btw_jax.training import rule as rule_lib
-from experiments import config as config_lib
-from experiments import trainers
+from btw_jax.pipeline import build
+from btw_jax.pipeline import config as config_lib
+from btw_jax.training import weighting_rule
 
 
 def test_every_setting_of_the_rule_has_its_flag():
@@ -15,9 +15,9 @@ def test_every_setting_of_the_rule_has_its_flag():
     refresh_every=2,
     num_refinements=3,
   )
-  shape = trainers.Shape(("a", "b"), (3, 4), "regression", 1, (0, 0), 1)
-  built = trainers.build(config, shape, ["kl+mi"], num_train=50)
-  assert built.multimodal.rule == rule_lib.Rule(
+  shape = build.Shape(("a", "b"), (3, 4), "regression", 1, (0, 0), 1)
+  built = build.build(config, shape, ["kl+mi"], num_train=50)
+  assert built.multimodal.rule == weighting_rule.Rule(
     variants=("kl+mi",),
     divergence="js",
     transform="rank",
@@ -51,10 +51,8 @@ def test_every_setting_of_the_mixture_has_its_flag():
     embedding_dim=16,
     dropout=0.2,
   )
-  shape = trainers.Shape(
-    ("a", "b", "c"), (3, 4, 3), "regression", 1, (5, 0, 5), 1
-  )
-  made = trainers.build(config, shape, ("uniform",), 10)
+  shape = build.Shape(("a", "b", "c"), (3, 4, 3), "regression", 1, (5, 0, 5), 1)
+  made = build.build(config, shape, ("uniform",), 10)
   assert made.multimodal.network.mixture == fusion.Mixture(
     num_experts=12,
     num_selected=3,
@@ -85,7 +83,7 @@ def test_every_setting_of_the_mixture_has_its_flag():
   }  # fmt: skip
   for trainer in (made.unimodal, made.multimodal):
     assert (trainer.max_norm, trainer.patience) == (0.8, 7)
-  plain = trainers.build(
+  plain = build.build(
     dataclasses.replace(config, max_norm=0.0, patience=0), shape, ("kl",), 10
   )
   assert (plain.unimodal.max_norm, plain.unimodal.patience) == (None, None)

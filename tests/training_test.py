@@ -8,22 +8,22 @@ import optax
 import problems
 import pytest
 
-from btw_jax import parts
+from btw_jax import chunked
+from btw_jax import errors
 from btw_jax import types
 from btw_jax import weighting
 from btw_jax.data import plans
 from btw_jax.models import networks
-from btw_jax.training import checkpoints
-from btw_jax.training import data_parallel
+from btw_jax.parallel import device_map
 from btw_jax.training import epoch as epoch_lib
-from btw_jax.training import runs
-from btw_jax.training import stages
-from btw_jax.training import state as state_lib
+from btw_jax.training import loop
+from btw_jax.training import model_checkpoints
+from btw_jax.training import vectorized_runs
 
 WEIGHTED = [
-  runs.Choice("kl+mi", 1.0, 1.0),
-  runs.Choice("mi", 0.5, 0.5),
-  runs.Choice("kl", 0.25, 1.0),
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("mi", 0.5, 0.5),
+  vectorized_runs.RunSpec("kl", 0.25, 1.0),
 ]
 
 
@@ -64,7 +64,9 @@ def test_vmapped_runs_equal_separate_runs():
 def test_a_seed_starts_and_draws_the_same_for_every_weighting():
   train, valid = problems.splits()
   made = problems.trainer(rule=problems.RULE)
-  cells = [runs.Choice(v, 0.0, 1.0) for v in ("uniform", "kl", "mi")]
+  cells = [
+    vectorized_runs.RunSpec(v, 0.0, 1.0) for v in ("uniform", "kl", "mi")
+  ]
   best, _ = problems.fit(made, cells, [0], train, valid)
   # At strength 0 nothing tells them apart.
   for (leaf,) in problems.leaves(best.params):
@@ -74,7 +76,7 @@ def test_a_seed_starts_and_draws_the_same_for_every_weighting():
 
 def test_unimodal_models_train_as_if_alone():
   train, valid = (
-    state_lib.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
+    types.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
   )
   made = problems.trainer(networks.Unimodal, dropout=0.0)
   together, _ = problems.fit(made, problems.PLAIN, [0], train, valid)
@@ -83,7 +85,7 @@ def test_unimodal_models_train_as_if_alone():
     features=train.batch.features.at[:, 1].multiply(3.0)
   )
   moved, _ = problems.fit(
-    made, problems.PLAIN, [0], state_lib.Split(changed, None), valid
+    made, problems.PLAIN, [0], types.Split(changed, None), valid
   )
   for a, b in problems.leaves(together.params, moved.params):
     np.testing.assert_array_equal(a[0, 0, 0], b[0, 0, 0])
@@ -93,7 +95,7 @@ def test_unimodal_models_train_as_if_alone():
 
 def test_a_unimodal_model_learns_from_the_examples_that_have_it():
   train, valid = (
-    state_lib.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
+    types.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
   )
   made = problems.trainer(networks.Unimodal)
   absent = ~train.batch.present[:, 2]
@@ -121,11 +123,13 @@ def test_the_best_epoch_is_the_one_kept():
   np.testing.assert_array_equal(best.epoch, losses.argmin(0))
   assert np.any(best.epoch < 7)
   # The kept parameters give the kept loss again.
-  cell = runs.slice_cell(runs.stack_cells(made.rule, WEIGHTED), 0)
-  outputs, _ = stages.Predictor(made)(
+  cell = vectorized_runs.select_run(
+    vectorized_runs.stack_params(made.rule, WEIGHTED), 0
+  )
+  outputs, _ = loop.Predictor(made)(
     cell,
-    runs.slice_cell(best.params, 0),
-    runs.slice_cell(best.guide, 0),
+    vectorized_runs.select_run(best.params, 0),
+    vectorized_runs.select_run(best.guide, 0),
     valid,
   )
   for s in range(2):
@@ -135,7 +139,7 @@ def test_the_best_epoch_is_the_one_kept():
 
 def test_every_unimodal_model_keeps_its_own_best_epoch():
   train, valid = (
-    state_lib.Split(problems.batch(n, seed, missing=0.3), None)
+    types.Split(problems.batch(n, seed, missing=0.3), None)
     for seed, n in enumerate((48, 24))
   )
   made = problems.trainer(networks.Unimodal, optimizer=_HASTY)
@@ -145,9 +149,11 @@ def test_every_unimodal_model_keeps_its_own_best_epoch():
   losses = np.stack([log["valid_loss"] for log in logs])
   np.testing.assert_array_equal(best.epoch, losses.argmin(0))
   assert len(set(best.epoch[0, 0])) > 1
-  cell = runs.slice_cell(runs.stack_cells(made.rule, problems.PLAIN), 0)
-  outputs, _ = stages.Predictor(made)(
-    cell, runs.slice_cell(best.params, 0), None, valid
+  cell = vectorized_runs.select_run(
+    vectorized_runs.stack_params(made.rule, problems.PLAIN), 0
+  )
+  outputs, _ = loop.Predictor(made)(
+    cell, vectorized_runs.select_run(best.params, 0), None, valid
   )
   loss = problems.loss(made, outputs[0], valid.batch)
   np.testing.assert_allclose(loss, losses.min(0)[0, 0], rtol=1e-5)
@@ -164,9 +170,11 @@ def test_a_refresh_follows_the_rule(task, divergence, transform):
     problems.RULE, divergence=divergence, transform=transform
   )
   made = problems.trainer(rule=rule, dropout=0.0, task=task)
-  choice = runs.Choice("kl+mi", 1.0, 1.0)
+  choice = vectorized_runs.RunSpec("kl+mi", 1.0, 1.0)
   best, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=1)
-  params = runs.slice_cell(runs.slice_cell(best.params, 0), 0)
+  params = vectorized_runs.select_run(
+    vectorized_runs.select_run(best.params, 0), 0
+  )
   present = train.batch.present
 
   @jax.jit
@@ -212,7 +220,7 @@ def test_the_noise_modality_loses_its_weight():
   seeds = range(6)
   train, valid = problems.splits(seeds)
   made = problems.trainer(rule=problems.RULE)
-  choice = runs.Choice("mi", 1.0, 1.0)
+  choice = vectorized_runs.RunSpec("mi", 1.0, 1.0)
   _, logs = problems.fit(made, [choice], seeds, train, valid, num_epochs=10)
   weights = logs[-1]["weights"][0].mean(axis=0)
   np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
@@ -238,13 +246,15 @@ def test_targets_of_a_predicted_split_are_not_read():
   train, valid = problems.splits()
   made = problems.trainer(rule=problems.RULE)
   best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
-  cell = runs.slice_cell(runs.stack_cells(made.rule, WEIGHTED), 0)
+  cell = vectorized_runs.select_run(
+    vectorized_runs.stack_params(made.rule, WEIGHTED), 0
+  )
   unlabelled = valid._replace(batch=valid.batch._replace(target=None))
   results = [
-    stages.Predictor(made)(
+    loop.Predictor(made)(
       cell,
-      runs.slice_cell(best.params, 0),
-      runs.slice_cell(best.guide, 0),
+      vectorized_runs.select_run(best.params, 0),
+      vectorized_runs.select_run(best.guide, 0),
       split,
     )
     for split in (valid, unlabelled)
@@ -274,7 +284,7 @@ def test_a_step_on_shares_equals_a_step_on_the_whole():
   """`vmap` over the axis name stands in for devices."""
   batch = problems.batch(16, missing=0.3)
   made = problems.trainer(dropout=0.0)
-  split = state_lib.Split(batch, None)
+  split = types.Split(batch, None)
   state = jax.jit(made.init)(0, split).train
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
@@ -284,7 +294,7 @@ def test_a_step_on_shares_equals_a_step_on_the_whole():
     def share(x):
       return x.reshape(num_devices, -1, *x.shape[1:])
 
-    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=data_parallel.AXIS)
+    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=device_map.AXIS)
     return jax.jit(step)(
       state,
       jax.tree.map(share, batch),
@@ -302,10 +312,8 @@ def test_the_gradient_is_that_of_the_mean_loss():
   made = dataclasses.replace(
     problems.trainer(dropout=0.0), optimizer=optax.sgd(1.0)
   )
-  state = jax.jit(made.init)(0, state_lib.Split(batch, None)).train
-  step = jax.vmap(
-    made.step, (None, 0, None, None), axis_name=data_parallel.AXIS
-  )
+  state = jax.jit(made.init)(0, types.Split(batch, None)).train
+  step = jax.vmap(made.step, (None, 0, None, None), axis_name=device_map.AXIS)
   stepped, sums = jax.jit(step)(
     state,
     jax.tree.map(lambda x: x[None], batch),
@@ -331,7 +339,7 @@ def test_the_gradient_is_that_of_the_mean_loss():
 def test_slots_draw_their_own_order(num_examples):
   """Every example once at most, the same whoever asks for a slot."""
   made = dataclasses.replace(problems.trainer(), batch_size=8)
-  layout = plans.Layout(num_examples, 8)
+  layout = plans.SlotLayout(num_examples, 8)
   slots = np.arange(8)
   orders = [made.order(0, epoch, slots, num_examples) for epoch in range(12)]
   every = layout.rows(slots)
@@ -339,7 +347,7 @@ def test_slots_draw_their_own_order(num_examples):
   for order in orders:
     assert order.shape == (num_examples // 8, 8)
     seen = every[slots, order].ravel().tolist()
-    assert plans.NOTHING not in seen
+    assert plans.PADDING not in seen
     assert len(set(seen)) == len(seen)
     left_out |= set(range(num_examples)) - set(seen)
   assert np.any(orders[0] != orders[1])
@@ -361,8 +369,8 @@ def test_neighbours_are_sought_among_a_sample_of_every_slot():
   rows = np.asarray(few.sample(0, 0, slots, 100))
   assert len(set(rows.tolist())) == 4 * 3
   np.testing.assert_array_equal(rows // 13, np.repeat(np.arange(4), 3))
-  numbers = plans.Layout(100, 8).rows(slots).reshape(-1)[rows]
-  assert plans.NOTHING not in numbers
+  numbers = plans.SlotLayout(100, 8).rows(slots).reshape(-1)[rows]
+  assert plans.PADDING not in numbers
   assert np.any(rows != few.sample(0, 1, slots, 100))
 
 
@@ -375,9 +383,9 @@ def test_devices_seek_neighbours_among_the_same_examples():
   unimodal = rng.normal(size=(3, num_examples, 2)).astype(np.float32)
   unimodal += outputs
   rule = dataclasses.replace(problems.RULE, num_samples=24)
-  layout = plans.Layout(num_examples, 8)
+  layout = plans.SlotLayout(num_examples, 8)
   rows = layout.rows(np.arange(8)).reshape(-1)
-  there = rows != plans.NOTHING
+  there = rows != plans.PADDING
   rows = np.maximum(rows, 0)
   present = batch.present[rows] & there[:, None]
 
@@ -389,13 +397,15 @@ def test_devices_seek_neighbours_among_the_same_examples():
       shape = (*x.shape[:axis], num_devices, -1, *x.shape[axis + 1 :])
       return jnp.moveaxis(x.reshape(shape), axis, 0)
 
-    cell = runs.slice_cell(runs.stack_cells(rule, WEIGHTED), 0)
-    split = state_lib.Split(
+    cell = vectorized_runs.select_run(
+      vectorized_runs.stack_params(rule, WEIGHTED), 0
+    )
+    split = types.Split(
       types.Batch(None, share(present), None), share(unimodal[:, rows], 1)
     )
     mapped = jax.vmap(
       functools.partial(epoch_lib.refresh, made, num_examples, cell, 0, 3),
-      axis_name=data_parallel.AXIS,
+      axis_name=device_map.AXIS,
     )
     found = jax.jit(mapped)(split, share(outputs[rows]))
     return found.information["mi"], found.table.reshape(-1, 3)
@@ -412,16 +422,18 @@ def test_checkpoints_give_back_what_was_saved(tmp_path):
   train, valid = problems.splits()
   made = problems.trainer(rule=problems.RULE)
   best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
-  checkpoints.save(tmp_path, "kl+mi", best)
-  back = checkpoints.load(tmp_path, "kl+mi", best)
+  model_checkpoints.save(tmp_path, "kl+mi", best)
+  back = model_checkpoints.load(tmp_path, "kl+mi", best)
   assert jax.tree.structure(back) == jax.tree.structure(best)
   for a, b in problems.leaves(best, back):
     np.testing.assert_array_equal(a, b)
-  with pytest.raises(types.InputError, match="checkpoints/mi: no such checkp"):
-    checkpoints.load(tmp_path, "mi", best)
+  with pytest.raises(errors.InputError, match="checkpoints/mi: no such checkp"):
+    model_checkpoints.load(tmp_path, "mi", best)
   other = jax.tree.map(lambda x: np.zeros((2, *x.shape), x.dtype), best)
-  with pytest.raises(types.InputError, match="does not fit this configuration"):
-    checkpoints.load(tmp_path, "kl+mi", other)
+  with pytest.raises(
+    errors.InputError, match="does not fit this configuration"
+  ):
+    model_checkpoints.load(tmp_path, "kl+mi", other)
 
 
 def test_a_set_in_parts_trains_as_the_whole(monkeypatch):
@@ -429,7 +441,7 @@ def test_a_set_in_parts_trains_as_the_whole(monkeypatch):
   made = problems.trainer(rule=problems.RULE, optimizer=problems.SMOOTH)
   train, valid = problems.splits()
   whole = problems.fit(made, WEIGHTED, [0], train, valid, num_epochs=2)
-  monkeypatch.setattr(parts, "AT_ONCE", 7)
+  monkeypatch.setattr(chunked, "CHUNK_SIZE", 7)
   found = problems.fit(made, WEIGHTED, [0], train, valid, num_epochs=2)
   for a, b in problems.leaves(whole, found):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

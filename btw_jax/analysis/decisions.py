@@ -14,14 +14,14 @@ import numpy as np
 
 from btw_jax import interventions
 from btw_jax import predictions
-from btw_jax.training import state as state_lib
+from btw_jax import types
 
 
-def crossed(
-  split: state_lib.Split,
+def recombine(
+  split: types.Split,
   rows: chex.Array,
   groups: Sequence[Sequence[int]] = (),
-) -> state_lib.Split:
+) -> types.Split:
   """Examples whose modalities come from several others.
 
   Args:
@@ -35,11 +35,13 @@ def crossed(
   """
   batch = split.batch._replace(target=None)
   if batch.present.ndim == 3:
-    each = jax.vmap(lambda one: interventions.crossed(one, rows, groups))(batch)
+    each = jax.vmap(lambda one: interventions.recombine(one, rows, groups))(
+      batch
+    )
   else:
-    each = interventions.crossed(batch, rows, groups)
+    each = interventions.recombine(batch, rows, groups)
   modalities = np.arange(rows.shape[1])[:, None]
-  return state_lib.Split(each, split.unimodal[:, modalities, rows.T])
+  return types.Split(each, split.unimodal[:, modalities, rows.T])
 
 
 def product(

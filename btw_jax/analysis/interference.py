@@ -79,7 +79,7 @@ def diagnose(
   *,
   task: tasks.Task,
   key: chex.PRNGKey,
-  usual: Mapping[str, interventions.Usual] | None = None,
+  usual: Mapping[str, interventions.FeatureStats] | None = None,
   kinds: Sequence[str] = _REPLACING,
   others: bool = False,
   divergence: str = "kl",
@@ -93,7 +93,7 @@ def diagnose(
     target: `[N]`, or `[N, C]` of several labels.
     task: what outputs mean, as `tasks.make` gives it.
     key: of all that is drawn.
-    usual: modality -> `interventions.usual` of its training examples; of these
+    usual: modality -> `interventions.feature_stats` of its training examples; of these
       examples if None.
     kinds: names of `interventions.KINDS`. With "missing", `apply` gets None
       in place of a modality.
@@ -116,7 +116,9 @@ def diagnose(
   predict, classes = jax.jit(apply), task.classes(target)
   before = predict(params, inputs)
   if usual is None:
-    usual = {name: interventions.usual(own) for name, own in inputs.items()}
+    usual = {
+      name: interventions.feature_stats(own) for name, own in inputs.items()
+    }
 
   def perturbed(kind, own):
     new = dict(inputs)

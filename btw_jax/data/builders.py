@@ -19,7 +19,7 @@ from typing import Any
 from array_record.python import array_record_module
 import tensorflow_datasets as tfds
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import catalog
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
@@ -117,13 +117,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     super().__init__(file_format="array_record", **kwargs)
 
   @functools.cached_property
-  def found(self) -> dataset_lib.Found:
+  def found(self) -> dataset_lib.LoadedSplits:
     """What the source yields, checked."""
     found = catalog.read(self.name, self._options)
     return catalog.arrange(found, self._options)
 
   @functools.cached_property
-  def _layouts(self) -> dict[str, records.Layout]:
+  def _layouts(self) -> dict[str, records.RecordSchema]:
     return schema.layouts(self.found.splits)
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -231,13 +231,13 @@ def make(
     InputError: if the source is unknown or the folder cannot be written.
   """
   if source not in BUILDERS:
-    raise types.InputError(
+    raise errors.InputError(
       f"--source={source}: unknown: use one of {', '.join(BUILDERS)}."
     )
   try:
     pathlib.Path(data_dir).mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise types.InputError(
+    raise errors.InputError(
       f"--data_dir={data_dir}: cannot be made ({error.strerror}): choose"
       " another."
     ) from error

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import describe
@@ -54,7 +54,7 @@ class Options:
   seed: int = 0
 
 
-class Source(NamedTuple):
+class DatasetLoader(NamedTuple):
   """How a data set is read.
 
   Attributes:
@@ -62,24 +62,24 @@ class Source(NamedTuple):
     reads: what `data_dir` must be; empty if nothing is read.
   """
 
-  load: Callable[[Options], dataset_lib.Found]
+  load: Callable[[Options], dataset_lib.LoadedSplits]
   reads: str = ""
 
 
-def _mmsa(options: Options) -> dataset_lib.Found:
+def _mmsa(options: Options) -> dataset_lib.LoadedSplits:
   return mmsa.load(path=options.data_dir)
 
 
-def _multibench(options: Options) -> dataset_lib.Found:
+def _multibench(options: Options) -> dataset_lib.LoadedSplits:
   return multibench.load(path=options.data_dir)
 
 
-def _mmim(options: Options) -> dataset_lib.Found:
+def _mmim(options: Options) -> dataset_lib.LoadedSplits:
   return mmim.load(path=options.data_dir)
 
 
-def _mimic(task: str, missing: bool = False) -> Source:
-  return Source(
+def _mimic(task: str, missing: bool = False) -> DatasetLoader:
+  return DatasetLoader(
     lambda o: mimic.load(path=o.data_dir, task=task, missing=missing),
     f"{{train,val,test}}_{mimic.TASKS[task].file}"
     f"{'-missingInd' * missing}_stays.pkl",
@@ -87,28 +87,28 @@ def _mimic(task: str, missing: bool = False) -> Source:
 
 
 SOURCES = {
-  "digits": Source(
+  "digits": DatasetLoader(
     lambda o: digits.load(
       num_train=o.num_train, noise_modalities=o.noise_modalities, seed=o.seed
     )
   ),
-  "diabetes": Source(lambda o: diabetes.load(seed=o.seed)),
-  "breast_cancer": Source(lambda o: breast_cancer.load(seed=o.seed)),
-  "npz": Source(lambda o: npz.load(path=o.data_dir), "{split}.npz"),
-  "csv": Source(
+  "diabetes": DatasetLoader(lambda o: diabetes.load(seed=o.seed)),
+  "breast_cancer": DatasetLoader(lambda o: breast_cancer.load(seed=o.seed)),
+  "npz": DatasetLoader(lambda o: npz.load(path=o.data_dir), "{split}.npz"),
+  "csv": DatasetLoader(
     lambda o: tables.load(path=o.data_dir, suffixes=tables.CSV),
     "{modality}_{split}.csv[.gz]",
   ),
-  "parquet": Source(
+  "parquet": DatasetLoader(
     lambda o: tables.load(path=o.data_dir, suffixes=tables.PARQUET),
     "{modality}_{split}.parquet",
   ),
-  "mmsa_mosi": Source(_mmsa, "[un]aligned_50.pkl"),
-  "mmsa_mosei": Source(_mmsa, "[un]aligned_50.pkl"),
-  "multibench_mosi": Source(_multibench, "mosi_raw.pkl"),
-  "multibench_mosei": Source(_multibench, "mosei_senti_data.pkl"),
-  "mmim_mosi": Source(_mmim, "{train,dev,test}.pkl"),
-  "mmim_mosei": Source(_mmim, "{train,dev,test}.pkl"),
+  "mmsa_mosi": DatasetLoader(_mmsa, "[un]aligned_50.pkl"),
+  "mmsa_mosei": DatasetLoader(_mmsa, "[un]aligned_50.pkl"),
+  "multibench_mosi": DatasetLoader(_multibench, "mosi_raw.pkl"),
+  "multibench_mosei": DatasetLoader(_multibench, "mosei_senti_data.pkl"),
+  "mmim_mosi": DatasetLoader(_mmim, "{train,dev,test}.pkl"),
+  "mmim_mosei": DatasetLoader(_mmim, "{train,dev,test}.pkl"),
   **{f"mimic_{task}": _mimic(task) for task in mimic.TASKS},
   **{f"mimic_{task}_missing": _mimic(task, True) for task in mimic.TASKS},
 }
@@ -131,7 +131,7 @@ def load(name: str, options: Options) -> dataset_lib.Dataset:
 
 
 def assemble(
-  name: str, found: dataset_lib.Found, options: Options
+  name: str, found: dataset_lib.LoadedSplits, options: Options
 ) -> dataset_lib.Dataset:
   """Checks, splits and names the task of what was read.
 
@@ -150,7 +150,7 @@ def assemble(
   splits = found.splits
   for split in ("train", "test"):
     if split not in splits:
-      raise types.InputError(
+      raise errors.InputError(
         f"{options.data_dir}: has no {split!r} split: add its file."
       )
   inferred = not (options.task or found.task)
@@ -177,7 +177,9 @@ def assemble(
   return dataset
 
 
-def arrange(found: dataset_lib.Found, options: Options) -> dataset_lib.Found:
+def arrange(
+  found: dataset_lib.LoadedSplits, options: Options
+) -> dataset_lib.LoadedSplits:
   """What a source yielded, checked, in the splits asked for.
 
   Args:
@@ -201,11 +203,13 @@ def arrange(found: dataset_lib.Found, options: Options) -> dataset_lib.Found:
   else:
     notes += _shared(splits)
   # What was prepared brings some of them along.
-  return dataset_lib.Found(splits, found.task, tuple(dict.fromkeys(notes)))
+  return dataset_lib.LoadedSplits(
+    splits, found.task, tuple(dict.fromkeys(notes))
+  )
 
 
 def summarise(
-  found: dataset_lib.Found, task: str | None = None
+  found: dataset_lib.LoadedSplits, task: str | None = None
 ) -> Mapping[str, Any]:
   """What a data set looks like, even one that training would refuse.
 
@@ -249,7 +253,7 @@ def load_split(
   """
   splits = read(name, options).splits
   if split not in splits:
-    raise types.InputError(
+    raise errors.InputError(
       f"--split={split}: {options.data_dir or name} has no such split: use one"
       " that it has."
     )
@@ -259,7 +263,7 @@ def load_split(
   return examples
 
 
-def read(name: str, options: Options) -> dataset_lib.Found:
+def read(name: str, options: Options) -> dataset_lib.LoadedSplits:
   """What a source yields, unchecked.
 
   Args:
@@ -274,18 +278,18 @@ def read(name: str, options: Options) -> dataset_lib.Found:
   """
   source = find(name)
   if options.stream and not prepared.named(name):
-    raise types.InputError(
+    raise errors.InputError(
       f"--reading=stream: {name} is read as a whole: convert it with"
       f" experiments.prepare_data and set --dataset=tfds:{name}."
     )
   if source.reads and not options.data_dir:
-    raise types.InputError(
+    raise errors.InputError(
       f"--dataset={name} reads files ({source.reads}): set --data_dir."
     )
   return source.load(options)
 
 
-def find(name: str) -> Source:
+def find(name: str) -> DatasetLoader:
   """How a data set is read.
 
   Args:
@@ -304,9 +308,9 @@ def find(name: str) -> Source:
       read = prepared.stream if options.stream else prepared.load
       return read(path=options.data_dir, name=rest)
 
-    return Source(load_prepared, "what experiments.prepare_data wrote")
+    return DatasetLoader(load_prepared, "what experiments.prepare_data wrote")
   if name not in SOURCES:
-    raise types.InputError(
+    raise errors.InputError(
       f"--dataset={name}: unknown: use one of {', '.join(SOURCES)}, or"
       " tfds:NAME for one that was prepared."
     )
@@ -317,7 +321,7 @@ def _checked(split, examples, options):
   """The modalities asked for, averaged over their steps if asked for."""
   for modality in options.modalities:
     if modality not in examples.modalities:
-      raise types.InputError(
+      raise errors.InputError(
         f"--modalities: {modality!r} is unknown: use some of"
         f" {', '.join(examples.modalities)}."
       )
@@ -350,13 +354,13 @@ def _shared(splits):
 def _by_subject(splits, options):
   """Splits of the same examples, no subject in two of them."""
   if options.stream:
-    raise types.InputError(
+    raise errors.InputError(
       "--split_by=subject: what is streamed has its splits: prepare it with"
       " --split_by=subject."
     )
   every = dataset_lib.concatenate(list(splits.values()))
   if every.subjects is None:
-    raise types.InputError(
+    raise errors.InputError(
       "--split_by=subject: the source names no subjects: use --split_by=given."
     )
   if len(set(every.ids)) < len(every):
@@ -393,7 +397,7 @@ def _typed(examples, task):
   )
   target = examples.target.astype(np.int32 if whole else np.float32)
   if (task == "multilabel") != (target.ndim == 2):
-    raise types.InputError(
+    raise errors.InputError(
       f"{examples.files['target']}: the target has shape {target.shape}, which"
       f" does not fit --task={task}: give [N], or [N, labels] for multilabel."
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 
 # An integer-valued target with more distinct values than this is a quantity.
@@ -32,7 +32,7 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
     place = f"{files[modality]}: modality {modality!r}"
     present = examples.present[modality]
     if not present.any():
-      raise types.InputError(
+      raise errors.InputError(
         f"{place} is absent from every example of split {split!r}: leave it"
         " out with --modalities."
       )
@@ -41,7 +41,7 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
       row, *rest = np.argwhere(wrong)[0]
       names = ("column",) if x.ndim == 2 else ("step", "column")
       where = ", ".join(f"{n} {i}" for n, i in zip(names, rest, strict=True))
-      raise types.InputError(
+      raise errors.InputError(
         f"{place}, row {row}, {where} is {x[row, *rest]}: replace it, or mark"
         " the modality absent from that row."
       )
@@ -64,7 +64,7 @@ def check_rows(split: str, examples: dataset_lib.Examples) -> None:
   """
   files = examples.files
   if len(examples) == 0:
-    raise types.InputError(
+    raise errors.InputError(
       f"{files['target']}: split {split!r} has no examples: give at least one."
     )
   for modality, x in examples.features.items():
@@ -72,18 +72,18 @@ def check_rows(split: str, examples: dataset_lib.Examples) -> None:
     present = examples.present[modality]
     for what, length in (("rows", len(x)), ("presence values", len(present))):
       if length != len(examples):
-        raise types.InputError(
+        raise errors.InputError(
           f"{place} has {length} {what} but there are {len(examples)} targets"
           f" in {files['target']}: give one per example."
         )
   if len(examples.ids) != len(examples):
-    raise types.InputError(
+    raise errors.InputError(
       f"{files['id']}: {len(examples.ids)} ids for {len(examples)} examples of"
       f" split {split!r}: give one per example."
     )
   target = examples.target
   if not np.issubdtype(target.dtype, np.number) and target.dtype != bool:
-    raise types.InputError(
+    raise errors.InputError(
       f"{files['target']}: the target holds {target.dtype} values: give"
       " numbers."
     )
@@ -137,7 +137,7 @@ def check_alike(splits: Mapping[str, dataset_lib.Examples]) -> None:
     ):  # fmt: skip
       for modality in has.modalities:
         if modality not in lacks.modalities:
-          raise types.InputError(
+          raise errors.InputError(
             f"{lacks.files['target']}: split {lacking!r} has no modality"
             f" {modality!r}, but {name!r} has it: add it, or choose others"
             " with --modalities."
@@ -145,7 +145,7 @@ def check_alike(splits: Mapping[str, dataset_lib.Examples]) -> None:
     for modality, x in one.features.items():
       there = other.features[modality]
       if (there.ndim, there.shape[-1]) != (x.ndim, x.shape[-1]):
-        raise types.InputError(
+        raise errors.InputError(
           f"{other.files[modality]}: modality {modality!r} has"
           f" {in_words(there.shape[1:])}, but {in_words(x.shape[1:])} in"
           f" {one.files[modality]}: give the same in every split."
@@ -166,7 +166,7 @@ def check_dataset(dataset: dataset_lib.Dataset) -> None:
   for examples in dataset.splits.values():
     check_labels(dataset.task, dataset.num_classes, examples)
   if np.all(train.target == train.target[:1]):
-    raise types.InputError(
+    raise errors.InputError(
       f"{train.files['target']}: every training target is"
       f" {train.target[0]}: there is nothing to learn; give another target."
     )
@@ -188,7 +188,7 @@ def check_varies(file: str, modality: str, varies: bool) -> None:
     InputError: if not.
   """
   if not varies:
-    raise types.InputError(
+    raise errors.InputError(
       f"{file}: modality {modality!r} is constant over the training split and"
       " can predict only a constant: leave it out with --modalities."
     )
@@ -214,7 +214,7 @@ def check_labels(
   wrong = (target < 0) | (target >= bound) | (target != np.round(target))
   bad = np.flatnonzero(wrong.any(axis=1))
   if len(bad):
-    raise types.InputError(
+    raise errors.InputError(
       f"{examples.files['target']}: the label of row {bad[0]} is"
       f" {examples.target[bad[0]]}, but {task} labels are 0 to"
       f" {bound - 1}: renumber them, or set --task."
@@ -230,7 +230,7 @@ def _check_times(place, present, steps):
   bad = np.argwhere(there & (back | ~np.isfinite(times)))
   if len(bad):
     row, step = bad[0]
-    raise types.InputError(
+    raise errors.InputError(
       f"{place}, row {row}, step {step} was taken at {times[row, step]}: give"
       " finite times from 0 on, in order."
     )
@@ -241,7 +241,7 @@ def _check_finite_target(examples):
   rows = np.isfinite(target.astype(np.float64)).reshape(len(target), -1)
   bad = np.flatnonzero(~rows.all(axis=1))
   if len(bad):
-    raise types.InputError(
+    raise errors.InputError(
       f"{place}: the target of row {bad[0]} is {target[bad[0]]}: give a finite"
       " number or drop the row."
     )
@@ -255,7 +255,7 @@ def _check_ids(examples):
   if np.any(count > 1):
     repeated = str(examples.ids[first[np.argmax(count > 1)]])
     rows = np.flatnonzero(examples.ids == repeated)
-    raise types.InputError(
+    raise errors.InputError(
       f"{place}: id {repeated!r} of row {rows[1]} is that of row {rows[0]} too:"
       " make ids unique, or leave them out to use row numbers."
     )

@@ -212,7 +212,7 @@ def same_steps(splits: Mapping[str, Examples]) -> dict[str, Examples]:
   return {split: e.padded(most) for split, e in splits.items()}
 
 
-class Found(NamedTuple):
+class LoadedSplits(NamedTuple):
   """What a source yields.
 
   Attributes:
@@ -320,7 +320,7 @@ def complete(
   )
 
 
-def told_apart(splits: Mapping[str, Examples], task: str) -> Found:
+def deduplicate_ids(splits: Mapping[str, Examples], task: str) -> LoadedSplits:
   """Splits whose ids may repeat, told apart by their rows.
 
   Args:
@@ -349,4 +349,4 @@ def told_apart(splits: Mapping[str, Examples], task: str) -> Found:
         " told apart by their row"
       )
     found[split] = examples
-  return Found(found, task, tuple(notes))
+  return LoadedSplits(found, task, tuple(notes))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from btw_jax import types
+from btw_jax import errors
 
 
 class Fields:
@@ -28,7 +28,7 @@ class Fields:
     """
     self.name, self._what = str(name), what
     if not isinstance(content, Mapping):
-      raise types.InputError(
+      raise errors.InputError(
         f"{name}: holds a {type(content).__name__}, not named fields: it is"
         f" no {what.partition(' ')[2]}."
       )
@@ -52,7 +52,7 @@ class Fields:
     """
     if field not in self._content:
       found = ", ".join(map(str, list(self._content)[:8])) or "nothing"
-      raise types.InputError(
+      raise errors.InputError(
         f"{self.name}: has no field {field!r}, as {self._what} has; it holds"
         f" {found}: give a file of that format."
       )
@@ -82,14 +82,14 @@ class Fields:
         x = x.astype(np.float64)
     except (ValueError, TypeError) as error:
       reason = str(error).rstrip(".").partition(";")[0]
-      raise types.InputError(
+      raise errors.InputError(
         f"{self.name}: field {field!r} cannot be read as numbers ({reason}):"
         " give an array of numbers."
       ) from error
     if x.ndim > rank and all(size == 1 for size in x.shape[rank:]):
       x = x.reshape(x.shape[:rank])
     if x.ndim != rank or not np.issubdtype(x.dtype, np.number):
-      raise types.InputError(
+      raise errors.InputError(
         f"{self.name}: field {field!r} has shape {x.shape} of {x.dtype}: give"
         f" numbers with {rank} axes."
       )

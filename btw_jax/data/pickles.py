@@ -14,7 +14,7 @@ import pickle
 
 import pyarrow
 
-from btw_jax import types
+from btw_jax import errors
 
 # Bytes that a file may grow to: unaligned CMU-MOSEI, the largest of the known
 # ones, takes about 13 GB.
@@ -111,7 +111,7 @@ class _Limited(io.RawIOBase):
     found = self._file.read(min(len(buffer), self._left + 1))
     self._left -= len(found)
     if self._left < 0:
-      raise types.InputError(
+      raise errors.InputError(
         f"unpacks to more than {self._limit:,} bytes: it is no data set that"
         " fits here, or a trap"
       )
@@ -141,18 +141,18 @@ def load(path: str | pathlib.Path, *, max_bytes: int = MAX_BYTES) -> object:
       stream = io.BufferedReader(_Limited(file, max_bytes), 2**20)
       return _Unpickler(stream, encoding="latin1").load()
   except FileNotFoundError as error:
-    raise types.InputError(f"{path}: no such file: set the path.") from error
-  except types.InputError as error:
-    raise types.InputError(f"{path}: {error}.") from error
+    raise errors.InputError(f"{path}: no such file: set the path.") from error
+  except errors.InputError as error:
+    raise errors.InputError(f"{path}: {error}.") from error
   except _Refused as error:
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: asks for {error}, which is neither of NumPy, pandas nor a"
       " container: it was not called; save plain arrays instead."
     ) from error
   # A file from the wild can raise anything; a defect of ours is not here.
   except Exception as error:
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: cannot be read as a pickle ({reason}): fetch or write it again."
     ) from error
 
@@ -176,7 +176,7 @@ def locate(path: str, names: Sequence[str]) -> pathlib.Path:
   found = [folder / name for name in names if (folder / name).exists()]
   if len(found) != 1:
     what = "none" if not found else "more than one"
-    raise types.InputError(
+    raise errors.InputError(
       f"{folder}: holds {what} of {', '.join(names)}: name the file."
     )
   return found[0]

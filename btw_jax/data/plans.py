@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 # In place of the number of an example.
-NOTHING = -1
+PADDING = -1
 
 
 class Buckets(NamedTuple):
@@ -77,7 +77,7 @@ def make_buckets(
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class SlotLayout:
   """Which slot of a batch, hence which device, each example belongs to.
 
   Slot j of every batch is filled from examples of its own, so the batches of an
@@ -112,17 +112,17 @@ class Layout:
       slots: n of them.
 
     Returns:
-      `[n, L]` int; `NOTHING` where a slot has one less.
+      `[n, L]` int; `PADDING` where a slot has one less.
     """
     place = np.arange(self.length) * self.num_slots
     place = place + np.asarray(slots)[:, None]
     inside = place < self.num_examples
     if self.order is not None:
       place = self.order[np.minimum(place, self.num_examples - 1)]
-    return np.where(inside, place, NOTHING)
+    return np.where(inside, place, PADDING)
 
 
-def by_bucket(bucket: np.ndarray, num_slots: int) -> Layout:
+def by_bucket(bucket: np.ndarray, num_slots: int) -> SlotLayout:
   """A layout whose slots have as many examples of every bucket.
 
   Args:
@@ -135,15 +135,15 @@ def by_bucket(bucket: np.ndarray, num_slots: int) -> Layout:
   order = None
   if len(bucket) and bucket.min() != bucket.max():
     order = np.argsort(bucket, kind="stable")
-  return Layout(len(bucket), num_slots, order)
+  return SlotLayout(len(bucket), num_slots, order)
 
 
-class Rows(NamedTuple):
+class PlannedBatch(NamedTuple):
   """What some slots contribute to one batch to come.
 
   Attributes:
     bucket: the batch's position among the buckets.
-    rows: `[n, C]` numbers of its examples, C of each slot; or `NOTHING`.
+    rows: `[n, C]` numbers of its examples, C of each slot; or `PADDING`.
     places: `[n, C]` where these are among those of their slot.
   """
 
@@ -153,13 +153,13 @@ class Rows(NamedTuple):
 
 
 def epoch(
-  layout: Layout,
+  layout: SlotLayout,
   slots: np.ndarray,
   places: np.ndarray,
   bucket: np.ndarray,
   seed: Sequence[int],
   largest: Callable[[np.ndarray], np.ndarray] = lambda x: x,
-) -> list[Rows]:
+) -> list[PlannedBatch]:
   """The batches of an epoch, few of them of examples of several buckets.
 
   Args:
@@ -185,18 +185,18 @@ def epoch(
   if layout.order is not None:
     order = np.random.default_rng(seed).permutation(len(of_batch))
   return [
-    Rows(int(of_batch[t]), rows[:, t : t + 1], places[:, t : t + 1])
+    PlannedBatch(int(of_batch[t]), rows[:, t : t + 1], places[:, t : t + 1])
     for t in order
   ]
 
 
 def in_order(
-  layout: Layout,
+  layout: SlotLayout,
   slots: np.ndarray,
   bucket: np.ndarray,
   at_once: int,
   largest: Callable[[np.ndarray], np.ndarray] = lambda x: x,
-) -> list[Rows]:
+) -> list[PlannedBatch]:
   """All examples once, those of small buckets first, in batches of one size.
 
   Args:
@@ -207,20 +207,20 @@ def in_order(
     largest: as of `epoch`.
 
   Returns:
-    Batches; the last one is filled up with `NOTHING`.
+    Batches; the last one is filled up with `PADDING`.
   """
   rows = layout.rows(slots)
   each = min(max(1, at_once // layout.num_slots), layout.length)
   num_batches = -(-layout.length // each)
   fill = num_batches * each - layout.length
-  rows = np.pad(rows, ((0, 0), (0, fill)), constant_values=NOTHING)
+  rows = np.pad(rows, ((0, 0), (0, fill)), constant_values=PADDING)
   places = np.broadcast_to(
     np.minimum(np.arange(rows.shape[1]), layout.length - 1), rows.shape
   )
-  of_row = np.where(rows == NOTHING, 0, bucket[np.maximum(rows, 0)])
+  of_row = np.where(rows == PADDING, 0, bucket[np.maximum(rows, 0)])
   of_batch = largest(of_row.reshape(len(rows), num_batches, each).max((0, 2)))
   return [
-    Rows(
+    PlannedBatch(
       int(of_batch[b]),
       rows[:, b * each : (b + 1) * each],
       places[:, b * each : (b + 1) * each],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import records
 from btw_jax.data import streaming
@@ -76,7 +76,7 @@ def find(data_dir: str, name: str) -> pathlib.Path:
   ]
   if not found:
     have = sorted({p.parts[-3] for p in root.glob("*/*.*.*/dataset_info.json")})
-    raise types.InputError(
+    raise errors.InputError(
       f"{root}: holds no prepared data set {name!r}, but"
       f" {', '.join(have) or 'none at all'}: set --data_dir, or run"
       " python -m experiments.prepare_data."
@@ -104,11 +104,13 @@ def open_records(data_dir: str, name: str) -> Prepared:
   info = tfds.builder_from_directory(folder).info
   about = (info.metadata or {}).get(KEY)
   if about is None:
-    raise types.InputError(
+    raise errors.InputError(
       f"{folder}: was not written by experiments.prepare_data: convert it to"
       " npz, then prepare that."
     )
-  layout = {m: records.Layout(**own) for m, own in about["layout"].items()}
+  layout = {
+    m: records.RecordSchema(**own) for m, own in about["layout"].items()
+  }
   readers = {
     split: records.Reader(
       [str(path) for path in info.splits[split].filepaths],
@@ -123,7 +125,7 @@ def open_records(data_dir: str, name: str) -> Prepared:
   for split, reader in readers.items():
     expected = info.splits[split].num_examples
     if len(reader) != expected:
-      raise types.InputError(
+      raise errors.InputError(
         f"{folder}: split {split!r} has {len(reader)} of {expected} records:"
         " prepare it again."
       )
@@ -132,7 +134,7 @@ def open_records(data_dir: str, name: str) -> Prepared:
   )
 
 
-def load(*, path: str, name: str) -> dataset_lib.Found:
+def load(*, path: str, name: str) -> dataset_lib.LoadedSplits:
   """Reads all splits into memory.
 
   Args:
@@ -146,7 +148,7 @@ def load(*, path: str, name: str) -> dataset_lib.Found:
     InputError: if it is not there, or cannot be read.
   """
   found = open_records(path, name)
-  return dataset_lib.Found(
+  return dataset_lib.LoadedSplits(
     {s: r.read(np.arange(len(r))) for s, r in found.readers.items()},
     found.task,
     found.notes,
@@ -154,7 +156,7 @@ def load(*, path: str, name: str) -> dataset_lib.Found:
   )
 
 
-def stream(*, path: str, name: str) -> dataset_lib.Found:
+def stream(*, path: str, name: str) -> dataset_lib.LoadedSplits:
   """All splits, their features left on disk.
 
   Args:
@@ -168,7 +170,7 @@ def stream(*, path: str, name: str) -> dataset_lib.Found:
     InputError: if it is not there, or cannot be read.
   """
   found = open_records(path, name)
-  return dataset_lib.Found(
+  return dataset_lib.LoadedSplits(
     {s: streaming.open_split(r) for s, r in found.readers.items()},
     found.task,
     found.notes,

@@ -15,10 +15,10 @@ from typing import NamedTuple
 from array_record.python import array_record_module
 import numpy as np
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import buffers as buffers_lib
 from btw_jax.data import dataset as dataset_lib
-from btw_jax.data import wire
+from btw_jax.data import tf_example
 
 # Records that are held undecoded at a time: few, so that they are still in the
 # cache when they are decoded.
@@ -26,7 +26,7 @@ _AT_ONCE = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class RecordSchema:
   """What a record has of a modality.
 
   Attributes:
@@ -72,7 +72,7 @@ class Reader:
   def __init__(
     self,
     paths: Sequence[str],
-    layout: Mapping[str, Layout],
+    layout: Mapping[str, RecordSchema],
     target_shape: Sequence[int],
     *,
     subjects: bool,
@@ -102,7 +102,7 @@ class Reader:
       counts = [file.num_records() for file in self._files]
     except (OSError, ValueError, RuntimeError, IndexError) as error:
       reason = " ".join(str(error).split())
-      raise types.InputError(
+      raise errors.InputError(
         f"{name}: cannot be read ({reason}): prepare it again."
       ) from error
     self._starts = np.cumsum([0, *counts])
@@ -112,7 +112,7 @@ class Reader:
     """Number of records."""
     return int(self._starts[-1])
 
-  def lengthened(self, layout: Mapping[str, Layout]) -> "Reader":
+  def lengthened(self, layout: Mapping[str, RecordSchema]) -> "Reader":
     """The same records, in arrays with as many steps as a layout says."""
     reader = copy.copy(self)
     reader.layout = dict(layout)
@@ -142,7 +142,7 @@ class Reader:
           found[place] = record
     except (OSError, ValueError, RuntimeError) as error:
       reason = " ".join(str(error).split())
-      raise types.InputError(
+      raise errors.InputError(
         f"{self.name}: record {wanted[0]} or one of {len(wanted)} from there"
         f" cannot be read ({reason}): prepare it again."
       ) from error
@@ -164,7 +164,7 @@ class Reader:
     Raises:
       InputError: if the file is damaged.
     """
-    small = _Small(len(wanted), self.layout, self._target_shape)
+    small = _Metadata(len(wanted), self.layout, self._target_shape)
     arrays = _Arrays(
       len(wanted), self.layout, num_steps, small.length, self._buffers
     )
@@ -191,7 +191,7 @@ class Reader:
     Raises:
       InputError: if the file is damaged.
     """
-    small = _Small(len(wanted), self.layout, self._target_shape)
+    small = _Metadata(len(wanted), self.layout, self._target_shape)
     self._decode(wanted, small)
     return Index(
       small.present,
@@ -209,17 +209,17 @@ class Reader:
       records = self.raw(wanted[rows])
       for row, record in zip(rows.tolist(), records, strict=True):
         try:
-          found = wire.parse(record)
+          found = tf_example.parse(record)
           for part in parts:
             part.put(row, record, found)
         except (ValueError, KeyError, IndexError) as error:
-          raise types.InputError(
+          raise errors.InputError(
             f"{self.name}: record {wanted[row]} is not as this project writes"
             f" them ({error!r}): prepare it again."
           ) from error
 
 
-class _Small:
+class _Metadata:
   """What is small of some examples, filled record by record."""
 
   def __init__(self, count, layout, target_shape):

@@ -12,7 +12,7 @@ from btw_jax.data import records
 
 def layouts(
   splits: Mapping[str, dataset_lib.Examples],
-) -> dict[str, records.Layout]:
+) -> dict[str, records.RecordSchema]:
   """How examples would be written.
 
   Args:
@@ -25,7 +25,7 @@ def layouts(
   every = list(splits.values())
   for modality, x in every[0].features.items():
     steps = [e.steps[modality] for e in every if modality in e.steps]
-    found[modality] = records.Layout(
+    found[modality] = records.RecordSchema(
       x.shape[-1],
       max((e.features[modality].shape[1] for e in every if steps), default=0),
       any(s.times is not None for s in steps),
@@ -35,7 +35,7 @@ def layouts(
 
 
 def features(
-  layout: Mapping[str, records.Layout],
+  layout: Mapping[str, records.RecordSchema],
   target_shape: Sequence[int],
   *,
   subjects: bool,
@@ -75,7 +75,7 @@ def features(
 
 
 def rows(
-  examples: dataset_lib.Examples, layout: Mapping[str, records.Layout]
+  examples: dataset_lib.Examples, layout: Mapping[str, records.RecordSchema]
 ) -> Iterator[dict[str, Any]]:
   """Examples one by one, as `features` describes them.
 

@@ -26,7 +26,7 @@ def load(
   target: str,
   place: Place,
   subject: Callable[[str], str],
-) -> dataset_lib.Found:
+) -> dataset_lib.LoadedSplits:
   """Reads the splits of a pickle: split -> field -> array.
 
   A modality that is all zeros in a row is absent from it; values that are not
@@ -70,4 +70,4 @@ def load(
     )
 
   splits = {s: examples(content.inside(s)) for s in dataset_lib.SPLITS}
-  return dataset_lib.told_apart(splits, "regression")
+  return dataset_lib.deduplicate_ids(splits, "regression")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn import model_selection
 
-from btw_jax import types
+from btw_jax import errors
 
 
 def hold_out(
@@ -28,7 +28,7 @@ def hold_out(
   num_examples = len(target)
   size = max(1, round(num_examples * share))
   if size >= num_examples:
-    raise types.InputError(
+    raise errors.InputError(
       f"--valid_share={share}: leaves nothing to train on of"
       f" {num_examples} examples: give a smaller share or a valid split."
     )
@@ -92,7 +92,7 @@ def by_subject(
   names, subject = np.unique(subjects, return_inverse=True)
   count = len(shares)
   if len(names) < count:
-    raise types.InputError(
+    raise errors.InputError(
       f"--split_by=subject: {len(names)} subjects for {count} splits: use"
       " --split_by=given."
     )

@@ -32,7 +32,7 @@ class Heuristic:
 
   kinds: Sequence[str]
   shares: Sequence[float]
-  usual: interventions.Usual
+  usual: interventions.FeatureStats
   seeds: Sequence[int]
   modalities: Sequence[int] | None = None
   num_views: int = 1

@@ -6,11 +6,11 @@ import numpy as np
 from pyarrow import compute
 from pyarrow import csv
 
-from btw_jax.reports import panels
 from btw_jax.reports import study as study_lib
+from btw_jax.reports import svg
 
 
-def of_problem(problem: study_lib.Problem) -> list[panels.Panel]:
+def of_problem(problem: study_lib.Problem) -> list[svg.Panel]:
   """Learning curves of all methods, and weights of those that weigh.
 
   Args:
@@ -101,10 +101,10 @@ def _losses(problem, split):
       _band(ax, loss, method.name, f"C{number}")
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss, nats")
-    panels.legend(ax)
+    svg.legend(ax)
 
   name = f"loss_{split}"
-  return panels.draw(name, f"{split} loss, mean ± std of seeds", plot)
+  return svg.draw(name, f"{split} loss, mean ± std of seeds", plot)
 
 
 def _weights(method):
@@ -118,10 +118,10 @@ def _weights(method):
     ax.set_ylim(bottom=0)
     ax.set_xlabel("epoch")
     ax.set_ylabel("mean weight")
-    panels.legend(ax)
+    svg.legend(ax)
 
   title = f"{method.name}: weights, mean ± std of seeds"
-  return panels.draw(f"weights_{method.name}", title, plot)
+  return svg.draw(f"weights_{method.name}", title, plot)
 
 
 def _band(ax, values, label, color):

@@ -9,8 +9,8 @@ from pyarrow import csv
 from scipy import stats
 
 from btw_jax.reports import curves
-from btw_jax.reports import panels
 from btw_jax.reports import study as study_lib
+from btw_jax.reports import svg
 
 _BINS = 10
 _GROUPS = 5
@@ -19,7 +19,7 @@ _QUANTILES = np.arange(1, 10) / 10
 _LAWS = {"gaussian": stats.norm, "laplace": stats.laplace}
 
 
-def of_problem(problem: study_lib.Problem) -> list[panels.Panel]:
+def of_problem(problem: study_lib.Problem) -> list[svg.Panel]:
   """Calibration of all methods, and the weights of those that weigh.
 
   Args:
@@ -143,7 +143,7 @@ def _reliability(problem, tables):
       loc="outside lower center", ncols=2 if number > 1 else 1, frameon=False
     )
 
-  return panels.draw(
+  return svg.draw(
     "reliability", "calibration on test, all seeds", plot, height=3.6
   )
 
@@ -162,10 +162,10 @@ def _histogram(method, own):
     ax.set_ylim(bottom=0)
     ax.set_xlabel("weight of an example")
     ax.set_ylabel("examples, all seeds")
-    panels.legend(ax)
+    svg.legend(ax)
 
   title = f"{method.name}: weights of test examples"
-  return panels.draw(f"histogram_{method.name}", title, plot)
+  return svg.draw(f"histogram_{method.name}", title, plot)
 
 
 def fifths(
@@ -205,8 +205,8 @@ def _against_score(problem, method, own):
       ax.plot(weight, factor * mean, "o-", ms=3, lw=1.2, **style)
     ax.set_xlabel("mean weight, fifths of each seed's examples")
     ax.set_ylabel("mean error" if regression else "right decisions, %")
-    panels.legend(ax)
+    svg.legend(ax)
 
   what = "error" if regression else "correctness"
   title = f"{method.name}: weight against {what}"
-  return panels.draw(f"{what}_{method.name}", title, plot)
+  return svg.draw(f"{what}_{method.name}", title, plot)

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import figure as figure_lib
 import numpy as np
 
-from btw_jax.reports import panels
+from btw_jax.reports import svg
 
 # atom -> label, of the first and the second source
 _ATOMS = {
@@ -67,7 +67,7 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
   drawing.savefig(path, dpi=110)
 
 
-def panel(rows: Sequence[Mapping[str, Any]], weighting: str) -> panels.Panel:
+def panel(rows: Sequence[Mapping[str, Any]], weighting: str) -> svg.Panel:
   """Draws what every modality and all others tell, a bar for each modality.
 
   Args:
@@ -89,7 +89,7 @@ def panel(rows: Sequence[Mapping[str, Any]], weighting: str) -> panels.Panel:
     names = [row["first"] for row in rows]
     ax.set_xticks(range(len(rows)), names, rotation=40, ha="right")
     ax.set_ylabel("about the decision, nats")
-    panels.legend(ax)
+    svg.legend(ax)
 
   title = f"{weighting}: a modality and the others"
-  return panels.draw(f"interactions_{weighting}", title, plot)
+  return svg.draw(f"interactions_{weighting}", title, plot)

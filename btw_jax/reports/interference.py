@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import figure as figure_lib
 import numpy as np
 
-from btw_jax.reports import panels
+from btw_jax.reports import svg
 
 _COLUMNS = 3
 
@@ -57,7 +57,7 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
   drawing.savefig(path, dpi=110)
 
 
-def panel(rows: Sequence[Mapping[str, Any]], kind: str) -> panels.Panel:
+def panel(rows: Sequence[Mapping[str, Any]], kind: str) -> svg.Panel:
   """Draws the share of decisions flipped, of every modality and model.
 
   Args:
@@ -88,4 +88,4 @@ def panel(rows: Sequence[Mapping[str, Any]], kind: str) -> panels.Panel:
     ax.tick_params(length=0)
 
   title = f"{kind} in place of a modality: decisions flipped, %"
-  return panels.draw(f"interference_{kind}", title, plot)
+  return svg.draw(f"interference_{kind}", title, plot)

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import jinja2
 
 from btw_jax.reports import curves
-from btw_jax.reports import effects
 from btw_jax.reports import examples
+from btw_jax.reports import gain_plot
 from btw_jax.reports import interactions
 from btw_jax.reports import interference
-from btw_jax.reports import panels
 from btw_jax.reports import recommendation
 from btw_jax.reports import results
 from btw_jax.reports import routing
 from btw_jax.reports import study as study_lib
+from btw_jax.reports import svg
 
 _TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 
@@ -97,7 +97,7 @@ def _groups(problem):
       "What each weighting gains",
       "Mean paired difference to the first row of the table; green is better"
       " and red worse beyond chance.",
-      effects.of_problem(problem),
+      gain_plot.of_problem(problem),
     ),
     (
       "Learning curves and calibration",
@@ -168,6 +168,6 @@ def _interference(problem):
   return [interference.panel(rows, kind) for kind in kinds]
 
 
-def _encoded(panel: panels.Panel) -> Mapping[str, str]:
+def _encoded(panel: svg.Panel) -> Mapping[str, str]:
   svg = base64.b64encode(panel.svg.encode()).decode()
   return {"name": panel.name, "title": panel.title, "encoded": svg}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from matplotlib import figure as figure_lib
 import numpy as np
 
-from btw_jax.reports import panels
+from btw_jax.reports import svg
 
 _PREFIX = "expert"
 
@@ -162,7 +162,7 @@ def picture(shares: Shares, path: str | os.PathLike) -> None:
   drawing.savefig(path, dpi=110)
 
 
-def panel(shares: Shares, name: str) -> panels.Panel:
+def panel(shares: Shares, name: str) -> svg.Panel:
   """Draws the experts that modalities use in the last layer, mean of seeds.
 
   Experts of a seed are numbered by how much they are used: their own numbers
@@ -185,6 +185,4 @@ def panel(shares: Shares, name: str) -> panels.Panel:
     ax.set_yticks(range(len(shares.modalities)), shares.modalities)
     ax.figure.colorbar(image, ax=ax, label="share of gates")
 
-  return panels.draw(
-    f"routing_{name}", f"{name}: experts of the last layer", plot
-  )
+  return svg.draw(f"routing_{name}", f"{name}: experts of the last layer", plot)

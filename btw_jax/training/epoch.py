@@ -8,24 +8,24 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from btw_jax import parts
+from btw_jax import chunked
 from btw_jax import types
 from btw_jax import weighting
-from btw_jax.training import data_parallel
-from btw_jax.training import side_by_side
+from btw_jax.parallel import device_map
+from btw_jax.training import model_groups
 from btw_jax.training import state as state_lib
-from btw_jax.training import step as step_lib
+from btw_jax.training import trainer as trainer_lib
 
 
 def run_epoch(
-  trainer: step_lib.Trainer,
+  trainer: trainer_lib.Trainer,
   num_examples: int,
   run: state_lib.RunState,
-  cell: state_lib.Cell,
+  cell: state_lib.RunParams,
   seed: chex.Array,
   epoch: chex.Array,
-  train: state_lib.Split,
-  valid: state_lib.Split,
+  train: types.Split,
+  valid: types.Split,
 ) -> tuple[state_lib.RunState, dict[str, chex.Array]]:
   """One pass over the shuffled training set, then weights and validation.
 
@@ -37,7 +37,7 @@ def run_epoch(
     seed: scalar int.
     epoch: scalar int, from 0.
     train: this device's part of the training set, `[n, ...]`, slot by slot of
-      a `plans.Layout`; a remainder smaller than a batch is left out, a
+      a `plans.SlotLayout`; a remainder smaller than a batch is left out, a
       different one every epoch.
     valid: this device's part of the validation split.
 
@@ -75,13 +75,13 @@ def run_epoch(
 
 
 def train_epoch(
-  trainer: step_lib.Trainer,
+  trainer: trainer_lib.Trainer,
   num_examples: int,
   run: state_lib.RunState,
-  cell: state_lib.Cell,
+  cell: state_lib.RunParams,
   seed: chex.Array,
   epoch: chex.Array,
-  train: state_lib.Split,
+  train: types.Split,
 ) -> tuple[state_lib.TrainState, dict[str, chex.Array]]:
   """The steps of an epoch, as one scan over shuffled indices.
 
@@ -99,7 +99,7 @@ def train_epoch(
     as `Trainer.step` tells it; with experts also routing `[L, M, E]`, the share
     of a modality's gates that each expert got, and the mean of each penalty.
   """
-  slots = data_parallel.my_slots(trainer.batch_size, trainer.axis_name)
+  slots = device_map.my_slots(trainer.batch_size, trainer.axis_name)
   order = trainer.order(seed, epoch, slots, num_examples)
   length = train.batch.present.shape[0] // len(slots)
   order = order + jnp.arange(len(slots)) * length
@@ -115,7 +115,9 @@ def train_epoch(
   # Once for all steps where there is room: weights rest within an epoch, and on
   # CPU each of these small operations costs a step more than the whole set
   # costs an epoch.
-  whole = multiply(table, present) if len(present) <= parts.AT_ONCE else None
+  whole = (
+    multiply(table, present) if len(present) <= chunked.CHUNK_SIZE else None
+  )
   importance = trainer.importance(run, cell)
 
   def body(state, rows):
@@ -132,9 +134,9 @@ def train_epoch(
 
 
 def train_outputs(
-  trainer: step_lib.Trainer,
+  trainer: trainer_lib.Trainer,
   run: state_lib.RunState,
-  cell: state_lib.Cell,
+  cell: state_lib.RunParams,
   batch: types.Batch,
   rows: chex.Array | slice = slice(None),
 ) -> chex.Array:
@@ -160,14 +162,14 @@ def train_outputs(
     return outputs[0]
 
   batch = batch._replace(target=None)
-  return parts.in_turns(
+  return chunked.map_chunks(
     outputs_of,
     (batch, trainer.table(run, batch.present, rows)),
     trainer.at_once,
   )
 
 
-def due(trainer: step_lib.Trainer, epoch: chex.Array) -> chex.Array:
+def due(trainer: trainer_lib.Trainer, epoch: chex.Array) -> chex.Array:
   """Whether an epoch ends with a refresh.
 
   Args:
@@ -181,12 +183,12 @@ def due(trainer: step_lib.Trainer, epoch: chex.Array) -> chex.Array:
 
 
 def refresh(
-  trainer: step_lib.Trainer,
+  trainer: trainer_lib.Trainer,
   num_examples: int,
-  cell: state_lib.Cell,
+  cell: state_lib.RunParams,
   seed: chex.Array,
   epoch: chex.Array,
-  train: state_lib.Split,
+  train: types.Split,
   outputs: chex.Array,
 ) -> state_lib.Refreshed:
   """New weights of the training set, and the information behind them.
@@ -210,7 +212,7 @@ def refresh(
   present = train.batch.present
   outputs = jnp.where(sound, outputs, 0.0)
   pair = trainer.task.predict(train.unimodal), trainer.task.predict(outputs)
-  slots = data_parallel.my_slots(trainer.batch_size, trainer.axis_name)
+  slots = device_map.my_slots(trainer.batch_size, trainer.axis_name)
   information = trainer.rule.information(
     *pair,
     present & sound,
@@ -230,7 +232,7 @@ def refresh(
 
   # In parts, so that a large set takes little more than its table.
   examples = train.unimodal, outputs, present
-  new = parts.in_turns(weigh, examples, axes=(1, 0, 0))
+  new = chunked.map_chunks(weigh, examples, axes=(1, 0, 0))
   counts = trainer.rule.weigh_examples(
     *pair, present & sound, cell.variant, axis_name=trainer.axis_name
   )
@@ -253,11 +255,11 @@ def kept(run: state_lib.RunState) -> state_lib.Refreshed:
 
 
 def guide_after(
-  trainer: step_lib.Trainer,
+  trainer: trainer_lib.Trainer,
   run: state_lib.RunState,
   refreshed: state_lib.Refreshed | None,
   present: chex.Array,
-) -> state_lib.Guide | None:
+) -> state_lib.UnseenPrior | None:
   """How unseen examples are weighed after an epoch; None if nothing is.
 
   Args:
@@ -273,13 +275,13 @@ def guide_after(
     return None
   average = run.weights.average
   prior = weighting.prior(average.table, present, axis_name=trainer.axis_name)
-  return state_lib.Guide(prior, average.alpha, refreshed.information)
+  return state_lib.UnseenPrior(prior, average.alpha, refreshed.information)
 
 
 def close(
-  trainer: step_lib.Trainer,
+  trainer: trainer_lib.Trainer,
   run: state_lib.RunState,
-  cell: state_lib.Cell,
+  cell: state_lib.RunParams,
   epoch: chex.Array,
   present: chex.Array,
   refreshed: state_lib.Refreshed | None,
@@ -329,7 +331,7 @@ def close(
       "alpha": average.alpha,
     }
   params = run.train.params
-  best = side_by_side.keep_best(
+  best = model_groups.keep_best(
     run.best,
     loss,
     epoch,
@@ -342,11 +344,11 @@ def close(
 
 
 def predict(
-  trainer: step_lib.Trainer,
+  trainer: trainer_lib.Trainer,
   params: chex.ArrayTree,
-  guide: state_lib.Guide | None,
-  cell: state_lib.Cell,
-  split: state_lib.Split,
+  guide: state_lib.UnseenPrior | None,
+  cell: state_lib.RunParams,
+  split: types.Split,
 ) -> tuple[chex.Array, chex.Array]:
   """Outputs for examples that the weights have no history of.
 
@@ -397,7 +399,7 @@ def predict(
     return outputs, _effective(weights, cell, present)
 
   unimodal = None if guide is None else split.unimodal
-  outputs, weights = parts.in_turns(
+  outputs, weights = chunked.map_chunks(
     of_examples,
     (split.batch._replace(target=None), unimodal),
     trainer.at_once,

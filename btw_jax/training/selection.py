@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from btw_jax import weighting
-from btw_jax.training import runs
+from btw_jax.training import vectorized_runs
 
 AUTO = "auto"
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
       of several is the uniform model.
   """
 
-  choices: Sequence[runs.Choice]
+  choices: Sequence[vectorized_runs.RunSpec]
   candidates: Mapping[str, Sequence[int]]
 
   @property
@@ -55,7 +55,7 @@ def plan(
   Returns:
     The plan.
   """
-  plain = runs.Choice("uniform", 0.0, scale)
+  plain = vectorized_runs.RunSpec("uniform", 0.0, scale)
   choices = [plain]
   candidates = {}
   for name, strength in itertools.product(weightings, strengths):
@@ -65,7 +65,7 @@ def plan(
       own = [(name, s) for s in STRENGTHS]
     else:
       own = [(name, strength)]
-    wanted = [runs.Choice(v, s, scale) for v, s in own]
+    wanted = [vectorized_runs.RunSpec(v, s, scale) for v, s in own]
     if name == "uniform":
       wanted = [plain]
     elif len(wanted) > 1:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import chex
 
-from btw_jax import types
 from btw_jax import weighting
 
 
@@ -23,7 +22,7 @@ class TrainState(NamedTuple):
   opt_state: chex.ArrayTree
 
 
-class Cell(NamedTuple):
+class RunParams(NamedTuple):
   """What tells one run of a program from another, apart from its seed.
 
   Attributes:
@@ -37,7 +36,7 @@ class Cell(NamedTuple):
   scale: chex.Array
 
 
-class Guide(NamedTuple):
+class UnseenPrior(NamedTuple):
   """What weighing an example never seen takes from training.
 
   Attributes:
@@ -93,7 +92,7 @@ class Best(NamedTuple):
   loss: chex.Array
   epoch: chex.Array
   params: chex.ArrayTree
-  guide: Guide | None
+  guide: UnseenPrior | None
 
 
 class RunState(NamedTuple):
@@ -108,15 +107,3 @@ class RunState(NamedTuple):
   train: TrainState
   weights: Weights | None
   best: Best
-
-
-class Split(NamedTuple):
-  """Examples, all of a split or those of it that a device has.
-
-  Attributes:
-    batch: the examples.
-    unimodal: `[M, N, K]` outputs of the frozen unimodal models, or None.
-  """
-
-  batch: types.Batch
-  unimodal: chex.Array | None

@@ -14,7 +14,7 @@ from btw_jax.data import splitting
 _VIEWS = ("mean", "error", "worst")
 
 
-def load(*, seed: int = 0) -> dataset_lib.Found:
+def load(*, seed: int = 0) -> dataset_lib.LoadedSplits:
   """Mean, standard error and worst of each measure.
 
   Args:
@@ -28,6 +28,6 @@ def load(*, seed: int = 0) -> dataset_lib.Found:
   views = dict(zip(_VIEWS, np.split(table.data, 3, axis=1), strict=True))
   examples = dataset_lib.complete(views, table.target, name="breast_cancer")
   rows = splitting.three_ways(len(examples), table.target, seed=seed)
-  return dataset_lib.Found(
+  return dataset_lib.LoadedSplits(
     {s: examples.take(r) for s, r in rows.items()}, "binary"
   )

@@ -10,7 +10,7 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import splitting
 
 
-def load(*, seed: int = 0) -> dataset_lib.Found:
+def load(*, seed: int = 0) -> dataset_lib.LoadedSplits:
   """Demographics (age, sex, bmi), blood pressure, six serum measurements.
 
   Args:
@@ -27,6 +27,6 @@ def load(*, seed: int = 0) -> dataset_lib.Found:
   }
   examples = dataset_lib.complete(views, table.target, name="diabetes")
   rows = splitting.three_ways(len(examples), seed=seed)
-  return dataset_lib.Found(
+  return dataset_lib.LoadedSplits(
     {s: examples.take(r) for s, r in rows.items()}, "regression"
   )

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn import datasets
 from sklearn import model_selection
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 
 _NOISE_WIDTH = 64
@@ -17,7 +17,7 @@ _ANGLES = 12
 
 def load(
   *, num_train: int = 400, noise_modalities: int = 0, seed: int = 0
-) -> dataset_lib.Found:
+) -> dataset_lib.LoadedSplits:
   """Pixels, Fourier magnitudes, profiles, gradient orientations, and noise.
 
   Args:
@@ -38,7 +38,7 @@ def load(
   views = {**_views(digits.images), **_noise(rng, noise_modalities)}
   most = len(digits.images) - 100
   if not 20 <= num_train <= most:
-    raise types.InputError(
+    raise errors.InputError(
       f"--num_train={num_train}: give 20 to {most} training digits."
     )
   examples = dataset_lib.complete(views, digits.target, name="digits")
@@ -49,7 +49,7 @@ def load(
     random_state=seed,
   )
   rows = {"train": np.sort(train), "test": np.sort(test)}
-  return dataset_lib.Found(
+  return dataset_lib.LoadedSplits(
     {s: examples.take(r) for s, r in rows.items()}, "multiclass"
   )
 

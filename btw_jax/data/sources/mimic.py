@@ -13,7 +13,7 @@ import pathlib
 
 import numpy as np
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import fields
 from btw_jax.data import padding
@@ -54,7 +54,9 @@ TASKS = {
 }
 
 
-def load(*, path: str, task: str, missing: bool = False) -> dataset_lib.Found:
+def load(
+  *, path: str, task: str, missing: bool = False
+) -> dataset_lib.LoadedSplits:
   """Reads the splits of a folder.
 
   Args:
@@ -75,7 +77,7 @@ def load(*, path: str, task: str, missing: bool = False) -> dataset_lib.Found:
     split: f"{name}_{chosen.file}{suffix}_stays.pkl"
     for split, name in _SPLITS.items()
   }
-  return dataset_lib.told_apart(
+  return dataset_lib.deduplicate_ids(
     {s: _examples(pathlib.Path(path) / n, chosen) for s, n in names.items()},
     chosen.kind,
   )
@@ -84,7 +86,7 @@ def load(*, path: str, task: str, missing: bool = False) -> dataset_lib.Found:
 def _examples(file, task):
   stays = pickles.load(file)
   if not isinstance(stays, list):
-    raise types.InputError(
+    raise errors.InputError(
       f"{file}: holds a {type(stays).__name__}, not a list of stays: give a"
       " file of FuseMoE's pipeline."
     )
@@ -118,7 +120,7 @@ def _measured(stay):
   shape = (len(hours), _NUM_VITALS)
   for name, x in (("irg_ts", values), ("irg_ts_mask", mask)):
     if x.shape != shape:
-      raise types.InputError(
+      raise errors.InputError(
         f"{stay.name}: {name!r} has shape {x.shape}: give {shape}, a row for"
         " every hour of 'ts_tt'."
       )
@@ -167,7 +169,7 @@ def _one_listed(stay, name, features, times, width, most):
     return nothing
   vectors, hours = stay.array(features, 2), stay.array(times, 1)
   if vectors.shape != (len(hours), width):
-    raise types.InputError(
+    raise errors.InputError(
       f"{stay.name}: {features!r} has shape {vectors.shape}: give"
       f" {(len(hours), width)}, a row for every time of {times!r}."
     )
@@ -186,12 +188,12 @@ def _label(stay, task):
   label = np.ravel(stay.array("label", np.ndim(stay.get("label"))))
   several = task.kind == "multilabel"
   if len(label) != (task.num_labels if several else 1):
-    raise types.InputError(
+    raise errors.InputError(
       f"{stay.name}: the label has {len(label)} values: give"
       f" {task.num_labels if several else 1}."
     )
   if not several and not 0 <= label[0] < task.num_labels:
-    raise types.InputError(
+    raise errors.InputError(
       f"{stay.name}: the label is {label[0]}: give 0 to {task.num_labels - 1},"
       " or choose the source whose task this file is of."
     )

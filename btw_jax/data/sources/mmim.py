@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 from sklearn.feature_extraction import text as sklearn_text
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import padding
 from btw_jax.data import pickles
@@ -21,7 +21,7 @@ _FILES = {"train": "train.pkl", "valid": "dev.pkl", "test": "test.pkl"}
 _NUM_WORDS = 512
 
 
-def load(*, path: str) -> dataset_lib.Found:
+def load(*, path: str) -> dataset_lib.LoadedSplits:
   """Reads the splits of a folder.
 
   Args:
@@ -33,7 +33,7 @@ def load(*, path: str) -> dataset_lib.Found:
   Raises:
     InputError: if a file is missing, unreadable or of another format.
   """
-  return dataset_lib.told_apart(
+  return dataset_lib.deduplicate_ids(
     {s: _examples(pathlib.Path(path) / f) for s, f in _FILES.items()},
     "regression",
   )
@@ -42,7 +42,7 @@ def load(*, path: str) -> dataset_lib.Found:
 def _examples(file):
   rows = pickles.load(file)
   if not isinstance(rows, list):
-    raise types.InputError(
+    raise errors.InputError(
       f"{file}: holds a {type(rows).__name__}, not a list of examples: it is no"
       " MMIM pickle."
     )
@@ -85,7 +85,7 @@ def _parts(file, row, example):
       audio = audio[: int(np.ravel(lengths[1])[0])]
     target = float(np.ravel(label)[0])
   except (TypeError, ValueError, IndexError) as error:
-    raise types.InputError(
+    raise errors.InputError(
       f"{file}: row {row} is not ((words, visual, acoustic, actual words, vlen,"
       f" alen), label, id) ({error}): give an MMIM pickle."
     ) from error
@@ -98,7 +98,7 @@ def _width(file, modality, arrays):
   wrong = np.flatnonzero(np.array(widths, int) != (widths or [0])[0])
   if len(wrong) or -1 in widths:
     row = wrong[0] if len(wrong) else 0
-    raise types.InputError(
+    raise errors.InputError(
       f"{file}: {modality} of row {row} has shape {arrays[row].shape}, row 0"
       f" {arrays[0].shape}: give [T, D] with one D in every row."
     )

@@ -16,7 +16,7 @@ from btw_jax.data import sentiment
 _FILES = ("aligned_50.pkl", "unaligned_50.pkl")
 
 
-def load(*, path: str) -> dataset_lib.Found:
+def load(*, path: str) -> dataset_lib.LoadedSplits:
   """Reads the splits of a file.
 
   Args:

@@ -16,7 +16,7 @@ _FILES = ("mosi_raw.pkl", "mosei_senti_data.pkl")
 _CLIP = re.compile(r"(\[\d+\]|_[\d.]+_[\d.]+)$")
 
 
-def load(*, path: str) -> dataset_lib.Found:
+def load(*, path: str) -> dataset_lib.LoadedSplits:
   """Reads the splits of a file.
 
   Args:

@@ -12,11 +12,11 @@ import zipfile
 
 import numpy as np
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 
 
-def load(*, path: str) -> dataset_lib.Found:
+def load(*, path: str) -> dataset_lib.LoadedSplits:
   """Reads every split that has a file.
 
   Args:
@@ -32,11 +32,11 @@ def load(*, path: str) -> dataset_lib.Found:
   paths = {s: folder / f"{s}.npz" for s in dataset_lib.SPLITS}
   found = {s: file for s, file in paths.items() if file.exists()}
   if not found:
-    raise types.InputError(
+    raise errors.InputError(
       f"{folder}: holds none of {', '.join(p.name for p in paths.values())}:"
       " set --data_dir."
     )
-  return dataset_lib.Found({s: _read(file) for s, file in found.items()})
+  return dataset_lib.LoadedSplits({s: _read(file) for s, file in found.items()})
 
 
 def _read(path: pathlib.Path) -> dataset_lib.Examples:
@@ -45,15 +45,15 @@ def _read(path: pathlib.Path) -> dataset_lib.Examples:
     with np.load(path, allow_pickle=False) as archive:
       arrays = {name: archive[name] for name in archive.files}
   except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: cannot be read as npz ({error}): write it again with"
       " numpy.savez, without object arrays."
     ) from error
   if "y" not in arrays:
-    raise types.InputError(f"{path}: has no field 'y': add the targets.")
+    raise errors.InputError(f"{path}: has no field 'y': add the targets.")
   modalities = [f[2:] for f in arrays if f.startswith("x_")]
   if not modalities:
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: has no field 'x_<modality>': add one per modality."
     )
   features = {m: _values(path, m, arrays) for m in modalities}
@@ -82,11 +82,11 @@ def _values(path, modality, arrays):
   """`[N, D]` or `[N, T, D]` as they are."""
   x = arrays[f"x_{modality}"]
   if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: 'x_{modality}' holds {x.dtype} values: give numbers."
     )
   if x.ndim not in (2, 3):
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: 'x_{modality}' has shape {x.shape}: give [N, D] or [N, T, D]."
     )
   return x
@@ -101,7 +101,7 @@ def _steps(path, modality, arrays, x):
   wrong = (length < 1) | (length > x.shape[1])
   bad = np.flatnonzero(wrong & present.astype(bool)[: len(x)])
   if len(bad):
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: 'length_{modality}' of row {bad[0]} is {length[bad[0]]}: give 1"
       f" to {x.shape[1]}, or mark the row absent with 'present_{modality}'."
     )
@@ -116,7 +116,7 @@ def _field(path, name, arrays, shape):
   found = arrays.get(name)
   if found is not None and found.shape != shape:
     other = f"x_{name.partition('_')[2]}" if "_" in name else "y"
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: '{name}' has shape {found.shape}: give {shape}, as in"
       f" '{other}'."
     )

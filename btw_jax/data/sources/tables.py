@@ -18,7 +18,7 @@ import pyarrow
 from pyarrow import csv
 from pyarrow import parquet
 
-from btw_jax import types
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 
 CSV = (".csv", ".csv.gz")
@@ -35,7 +35,7 @@ class _Table(NamedTuple):
   names: dict[str, np.ndarray]
 
 
-def load(*, path: str, suffixes: Sequence[str]) -> dataset_lib.Found:
+def load(*, path: str, suffixes: Sequence[str]) -> dataset_lib.LoadedSplits:
   """Reads every split that has files.
 
   Args:
@@ -52,7 +52,7 @@ def load(*, path: str, suffixes: Sequence[str]) -> dataset_lib.Found:
   found = {s: _files(folder, s, suffixes) for s in dataset_lib.SPLITS}
   found = {split: files for split, files in found.items() if files}
   if not found:
-    raise types.InputError(
+    raise errors.InputError(
       f"{folder}: holds no '<modality>_<split>{suffixes[0]}', split one of"
       f" {', '.join(dataset_lib.SPLITS)}: set --data_dir."
     )
@@ -60,11 +60,11 @@ def load(*, path: str, suffixes: Sequence[str]) -> dataset_lib.Found:
   for split, files in found.items():
     for name in names:
       if name not in files:
-        raise types.InputError(
+        raise errors.InputError(
           f"{folder / f'{name}_{split}{suffixes[0]}'}: no such file, though"
           " another split has it: add it, or move the others away."
         )
-  return dataset_lib.Found(
+  return dataset_lib.LoadedSplits(
     {s: _examples({n: files[n] for n in names}) for s, files in found.items()}
   )
 
@@ -83,7 +83,7 @@ def _examples(files):
   labels = read.pop(_LABEL, None)
   first = next(iter(read.values()), None)
   if first is None:
-    raise types.InputError(
+    raise errors.InputError(
       f"{labels.path}: there are labels but no modality: add"
       " '<modality>_<split>' files."
     )
@@ -112,7 +112,7 @@ def _examples(files):
 def _check(table, other, *, own_label):
   """Checks that two tables are of the same examples in the same order."""
   if len(table.values) != len(other.values):
-    raise types.InputError(
+    raise errors.InputError(
       f"{table.path}: has {len(table.values)} rows, but {other.path} has"
       f" {len(other.values)}: give the same examples in the same order."
     )
@@ -120,7 +120,7 @@ def _check(table, other, *, own_label):
     _same(what, table, other, table.names[what], other.names[what])
   if own_label:
     if table.values.shape[1] < 2:
-      raise types.InputError(
+      raise errors.InputError(
         f"{table.path}: has {table.values.shape[1]} column: give features, then"
         " the label."
       )
@@ -131,7 +131,7 @@ def _same(what, table, other, values, expected):
   differ = np.flatnonzero(values != expected)
   if len(differ):
     row = differ[0]
-    raise types.InputError(
+    raise errors.InputError(
       f"{table.path}: the {what} of row {row} is {_text(values[row])}, but"
       f" {_text(expected[row])} in {other.path}: give the same examples in the"
       " same order."
@@ -147,7 +147,7 @@ def _table(path):
       read = csv.read_csv(path, read_options=options)
   except (OSError, EOFError, UnicodeDecodeError, pyarrow.ArrowException) as e:
     reason = " ".join(str(e).split()).rstrip(".")
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: cannot be read as a table ({reason}): give rows of numbers, the"
       " label last."
     ) from e
@@ -159,7 +159,7 @@ def _table(path):
   read = read.drop_columns(list(names))
   columns = [_numbers(path, read, name) for name in read.column_names]
   if not columns:
-    raise types.InputError(
+    raise errors.InputError(
       f"{path}: has no column of numbers: give features, then the label."
     )
   return _Table(path, np.stack(columns, axis=1), names)
@@ -173,7 +173,7 @@ def _numbers(path, table, name):
   except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
     for row, value in enumerate(column.to_pylist()):
       if not _is_number(value):
-        raise types.InputError(
+        raise errors.InputError(
           f"{path}: row {row}, column {name!r} is {value!r}: give numbers, the"
           " label last."
         ) from None

@@ -1,0 +1,1 @@
+"""Metrics of finished predictions, in NumPy."""

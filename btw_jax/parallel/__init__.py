@@ -1,0 +1,1 @@
+"""Devices and processes: how a program is mapped over them."""

@@ -1,0 +1,1 @@
+"""A run from a configuration to results, and a finished run loaded again."""

@@ -1,0 +1,1 @@
+"""Programs that measure speed, memory, accuracy and recovery."""
