@@ -1,4 +1,4 @@
-"""Weights modalities by what each one tells about the multimodal prediction.
+"""Weights modalities by how their models relate to the multimodal model.
 
 Import modules, not names:
 

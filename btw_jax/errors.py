@@ -1,9 +1,28 @@
 """The error that a wrong file, field or flag raises."""
 
+from collections.abc import Sequence
+
 
 class InputError(ValueError):
-  """A file, field or flag is wrong: one line that says which, and what to do.
+  """A one-line error: the wrong file, field or flag, and what to do about it.
 
-  Command lines print the message and exit with status 2; anything else that
-  is raised is a defect and keeps its traceback.
+  Programs print the message and exit with status 2. Every other exception is a
+  defect and keeps its traceback.
   """
+
+
+def check_names(
+  flag: str, given: Sequence[str], known: Sequence[str], kind: str = "modality"
+) -> list[str]:
+  """Returns the names that a flag gives, or all known names if it is empty.
+
+  Raises:
+    InputError: naming the flag and the first name that is unknown.
+  """
+  unknown = [name for name in given if name not in known]
+  if unknown:
+    raise InputError(
+      f"--{flag}={','.join(given)}: no {kind} {unknown[0]!r}: use some of"
+      f" {', '.join(known)}."
+    )
+  return list(given or known)

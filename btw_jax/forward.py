@@ -1,4 +1,4 @@
-"""The network's pass over a batch in training, for a step and for its hooks."""
+"""The network's forward pass of a training step, for the step and its hooks."""
 
 import dataclasses
 from typing import Any
@@ -14,20 +14,20 @@ from btw_jax import types
 
 @dataclasses.dataclass(frozen=True)
 class Forward:
-  """One step's batch and parameters, and what the network makes of them.
+  """The batch, the parameters and the forward pass of one training step.
 
-  Dropout and noise are the same however often it is asked: what differs between
-  two answers is due to what was asked.
+  All calls use the same dropout masks and noise, so a difference between two
+  outputs is due to their inputs.
 
   Attributes:
-    network: that is trained.
-    task: what its outputs mean.
-    params: its parameters.
-    batch: this device's share of the batch.
-    multipliers: `[B, M]` of its embeddings, or None.
-    key: of dropout, the same on every device.
-    seed: scalar int, that of the run.
-    axis_name: of the devices that the batch is spread over.
+    network: the network in training.
+    task: the task of its outputs.
+    params: the parameters of the network.
+    batch: this device's shard of the batch.
+    multipliers: `[B, M]` factors of the embeddings, or None.
+    key: the key for dropout, the same on all devices.
+    seed: scalar int, the seed of the run.
+    axis_name: the mapped axes over which the batch is sharded.
   """
 
   network: nn.Module
@@ -40,14 +40,7 @@ class Forward:
   axis_name: Any
 
   def encode(self, batch: types.Batch) -> chex.Array:
-    """A batch to embeddings `[B, N, D]`.
-
-    Args:
-      batch: like this one.
-
-    Returns:
-      Embeddings; `network.token_modalities` tells whose they are.
-    """
+    """Returns embeddings `[B, N, D]`, N as in `network.token_modalities`."""
     return self._apply(batch, method="encode")
 
   def fuse(
@@ -56,44 +49,22 @@ class Forward:
     batch: types.Batch,
     multipliers: chex.Array | None,
   ) -> tuple[chex.Array, Any]:
-    """Embeddings to outputs.
+    """Returns outputs `[U, B, K]`, and the use of experts or None.
 
-    Args:
-      embeddings: as `encode` gives them.
-      batch: says what is there.
-      multipliers: `[B, M]`, or None.
-
-    Returns:
-      Outputs `[U, B, K]`, and how experts were used, or None.
+    `embeddings` are those of `encode`; `multipliers` are `[B, M]` or None.
     """
     return self._apply(embeddings, batch, multipliers, method="fuse")
 
   def losses(self, outputs: chex.Array, batch: types.Batch) -> chex.Array:
-    """What training minimises, per example.
+    """Returns the `[U, B]` training losses, after `mask`."""
+    return self.mask(self.task.loss(outputs, batch.target), batch)
 
-    Args:
-      outputs: `[U, B, K]`.
-      batch: whose they are.
+  def mask(self, values: chex.Array, batch: types.Batch) -> chex.Array:
+    """Sets `[U, B]` values to 0 where a model does not train on an example."""
+    return jnp.where(self.network.training_mask(batch.present), values, 0.0)
 
-    Returns:
-      `[U, B]`, 0 where an example is not for a model.
-    """
-    return self.counted(self.task.loss(outputs, batch.target), batch)
-
-  def counted(self, values: chex.Array, batch: types.Batch) -> chex.Array:
-    """Values of those examples that are for a model.
-
-    Args:
-      values: `[U, B]`.
-      batch: whose they are.
-
-    Returns:
-      `[U, B]`, 0 for the others.
-    """
-    return jnp.where(self.network.where(batch.present), values, 0.0)
-
-  def held_fixed(self) -> "Forward":
-    """The same, its parameters constants of any gradient."""
+  def with_fixed_params(self) -> "Forward":
+    """Returns a copy whose parameters get no gradient."""
     fixed = jax.lax.stop_gradient(self.params)
     return dataclasses.replace(self, params=fixed)
 

@@ -1,10 +1,10 @@
-"""Interventions: something else in place of a modality, all else left alone.
+"""Interventions: changes of one modality of an example, all others kept.
 
-What changes in a model's answers then, changes because of that modality. Values
-are replaced (`noise`, `zero`, `mean`), taken from another example (`shuffle`,
-`mismatch`) or taken away (`missing`). The mismatch misleads: it speaks for a
-class that the example is not of. Cai et al. (2025), "Diagnosing and mitigating
-modality interference in multimodal large language models".
+A change of a model's output is then due to that modality. Values are replaced
+(`noise`, `zero`, `mean`), taken from another example (`shuffle`, `mismatch`) or
+removed (`missing`). A mismatch misleads: the modality is that of another class.
+Cai et al. (2025), "Diagnosing and mitigating modality interference in
+multimodal large language models".
 """
 
 from collections.abc import Sequence
@@ -18,26 +18,29 @@ import numpy as np
 
 from btw_jax import types
 
-# name -> what takes a modality's place
+# Name of an intervention -> what replaces the modality, for help texts.
 KINDS = {
-  "noise": "normal noise with the mean and the deviation of training",
-  "zero": "zeros, in the data's own unit",
-  "mean": "its mean in training",
-  "shuffle": "that of another example",
-  "mismatch": "that of an example of another class",
-  "missing": "nothing: it is absent",
+  "noise": "normal noise with the mean and std of the training data",
+  "zero": "zeros, in the unit of the raw data",
+  "mean": "its mean in the training data",
+  "shuffle": "the same modality of another example",
+  "mismatch": "the same modality of an example of another class",
+  "missing": "nothing: the modality is marked as missing",
 }
+# Kinds that take the modality from another example.
 _FROM_OTHERS = ("shuffle", "mismatch")
 
 
 class FeatureStats(NamedTuple):
-  """What the values of a training set are like, as a model sees them.
+  """The statistics of training features, after scaling.
+
+  Each field is `[...]` for examples `[N, ...]`, hence `[M, D]` for a `Batch`;
+  or a pytree of such arrays.
 
   Attributes:
-    mean: `[...]` of each feature, to broadcast against examples `[N, ...]`; of
-      a `Batch` `[M, D]`. Pytrees like the examples if those are.
-    std: likewise.
-    zero: likewise, what 0 in the data's own unit has become by scaling.
+    mean: the mean of each feature.
+    std: the standard deviation of each feature.
+    zero: the scaled value of a raw 0.
   """
 
   mean: chex.ArrayTree
@@ -46,13 +49,13 @@ class FeatureStats(NamedTuple):
 
 
 def feature_stats(examples: chex.ArrayTree) -> FeatureStats:
-  """Moments of a training set that is not scaled.
+  """Computes the statistics of a training set that is not scaled.
 
   Args:
     examples: pytree of arrays `[N, ...]`.
 
   Returns:
-    Pytrees of `[...]`.
+    Statistics, each a pytree of `[...]`.
   """
   return FeatureStats(
     jax.tree.map(lambda x: jnp.mean(x, axis=0), examples),
@@ -62,38 +65,40 @@ def feature_stats(examples: chex.ArrayTree) -> FeatureStats:
 
 
 def replaced(
-  key: chex.PRNGKey, values: chex.Array, usual: FeatureStats
+  key: chex.PRNGKey, values: chex.Array, feature_stats: FeatureStats
 ) -> dict[str, chex.Array]:
-  """What may stand in place of values.
+  """Returns replacements for values.
 
   Args:
-    key: of the noise.
+    key: random key for the noise.
     values: `[...]`.
-    usual: arrays that broadcast against them.
+    feature_stats: arrays that broadcast against `values`.
 
   Returns:
-    "noise", "zero" and "mean" -> `[...]`.
+    A dict from "noise", "zero" and "mean" to `[...]`.
   """
-  drawn = jax.random.normal(key, values.shape, values.dtype)
+  normal = jax.random.normal(key, values.shape, values.dtype)
   return {
-    "noise": usual.mean + usual.std * drawn,
-    "zero": jnp.broadcast_to(usual.zero, values.shape),
-    "mean": jnp.broadcast_to(usual.mean, values.shape),
+    "noise": feature_stats.mean + feature_stats.std * normal,
+    "zero": jnp.broadcast_to(feature_stats.zero, values.shape),
+    "mean": jnp.broadcast_to(feature_stats.mean, values.shape),
   }
 
 
 def shuffled(key: chex.PRNGKey, present: chex.Array) -> chex.Array:
-  """For every example another one: each is taken once.
+  """Picks another example for each example; every example is picked once.
 
   Args:
-    key: of the order.
-    present: `[N]` bool, those that have the modality.
+    key: random key for the order.
+    present: `[N]` bool, True if the example has the modality.
 
   Returns:
-    `[N]` numbers of examples; its own of one without, or where it is the only
-    one with the modality.
+    `[N]` row numbers; the example's own number if it lacks the modality or is
+    the only one that has it.
   """
-  order = _ordered(key, jnp.zeros(present.shape, int), present)
+  # In a random order, each example takes the one after it: a single cycle has
+  # no fixed point.
+  order = _shuffle_by_class(key, jnp.zeros(present.shape, int), present)
   place, count = jnp.arange(len(present)), jnp.sum(present)
   following = order[jnp.where(place + 1 < count, place + 1, 0)]
   return place.at[order].set(jnp.where(place < count, following, order))
@@ -102,66 +107,65 @@ def shuffled(key: chex.PRNGKey, present: chex.Array) -> chex.Array:
 def mismatched(
   key: chex.PRNGKey, classes: chex.Array, present: chex.Array
 ) -> chex.Array:
-  """For every example one of another class, all of these alike.
+  """Picks an example of another class for each example, uniformly.
 
   Args:
-    key: of the choices.
+    key: random key for the choices.
     classes: `[N]` int.
-    present: `[N]` bool, those that have the modality.
+    present: `[N]` bool, True if the example has the modality.
 
   Returns:
-    `[N]` numbers of examples; its own of one without the modality, or where
-    all with it are of one class.
+    `[N]` row numbers; the example's own number if it lacks the modality or no
+    other class has it.
   """
   classes = jnp.asarray(classes)
   by_order, by_choice = jax.random.split(key)
-  order = _ordered(by_order, classes, present)
-  # Of a class those in a row, those without the modality behind all others.
+  order = _shuffle_by_class(by_order, classes, present)
+  # A class is a contiguous range of `order`, from `start` to `end`. Examples
+  # without the modality get the largest class and come last.
   count = jnp.sum(present)
-  last = jnp.where(present, classes, jnp.iinfo(classes.dtype).max)[order]
+  ordered = jnp.where(present, classes, jnp.iinfo(classes.dtype).max)[order]
   start, end = (
-    jnp.searchsorted(last, classes, side=side) for side in ("left", "right")
+    jnp.searchsorted(ordered, classes, side=side) for side in ("left", "right")
   )
+  # Counting on from `end`, cyclically, reaches every example of another class
+  # once.
   others = count - (end - start)
   u = jax.random.uniform(by_choice, classes.shape)
   step = jnp.minimum((u * others).astype(int), others - 1)
   chosen = order[(end + step) % jnp.maximum(count, 1)]
-  own = jnp.arange(len(classes))
-  return jnp.where(present & (others > 0), chosen, own)
+  unchanged = jnp.arange(len(classes))
+  return jnp.where(present & (others > 0), chosen, unchanged)
 
 
-def _donors(kind, classes, key, present):
+def _pick_donors(kind, classes, key, present):
+  """Returns the `[N]` rows that "shuffle" or "mismatch" takes values from."""
   if kind == "shuffle":
     return shuffled(key, present)
   return mismatched(key, classes, present)
 
 
-def _ordered(key, classes, present):
-  """Numbers of examples by class, in random order; those without last."""
-  drawn = jax.random.bits(key, present.shape, jnp.uint32)
-  return jnp.lexsort((drawn, classes, ~present))
+def _shuffle_by_class(key, classes, present):
+  """Sorts rows by class, randomly within one; rows without modality last."""
+  tie_breaks = jax.random.bits(key, present.shape, jnp.uint32)
+  return jnp.lexsort((tie_breaks, classes, ~present))
 
 
 def recombine(
   batch: types.Batch, rows: chex.Array, groups: Sequence[Sequence[int]] = ()
 ) -> types.Batch:
-  """Examples whose modalities come from several others.
+  """Builds n examples, without targets, whose modalities come from given rows.
 
-  Args:
-    batch: `[N, ...]`.
-    rows: `[n, M]` the example that each modality is taken from.
-    groups: positions of modalities that come in steps, as in
-      `networks.Sizes.groups`.
-
-  Returns:
-    Batch of n examples, without targets.
+  `rows` is `[n, M]`, the row of `batch` that each modality is taken from;
+  `groups` are the positions of the sequence modalities, as in
+  `networks.Sizes.groups`.
   """
   modalities = np.arange(rows.shape[1])
   sequences = []
   for group, steps in zip(groups, batch.sequences, strict=True):
-    own, places = rows[:, list(group)], np.arange(len(group))
+    group_rows, places = rows[:, list(group)], np.arange(len(group))
     sequences.append(
-      jax.tree.map(lambda x, own=own, places=places: x[own, places], steps)
+      jax.tree.map(lambda x, r=group_rows, places=places: x[r, places], steps)
     )
   return types.Batch(
     features=batch.features[rows, modalities],
@@ -175,101 +179,111 @@ def intervene(
   batch: types.Batch,
   chosen: chex.Array,
   key: chex.PRNGKey,
-  usual: FeatureStats,
+  feature_stats: FeatureStats,
   *,
   kinds: Sequence[str] = tuple(KINDS),
   classes: chex.Array | None = None,
   groups: Sequence[Sequence[int]] = (),
   axis_name: str | tuple[str, str] | None = None,
 ) -> types.Batch:
-  """Intervenes on modalities of a batch, of every example others if need be.
+  """Intervenes on modalities of a batch; each example has its own choice.
 
   Args:
-    batch: `[B, ...]`, scaled.
-    chosen: `[B, M]` int, what is done with a modality: a position in `kinds`,
-      or -1 for nothing. One that is absent stays so.
-    key: of all that is drawn.
-    usual: `[M, D]` each, for scaled features.
-    kinds: names of `KINDS` that may be chosen, static.
-    classes: `[B]` int, for "mismatch".
-    groups: positions of modalities that come in steps.
-    axis_name: of the devices that the batch is spread over: others are sought
-      among all; None if all of it is at hand.
+    batch: `[B, ...]`, with scaled features.
+    chosen: `[B, M]` int, the position in `kinds` of the intervention on each
+      modality, or -1 for none. A missing modality stays missing.
+    key: random key.
+    feature_stats: `[M, D]` each, of the scaled features.
+    kinds: the names of `KINDS` that `chosen` refers to, static.
+    classes: `[B]` int, needed for "mismatch".
+    groups: positions of the sequence modalities.
+    axis_name: mapped axes over which the batch is sharded; values are then
+      taken from examples of all shards. None for a full batch.
 
   Returns:
-    The batch, its targets kept.
+    The changed batch with its original targets.
   """
   chosen = jnp.where(batch.present, chosen, -1)
   where = {kind: chosen == i for i, kind in enumerate(kinds)}
   target = batch.target
-  taken = {kind: where[kind] for kind in _FROM_OTHERS if kind in where}
-  if taken:
-    batch = _from_others(batch, taken, key, classes, groups, axis_name)
+  from_others = {kind: where[kind] for kind in _FROM_OTHERS if kind in where}
+  if from_others:
+    batch = _take_from_others(
+      batch, from_others, key, classes, groups, axis_name
+    )
   if where.keys() & {"noise", "zero", "mean"}:
-    batch = _replace(batch, where, key, usual, groups, axis_name)
+    batch = _replace(batch, where, key, feature_stats, groups, axis_name)
   if "missing" in where:
     batch = _remove(batch, where["missing"], groups)
   return batch._replace(target=target)
 
 
-def _from_others(batch, where, key, classes, groups, axis_name):
-  bare = batch._replace(target=None)
+def _take_from_others(batch, where, key, classes, groups, axis_name):
+  """Applies "shuffle" and "mismatch"; `where` maps them to `[B, M]` bool."""
+  full_batch = batch._replace(target=None)
   slots = types.slots(len(batch.present), axis_name)
   if axis_name is not None:
-    bare, classes = jax.lax.all_gather((bare, classes), axis_name, tiled=True)
+    full_batch, classes = jax.lax.all_gather(
+      (full_batch, classes), axis_name, tiled=True
+    )
   num_modalities = batch.present.shape[1]
   rows = jnp.broadcast_to(slots[:, None], batch.present.shape)
-  for kind, own in where.items():
-    keys = jax.random.split(_key(key, kind), num_modalities)
-    draw = functools.partial(_donors, kind, classes)
-    found = jax.vmap(draw, (0, 1), 1)(keys, bare.present)
-    rows = jnp.where(own, found[slots], rows)
-  return recombine(bare, rows, groups)
+  for kind, selected in where.items():
+    keys = jax.random.split(_kind_key(key, kind), num_modalities)
+    pick = functools.partial(_pick_donors, kind, classes)
+    donors = jax.vmap(pick, (0, 1), 1)(keys, full_batch.present)
+    rows = jnp.where(selected, donors[slots], rows)
+  return recombine(full_batch, rows, groups)
 
 
-def _replace(batch, where, key, usual, groups, axis_name):
-  """Puts "noise", "zero" and "mean" where they are wanted."""
+def _replace(batch, where, key, feature_stats, groups, axis_name):
+  """Applies "noise", "zero" and "mean"; `where` maps them to `[B, M]` bool."""
   num_examples, num_modalities = batch.present.shape
-  keys = types.keys(_key(key, "noise"), num_examples, axis_name)
+  keys = types.keys(_kind_key(key, "noise"), num_examples, axis_name)
 
-  def fill(values, number, usual, where, there):
-    """Of values `[B, G, ...]`, those that are there."""
-    keys_of_part = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-    new = jax.vmap(lambda key, own: replaced(key, own, usual))(
-      keys_of_part, values
+  def replace_valid(values, number, feature_stats, where, valid):
+    """Replaces the valid values of `[B, G, ...]`; `number` varies the keys."""
+    array_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+    replacements = jax.vmap(lambda key, v: replaced(key, v, feature_stats))(
+      array_keys, values
     )
-    for kind, others in new.items():
+    for kind, replacement in replacements.items():
       if kind in where:
-        own = where[kind].reshape(where[kind].shape + (1,) * (values.ndim - 2))
-        values = jnp.where(own & there, others, values)
+        selected = where[kind].reshape(
+          where[kind].shape + (1,) * (values.ndim - 2)
+        )
+        values = jnp.where(selected & valid, replacement, values)
     return values
 
-  stepped = {m for group in groups for m in group}
-  vectors = np.array([m not in stepped for m in range(num_modalities)])
+  in_groups = {m for group in groups for m in group}
+  vectors = np.array([m not in in_groups for m in range(num_modalities)])
   features = batch.features
   if vectors.any():
-    features = fill(features, 0, usual, where, vectors[:, None])
+    features = replace_valid(
+      features, 0, feature_stats, where, vectors[:, None]
+    )
   sequences = []
   for number, (group, steps) in enumerate(
     zip(groups, batch.sequences, strict=True), 1
   ):
-    own, width = np.array(group), steps.values.shape[-1]
-    there = jnp.arange(steps.values.shape[2]) < steps.length[..., None]
-    there = there[..., None]
+    places, width = np.array(group), steps.values.shape[-1]
+    valid = jnp.arange(steps.values.shape[2]) < steps.length[..., None]
+    valid = valid[..., None]
     if steps.observed is not None:
-      there &= steps.observed
-    values = fill(
+      valid &= steps.observed
+    values = replace_valid(
       steps.values,
       number,
-      jax.tree.map(lambda x, own=own, w=width: x[own, None, :w], usual),
-      {kind: own_where[:, own] for kind, own_where in where.items()},
-      there,
+      jax.tree.map(lambda x, p=places, w=width: x[p, None, :w], feature_stats),
+      {kind: selected[:, places] for kind, selected in where.items()},
+      valid,
     )
     sequences.append(steps._replace(values=values))
   return batch._replace(features=features, sequences=tuple(sequences))
 
 
 def _remove(batch, where, groups):
+  """Applies "missing" where `where`, `[B, M]` bool, is True."""
   sequences = [
     steps._replace(
       values=jnp.where(where[:, list(group), None, None], 0.0, steps.values)
@@ -287,29 +301,29 @@ def of_modality(
   kind: str,
   key: chex.PRNGKey,
   values: chex.ArrayTree,
-  usual: FeatureStats,
+  feature_stats: FeatureStats,
   classes: chex.Array,
 ) -> Any:
-  """Intervenes on one modality of any model's inputs.
+  """Intervenes on one modality of the inputs of any model.
 
   Args:
     kind: a name of `KINDS`, static.
-    key: of what is drawn.
-    values: pytree of arrays `[N, ...]`; those that are no floating-point
-      numbers can be taken from others, and not replaced.
-    usual: pytrees like it, `[...]`.
+    key: random key.
+    values: pytree of arrays `[N, ...]`; "noise", "zero" and "mean" need
+      floating-point arrays.
+    feature_stats: pytrees like `values`, `[...]`.
     classes: `[N]` int, for "mismatch".
 
   Returns:
-    A pytree like `values`; None if it is "missing".
+    A pytree like `values`; None for "missing".
 
   Raises:
-    ValueError: if values are to be replaced that are no floating-point numbers.
+    ValueError: if values to be replaced are not floating-point numbers.
   """
   if kind == "missing":
     return None
   if kind in _FROM_OTHERS:
-    rows = _donors(kind, classes, key, jnp.ones(classes.shape, bool))
+    rows = _pick_donors(kind, classes, key, jnp.ones(classes.shape, bool))
     return jax.tree.map(lambda x: x[rows], values)
   leaves, structure = jax.tree.flatten(values)
   for leaf in leaves:
@@ -318,16 +332,18 @@ def of_modality(
         f"{kind!r} cannot replace values of type {leaf.dtype}: use"
         f" {' or '.join(map(repr, _FROM_OTHERS))}."
       )
-  parts = [
-    FeatureStats(*x) for x in zip(*map(jax.tree.leaves, usual), strict=True)
+  leaf_stats = [
+    FeatureStats(*x)
+    for x in zip(*map(jax.tree.leaves, feature_stats), strict=True)
   ]
   keys = jax.random.split(key, len(leaves))
   new = [
-    replaced(*each)[kind] for each in zip(keys, leaves, parts, strict=True)
+    replaced(*arguments)[kind]
+    for arguments in zip(keys, leaves, leaf_stats, strict=True)
   ]
   return jax.tree.unflatten(structure, new)
 
 
-def _key(key, kind):
-  """Whatever other kinds may be chosen."""
+def _kind_key(key, kind):
+  """Derives a key that does not depend on which other kinds are in use."""
   return jax.random.fold_in(key, list(KINDS).index(kind))

@@ -1,8 +1,8 @@
-"""Predictive distributions, and what each tells about another of its kind.
+"""Predictive distributions, and measures between two of the same kind.
 
 A prediction is a NamedTuple of arrays, hence a pytree: `vmap` it over
-modalities, index it with `jax.tree.map`, return it from `jit`. Event axes come
-last (classes of `Categorical`, labels of `Bernoulli`), examples before them.
+modalities, index it with `jax.tree.map`, return it from `jit`. The event axis,
+if any, is the last (classes of `Categorical`, labels of `Bernoulli`).
 """
 
 from typing import NamedTuple
@@ -21,26 +21,26 @@ from btw_jax.mutual_information import transforms
 
 
 class Categorical(NamedTuple):
-  """One of C classes. `logits`: `[..., C]`, any constant may be added."""
+  """A distribution over classes. `logits`: `[..., C]`, unnormalised."""
 
   logits: chex.Array
 
 
 class Bernoulli(NamedTuple):
-  """Independent yes/no labels. `logits`: `[..., C]` log-odds, C = 1 if one."""
+  """A distribution over independent labels. `logits`: `[..., C]` log-odds."""
 
   logits: chex.Array
 
 
 class Gaussian(NamedTuple):
-  """A real number. `mean`, `std`: `[...]`, `std` positive."""
+  """A normal distribution. `mean`, `std`: `[...]`, `std` positive."""
 
   mean: chex.Array
   std: chex.Array
 
 
 class Laplace(NamedTuple):
-  """A real number, heavy tails. `loc`, `scale`: `[...]`, `scale` positive."""
+  """A Laplace distribution. `loc`, `scale`: `[...]`, `scale` positive."""
 
   loc: chex.Array
   scale: chex.Array
@@ -48,33 +48,32 @@ class Laplace(NamedTuple):
 
 Prediction = Categorical | Bernoulli | Gaussian | Laplace
 # Kinds whose information is estimated from nearest neighbours.
-POINTS = (Gaussian, Laplace)
+CONTINUOUS = (Gaussian, Laplace)
 
 
 def divergence(p: Prediction, q: Prediction, *, kind: str = "kl") -> chex.Array:
-  """Divergence of p from q per example, in nats.
+  """Computes the divergence between p and q for each example.
 
-  Labels of a `Bernoulli` are independent: their divergences are added up,
-  which for `js` is the sum over labels, not that of the joint law.
+  The divergences of the labels of a `Bernoulli` are added up. For "js" this sum
+  is not the divergence of the joint distributions.
 
   Args:
-    p: predictions `[...]` (before the event axis).
+    p: predictions `[...]`, without the event axis.
     q: predictions of the same kind, broadcast against `p`.
     kind: a name of `DIVERGENCES`, static: "kl", `KL(p‖q)`; "reverse_kl",
       `KL(q‖p)`; "jeffreys", their sum; "js", Jensen–Shannon.
 
   Returns:
-    `[...]` nats.
+    `[...]` divergence in nats.
 
   Raises:
-    ValueError: if the two are not predictions of one kind, or `kind` is
-      unknown.
+    ValueError: if p and q are not of one kind, or `kind` is unknown.
   """
   if kind not in DIVERGENCES:
     raise ValueError(
       f"divergence {kind!r} is unknown: use one of {', '.join(DIVERGENCES)}."
     )
-  return _of_one_kind(p, q, DIVERGENCES[kind])(p, q)
+  return _for_kind(p, q, DIVERGENCES[kind])(p, q)
 
 
 def information(
@@ -85,35 +84,34 @@ def information(
   transform: str = "none",
   axis_name: str | None = None,
 ) -> chex.Array:
-  """Mutual information between two models' predictions over a set, in nats.
+  """Estimates the mutual information of two models' predictions.
 
-  Categorical: plug-in information of the soft contingency table. Bernoulli:
-  the same per label, added up. Gaussian and Laplace: the k-nearest-neighbour
-  estimate (k = 3) between the two point predictions. An estimate is not
-  clipped: a small negative value can come from `Gaussian` and `Laplace`.
+  For `Categorical` it is the plug-in information of the soft contingency table;
+  for `Bernoulli`, the sum of this over labels; for `Gaussian` and `Laplace`,
+  the nearest-neighbour estimate (k = 3) of the two means. This last estimate
+  may be slightly negative: estimates are not clipped.
 
   Args:
     p: predictions of N examples.
     q: predictions of the same kind for the same examples.
     where: `[N]` bool, the examples that count; all by default.
-    transform: a name of `transforms.TRANSFORMS`, static, applied to the point
-      predictions before neighbours are sought; not used by the other kinds.
-    axis_name: of a mapped axis over which the examples are spread: tables are
-      added up over it, points are gathered; all are at hand by default.
+    transform: a name of `transforms.TRANSFORMS`, static, applied to the means
+      of `Gaussian` and `Laplace`; not used by the other kinds.
+    axis_name: a mapped axis over which the examples are sharded; not sharded
+      by default.
 
   Returns:
     Scalar in nats.
 
   Raises:
-    ValueError: if the two are not predictions of one kind, or `transform` is
-      unknown.
+    ValueError: if p and q are not of one kind, or `transform` is unknown.
   """
   if transform not in transforms.TRANSFORMS:
     raise ValueError(
       f"transform {transform!r} is unknown: use one of"
       f" {', '.join(transforms.TRANSFORMS)}."
     )
-  return _of_one_kind(p, q, _INFORMATION)(p, q, where, transform, axis_name)
+  return _for_kind(p, q, _INFORMATION)(p, q, where, transform, axis_name)
 
 
 def correlation(
@@ -123,28 +121,29 @@ def correlation(
   where: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> chex.Array:
-  """Pearson correlation between two models' predictions over a set.
+  """Computes the Pearson correlation of two models' predictions.
 
-  Of the point predictions; for classes and labels, of the probabilities,
-  averaged over classes.
+  For `Gaussian` and `Laplace` it is the correlation of the means; for the other
+  kinds, that of the probabilities, averaged over classes or labels.
 
   Args:
     p: predictions of N examples.
     q: predictions of the same kind for the same examples.
     where: `[N]` bool, the examples that count; all by default.
-    axis_name: of a mapped axis over which the examples are spread; all are at
-      hand by default.
+    axis_name: a mapped axis over which the examples are sharded; not sharded
+      by default.
 
   Returns:
     Scalar in [−1, 1].
 
   Raises:
-    ValueError: if the two are not predictions of one kind.
+    ValueError: if p and q are not of one kind.
   """
-  return _of_one_kind(p, q, _CORRELATION)(p, q, where, axis_name)
+  return _for_kind(p, q, _CORRELATION)(p, q, where, axis_name)
 
 
-def _of_one_kind(p, q, table):
+def _for_kind(p, q, table):
+  """Returns the entry of a table by kind that applies to both p and q."""
   if type(p) is not type(q) or type(p) not in table:
     kinds = ", ".join(kind.__name__ for kind in table)
     raise ValueError(
@@ -154,27 +153,28 @@ def _of_one_kind(p, q, table):
   return table[type(p)]
 
 
-def _of_classes(measure):
-  """A divergence of log-probabilities as one of predictions."""
+def _on_classes(measure):
+  """Makes a divergence of log-probabilities one of `Categorical`s."""
   return lambda p, q: measure(
     jax.nn.log_softmax(p.logits), jax.nn.log_softmax(q.logits)
   )
 
 
-def _of_labels(measure):
-  """A divergence of one label as one of all, added up."""
+def _on_labels(measure):
+  """Makes a divergence of logits one of `Bernoulli`s: sums over labels."""
   return lambda p, q: jnp.sum(measure(p.logits, q.logits), axis=-1)
 
 
-def _of_parameters(measure):
+def _on_parameters(measure):
+  """Makes a divergence of two parameters each one of predictions."""
   return lambda p, q: measure(*p, *q)
 
 
-def _turned(kl):
+def _reversed(kl):
   return lambda p, q: kl(q, p)
 
 
-def _both_ways(kl):
+def _jeffreys(kl):
   return lambda p, q: divergences.jeffreys(kl, (p,), (q,))
 
 
@@ -187,37 +187,37 @@ def _categorical_information(p, q, where, transform, axis_name):
 def _bernoulli_information(p, q, where, transform, axis_name):
   del transform
 
-  def no_and_yes(logits):
+  def both_outcomes(logits):
     return jax.nn.sigmoid(jnp.stack([-logits, logits], axis=-1))
 
-  def of_label(p_logits, q_logits):
-    joint = _joint(no_and_yes, p_logits, q_logits, where, axis_name)
+  def label_information(p_logits, q_logits):
+    joint = _joint(both_outcomes, p_logits, q_logits, where, axis_name)
     return discrete.from_joint(joint)
 
-  return jnp.sum(jax.vmap(of_label, (-1, -1))(p.logits, q.logits))
+  return jnp.sum(jax.vmap(label_information, (-1, -1))(p.logits, q.logits))
 
 
 def _joint(probabilities, p_logits, q_logits, where, axis_name):
-  """Contingency table, the probabilities of so many examples held at a time."""
+  """Computes the `[C, K]` soft contingency table, chunk by chunk."""
   if where is None:
     where = jnp.ones(p_logits.shape[0], bool)
 
-  def sums(examples, counts):
+  def sum_chunk(examples, mask):
     p, q, where = examples
-    where &= counts
+    where &= mask
     table = discrete.soft_contingency(
       probabilities(p), probabilities(q), where=where
     )
     count = jnp.sum(where)
     return table * count, count
 
-  found = chunked.sum_chunks(sums, (p_logits, q_logits, where))
-  table, count = types.total(found, axis_name)
+  sums = chunked.sum_chunks(sum_chunk, (p_logits, q_logits, where))
+  table, count = types.psum_over(sums, axis_name)
   return table / jnp.maximum(count, 1)
 
 
 def _point_information(p, q, where, transform, axis_name):
-  """Both kinds of real numbers have their point prediction first."""
+  # The first field, `mean` or `loc`, is the point prediction.
   p, q = p[:1], q[:1]
   if axis_name is not None:
     where = jnp.ones(jnp.shape(q[0]), bool) if where is None else where
@@ -226,17 +226,17 @@ def _point_information(p, q, where, transform, axis_name):
   return knn.ksg(x, y, where=where)
 
 
-def _of_probabilities(probabilities):
-  """The mean correlation over classes."""
+def _class_correlation(probabilities):
+  """Returns a function that averages the correlations of all classes."""
 
-  def correlated(p, q, where, axis_name):
-    def of_column(x, y):
+  def correlate(p, q, where, axis_name):
+    def correlate_column(x, y):
       return correlation_lib.pearson(x, y, where=where, axis_name=axis_name)
 
     columns = probabilities(p.logits), probabilities(q.logits)
-    return jnp.mean(jax.vmap(of_column, (-1, -1))(*columns))
+    return jnp.mean(jax.vmap(correlate_column, (-1, -1))(*columns))
 
-  return correlated
+  return correlate
 
 
 def _point_correlation(p, q, where, axis_name):
@@ -244,22 +244,22 @@ def _point_correlation(p, q, where, axis_name):
 
 
 _KL = {
-  Categorical: _of_classes(divergences.categorical_kl),
-  Bernoulli: _of_labels(divergences.bernoulli_kl),
-  Gaussian: _of_parameters(divergences.gaussian_kl),
-  Laplace: _of_parameters(divergences.laplace_kl),
+  Categorical: _on_classes(divergences.categorical_kl),
+  Bernoulli: _on_labels(divergences.bernoulli_kl),
+  Gaussian: _on_parameters(divergences.gaussian_kl),
+  Laplace: _on_parameters(divergences.laplace_kl),
 }
 
-# name -> kind of prediction -> divergence
+# Name -> kind of prediction -> divergence.
 DIVERGENCES = {
   "kl": _KL,
-  "reverse_kl": {kind: _turned(kl) for kind, kl in _KL.items()},
-  "jeffreys": {kind: _both_ways(kl) for kind, kl in _KL.items()},
+  "reverse_kl": {kind: _reversed(kl) for kind, kl in _KL.items()},
+  "jeffreys": {kind: _jeffreys(kl) for kind, kl in _KL.items()},
   "js": {
-    Categorical: _of_classes(divergences.categorical_js),
-    Bernoulli: _of_labels(divergences.bernoulli_js),
-    Gaussian: _of_parameters(divergences.gaussian_js),
-    Laplace: _of_parameters(divergences.laplace_js),
+    Categorical: _on_classes(divergences.categorical_js),
+    Bernoulli: _on_labels(divergences.bernoulli_js),
+    Gaussian: _on_parameters(divergences.gaussian_js),
+    Laplace: _on_parameters(divergences.laplace_js),
   },
 }
 
@@ -271,8 +271,8 @@ _INFORMATION = {
 }
 
 _CORRELATION = {
-  Categorical: _of_probabilities(jax.nn.softmax),
-  Bernoulli: _of_probabilities(jax.nn.sigmoid),
+  Categorical: _class_correlation(jax.nn.softmax),
+  Bernoulli: _class_correlation(jax.nn.sigmoid),
   Gaussian: _point_correlation,
   Laplace: _point_correlation,
 }

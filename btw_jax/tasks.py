@@ -1,7 +1,7 @@
-"""What is predicted: a head's output as a distribution, and its loss.
+"""Tasks: how outputs become predictions, and their losses and scores.
 
 A head returns K numbers per example; a `Task` gives them a meaning. Losses and
-scores stay per example: whoever averages knows the mask.
+scores stay per example, because only the caller knows which examples count.
 """
 
 from collections.abc import Callable
@@ -17,28 +17,28 @@ from btw_jax import predictions
 NAMES = ("regression", "binary", "multiclass", "multilabel")
 PREDICTIVE = ("gaussian", "laplace")
 
-# The smallest predicted spread, in standard deviations of the training target.
+# The smallest predicted std or scale; targets are standardised.
 _MIN_SPREAD = 1e-2
-# Its powers tell labels apart modulo 2^32.
-_ODD = 0x9E3779B1
+# The odd base of a hash modulo 2^32: 2^32 divided by the golden ratio.
+_HASH_BASE = 0x9E3779B1
 
 
 class Task(NamedTuple):
-  """One kind of target.
+  """The functions that belong to one kind of target.
 
   Attributes:
     name: one of `NAMES`.
-    num_outputs: K, what a head must return per example.
+    num_outputs: K, the number of outputs per example.
     predict: outputs `[..., K]` -> prediction.
-    loss: outputs `[..., K]`, targets -> `[...]`, what training minimises.
+    loss: outputs `[..., K]`, targets -> `[...]` training loss.
     nll: outputs `[..., K]`, targets -> `[...]` nats, −log p(target).
-    score: outputs `[..., K]`, targets -> `[...]`, 1 where right and 0 where
-      not (the mean over labels if several), or the absolute error.
-    decide: outputs `[..., K]` -> `[...]` int, the class decided for; of several
-      labels one number for every set of them; of a quantity 1 where it is above
-      0, which is the training mean once standardised.
-    classes: targets -> `[...]` int, the class that `decide` should give.
-    unit: name of the mean score, "accuracy" or "mae".
+    score: outputs `[..., K]`, targets -> `[...]`, 1 if correct and 0 if not
+      (the mean over labels for multilabel); the absolute error for regression.
+    decide: outputs `[..., K]` -> `[...]` int, the predicted class; for
+      multilabel a hash of the predicted labels; for regression 1 if the output
+      is above 0, which is the mean of standardised training targets, else 0.
+    classes: targets -> `[...]` int, the correct value of `decide`.
+    unit: the name of the mean score, "accuracy" or "mae".
   """
 
   name: str
@@ -53,18 +53,19 @@ class Task(NamedTuple):
 
 
 def make(name: str, num_classes: int, predictive: str = "gaussian") -> Task:
-  """The task of that name.
+  """Makes a task.
 
   Args:
     name: one of `NAMES`.
-    num_classes: classes (multiclass) or labels (multilabel); not used else.
-    predictive: "gaussian" or "laplace", the distribution of a regression.
+    num_classes: number of classes (multiclass) or labels (multilabel); not used
+      by the other tasks.
+    predictive: one of `PREDICTIVE`, the predictive distribution of regression.
 
   Returns:
-    A `Task`.
+    The `Task`.
 
   Raises:
-    ValueError: if a name is unknown.
+    ValueError: if `name` or `predictive` is unknown.
   """
   if name not in NAMES:
     raise ValueError(f"task={name!r}: use one of {', '.join(NAMES)}.")
@@ -93,9 +94,9 @@ def make(name: str, num_classes: int, predictive: str = "gaussian") -> Task:
     loss=_bernoulli_nll,
     nll=_bernoulli_nll,
     score=_bernoulli_score,
-    decide=lambda outputs: _number(outputs > 0),
+    decide=lambda outputs: _hash_labels(outputs > 0),
     classes=(
-      _number
+      _hash_labels
       if name == "multilabel"
       else lambda targets: jnp.asarray(targets, int)
     ),
@@ -114,7 +115,7 @@ def _categorical_score(outputs, targets):
 
 
 def _labels(outputs, targets):
-  """Targets as `[..., C]`, a binary target being one label."""
+  """Returns targets as `[..., C]`; a binary target is one label."""
   targets = jnp.asarray(targets, outputs.dtype)
   if outputs.shape[-1] == 1 and targets.shape[-1:] != (1,):
     targets = targets[..., None]
@@ -128,35 +129,36 @@ def _bernoulli_nll(outputs, targets):
 
 
 def _bernoulli_score(outputs, targets):
-  right = (outputs > 0) == (_labels(outputs, targets) > 0.5)
-  return jnp.mean(right.astype(jnp.float32), axis=-1)
+  correct = (outputs > 0) == (_labels(outputs, targets) > 0.5)
+  return jnp.mean(correct.astype(jnp.float32), axis=-1)
 
 
-def _number(labels):
-  """One number for labels `[..., C]`; two sets share one by rare chance."""
+def _hash_labels(labels):
+  """Hashes `[..., C]` labels to `[...]` integers; collisions are very rare."""
   labels = jnp.asarray(labels, bool).astype(jnp.uint32)
-  factors = [pow(_ODD, c, 2**32) for c in range(labels.shape[-1])]
+  factors = [pow(_HASH_BASE, c, 2**32) for c in range(labels.shape[-1])]
   return jnp.sum(labels * np.array(factors, np.uint32), axis=-1)
 
 
 def _regression(predictive: str) -> Task:
-  kind = {"gaussian": predictions.Gaussian, "laplace": predictions.Laplace}
-  density = {"gaussian": _gaussian_nll, "laplace": _laplace_nll}
-  likelihood = density[predictive]
+  kinds = {"gaussian": predictions.Gaussian, "laplace": predictions.Laplace}
+  densities = {"gaussian": _gaussian_nll, "laplace": _laplace_nll}
+  density_nll = densities[predictive]
 
   def predict(outputs):
     spread = jax.nn.softplus(outputs[..., 1]) + _MIN_SPREAD
-    return kind[predictive](outputs[..., 0], spread)
+    return kinds[predictive](outputs[..., 0], spread)
 
   def nll(outputs, targets):
-    return likelihood(targets, *predict(outputs))
+    return density_nll(targets, *predict(outputs))
 
   def loss(outputs, targets):
-    # The spread learns from the likelihood with the mean held fixed; the mean
-    # learns from the absolute error alone, whatever spread is claimed.
+    # The mean learns from the absolute error only, so that a large predicted
+    # spread cannot excuse a wrong mean. The spread learns from the likelihood,
+    # with the mean as a constant.
     mean, spread = predict(outputs)
     error = jnp.abs(mean - targets)
-    return error + likelihood(targets, jax.lax.stop_gradient(mean), spread)
+    return error + density_nll(targets, jax.lax.stop_gradient(mean), spread)
 
   def score(outputs, targets):
     return jnp.abs(outputs[..., 0] - targets)

@@ -1,12 +1,47 @@
-"""Axis letters and the few types that every layer shares.
+"""The axis letters, the terms and the types that all layers share.
 
-Axis letters, used in docstrings and einsums everywhere:
+Axis letters, in docstrings and einsums:
 
-  B  batch            N  examples of a set     M  modalities
-  T  time             D  feature               C  class (or label)
-  H  hidden unit      E  experts               K  selected experts, or outputs
-  L  layer, or grid   G  modalities of a shape U  models trained together
-  S  seeds            R  cells (weighting x strength)
+  B  batch             N  examples              M  modalities
+  T  time steps        D  features              C  classes, or labels
+  H  hidden units      E  experts               K  selected experts, or outputs
+  L  layers, or grid   G  modalities of equal   U  models trained together
+  S  seeds                shape
+  R  settings: weighting variant x strength x embedding scale
+
+Terms:
+
+  example             one row of the data: all modalities of one case
+  modality            one kind of input: text, audio, a table, ...
+  target              the value to predict; for classification a class or labels
+  class               one of C exclusive answers
+  label               one of C independent yes/no answers
+  output              the raw numbers of a model's head
+  prediction          a predictive distribution, computed from an output
+  unimodal model      a frozen model that reads one modality
+  multimodal model    the model that fuses all modalities, and is weighted
+  weight              how much a modality counts for an example; rows sum to 1
+  weighting           a named method: uniform, kl, mi, kl+mi, ..., auto
+  variant             the formula of a setting's weights; auto tries several
+  strength            λ in [0, 1], from uniform weights (0) to full weights (1)
+  embedding scale     c, a constant factor of all embeddings
+  setting             one combination of variant, strength and embedding scale
+  seed                the number that a run's random draws start from
+  run                 one setting trained with one seed
+  refresh             recomputing the weights during training
+  moving average W    the running mean of the weights over refreshes
+  prior               the weights that an unseen example starts from
+  slot                a position in a batch
+  padding             zeros or empty slots that fill an array to its shape
+  bucket              one padded shape of batches
+  shard, replicate    split an array over devices; copy it to all of them
+  process             one program of a distributed run; it owns some devices
+  record              one example as it is stored on disk
+  checkpoint          saved parameters or training state
+  workdir             the folder that holds the files of a run or a study
+  intervention        a change of one modality of an example
+  source              an input variable in partial information decomposition
+  dataset loader      the function that reads one data set
 """
 
 from typing import NamedTuple
@@ -17,43 +52,28 @@ import jax.numpy as jnp
 
 
 def as_float(*arrays: chex.Array) -> list[chex.Array]:
-  """Arrays in one floating dtype, at least float32.
-
-  Args:
-    *arrays: of any dtypes and shapes.
-
-  Returns:
-    As many arrays.
-  """
+  """Converts arrays to one common floating dtype, at least float32."""
   dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
   return [jnp.asarray(array, dtype) for array in arrays]
 
 
-def total(x: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
-  """Sum over the devices that something is spread over.
-
-  Args:
-    x: each device's part of the sum.
-    axis_name: of the mapped axis of devices; None if all is at hand.
-
-  Returns:
-    The sum, on every device.
-  """
+def psum_over(x: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
+  """Sums a pytree over a mapped axis; returns it as it is for None."""
   return x if axis_name is None else jax.lax.psum(x, axis_name)
 
 
 def slots(
   batch_size: int, axis_name: str | tuple[str, str] | None
 ) -> chex.Array:
-  """Numbers of a device's examples in the whole batch.
+  """Returns the slots that a device's examples have in the full batch.
 
   Args:
-    batch_size: examples at hand, static.
-    axis_name: of the devices that the batch is spread over, in order; None if
-      all of it is at hand.
+    batch_size: the device's number of examples, static.
+    axis_name: mapped axes over which the batch is sharded, in order; None if
+      the device has the full batch.
 
   Returns:
-    `[batch_size]`.
+    `[batch_size]` int.
   """
   numbers = jnp.arange(batch_size)
   if axis_name is not None:
@@ -66,30 +86,26 @@ def keys(
   batch_size: int,
   axis_name: str | tuple[str, str] | None,
 ) -> chex.PRNGKey:
-  """A key for each example, the same however many devices there are.
+  """Returns `[batch_size]` keys, one per example.
 
-  Args:
-    key: of the batch, the same on all devices.
-    batch_size: examples at hand, static.
-    axis_name: as for `slots`.
-
-  Returns:
-    `[batch_size]` keys.
+  `key` must be the same on all devices. The key of an example then depends on
+  its slot only, so results do not change with the number of devices. The other
+  arguments are those of `slots`.
   """
-  each = slots(batch_size, axis_name)
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, each)
+  batch_slots = slots(batch_size, axis_name)
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, batch_slots)
 
 
 class Steps(NamedTuple):
-  """Sequences of G modalities that have the same shape.
+  """The sequences of G modalities that have the same shape.
 
   Attributes:
     values: `[B, G, T, D]`, zeros past the end.
-    length: `[B, G]` int, steps that are there, at most T.
-    times: `[B, G, T]` when each step was taken, ascending, 0 to 1; None where
-      steps are evenly spaced.
-    observed: `[B, G, T, D]` bool, values that were measured; None where all of
-      a step are.
+    length: `[B, G]` int, the number of valid steps, at most T.
+    times: `[B, G, T]`, the time of each step, ascending from 0 to 1; None for
+      evenly spaced steps.
+    observed: `[B, G, T, D]` bool, False for missing values; None if no values
+      are missing.
   """
 
   values: chex.Array
@@ -99,26 +115,28 @@ class Steps(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Examples as a model sees them.
+  """A batch of examples, as models take it.
 
   Attributes:
     features: `[B, M, D]`, each modality zero-padded to the widest one; zeros
-      where the modality is absent, or given by `sequences`.
-    present: `[B, M]` bool, whether the example has the modality.
+      where the modality is missing or stored in `sequences`.
+    present: `[B, M]` bool, True if the example has the modality.
     target: `[B]` (regression, binary, multiclass) or `[B, C]` (multilabel);
-      None where it is not to be read.
-    sequences: of the modalities that come in steps, by shape; a network's
-      `Sizes.groups` says which.
+      None where targets are not used.
+    sequences: the sequence modalities, grouped by shape; `Sizes.groups` of a
+      network lists the modalities of each group.
   """
 
   features: chex.Array
   present: chex.Array
   target: chex.Array | None
   sequences: tuple[Steps, ...] = ()
+  # This batch is in memory; `data.batch_source.DiskBatches` is one on disk.
+  on_disk = False
 
 
 class Split(NamedTuple):
-  """Examples, all of a split or those of it that a device has.
+  """A training, validation or test split, or one device's shard of it.
 
   Attributes:
     batch: the examples.

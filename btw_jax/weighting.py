@@ -1,8 +1,7 @@
-"""The BTW rule: how much each modality counts, per example, without learning.
+"""The BTW rule: weights of modalities per example, without learning.
 
-Beyond Two-modality Weighting, arXiv 2508.18551. Weights are
-non-negative, 0 where a modality is absent, and each row sums to 1 over the
-modalities present.
+Beyond Two-modality Weighting, arXiv 2508.18551. Weights are non-negative, 0
+for a missing modality, and each row sums to 1 over the present modalities.
 """
 
 from collections.abc import Callable
@@ -16,12 +15,12 @@ from btw_jax import chunked
 from btw_jax import predictions
 from btw_jax import types
 
-# Divergence and information below this count as this, so that no weight is
-# exactly 0 and a negative estimate of information counts as none.
+# The least divergence and information that weights are computed from. No weight
+# is then exactly 0, and a negative estimate of information counts as none.
 FLOOR = 1e-5
 
-# variant -> (weigh each example by divergence?, weigh modalities over the set
-# by information "mi", by correlation "cc", or not at all?)
+# Variant -> (whether to weigh each example by divergence, the measure that
+# weighs modalities over the set: "mi" information, "cc" correlation, or None).
 VARIANTS = {
   "uniform": (False, None),
   "kl": (True, None),
@@ -31,17 +30,17 @@ VARIANTS = {
   "kl+cc": (True, "cc"),
 }
 
-# The step of α after each refresh, and its start.
+# The initial α of the moving average, and its step after each refresh.
 _ALPHA_START, _ALPHA_STEP = 0.5, 0.05
 
 
 class WeightState(NamedTuple):
-  """Moving average of the weights of a training set.
+  """The moving average of the weights of a training set.
 
   Attributes:
-    table: `[N, M]` averaged weights W, rows summing to 1.
-    alpha: scalar in [0, 1], the share of the next refresh.
-    best_val_loss: scalar, the best validation loss so far.
+    table: `[N, M]` averaged weights W; rows sum to 1.
+    alpha: scalar in [0, 1], the share α of new weights at the next refresh.
+    best_val_loss: scalar, the lowest validation loss so far.
   """
 
   table: chex.Array
@@ -60,26 +59,26 @@ def weigh(
   transform: str = "none",
   agreement: bool = False,
 ) -> chex.Array:
-  """Weights of every modality for every example.
+  """Computes the weights of all modalities for all examples.
 
-  `w_im ∝ k_im · g_m`: `k_im` from `KL(p_im || q_i)` for each example, `g_m`
-  from the information between p_m and q over the examples at hand.
+  `w_im ∝ k_im · g_m`, with `k_im` from the divergence `KL(p_im || q_i)` of each
+  example, and `g_m` from the information between p_m and q over all examples.
 
   Args:
-    unimodal: one prediction whose arrays carry a leading M axis, then N.
-    multimodal: prediction of the multimodal model for the same N examples.
-    present: `[N, M]` bool, whether the example has the modality; all have by
+    unimodal: one prediction whose arrays have leading axes M, N.
+    multimodal: the multimodal model's prediction for the same N examples.
+    present: `[N, M]` bool, True if the example has the modality; all by
       default. Examples without a modality do not count in its information.
     variant: a name of `VARIANTS`, static.
-    information: `[M]` information (or correlation) known from another set, in
-      place of estimating it from these examples.
-    kind: a name of `predictions.DIVERGENCES` to measure in place of KL, static.
-    transform: of point predictions before information is estimated, a name of
-      `transforms.TRANSFORMS`, static.
+    information: `[M]` information (or correlation) from another set; estimated
+      from these examples by default.
+    kind: a name of `predictions.DIVERGENCES` that replaces KL, static.
+    transform: a name of `transforms.TRANSFORMS`, static, applied to the means
+      of `Gaussian` and `Laplace` predictions before information is estimated.
     agreement: weigh by `1 / (KL + FLOOR)` instead of by KL, static.
 
   Returns:
-    `[N, M]` weights, rows summing to 1 over the modalities present.
+    `[N, M]` weights; rows sum to 1 over the present modalities.
 
   Raises:
     ValueError: if `variant` is unknown.
@@ -88,23 +87,23 @@ def weigh(
     raise ValueError(
       f"variant={variant!r} is unknown: use one of {', '.join(VARIANTS)}."
     )
-  by_divergence, between = VARIANTS[variant]
+  by_divergence, measure = VARIANTS[variant]
   num_modalities, num_examples = jax.tree.leaves(unimodal)[0].shape[:2]
   if present is None:
     present = jnp.ones((num_examples, num_modalities), bool)
   instance = modality = None
   if by_divergence:
-    measured = divergence(unimodal, multimodal, kind=kind)
+    divergences = divergence(unimodal, multimodal, kind=kind)
     if agreement:
-      measured = 1.0 / (measured + FLOOR)
-    instance = instance_weights(measured, present)
-  if between is not None:
+      divergences = 1.0 / (divergences + FLOOR)
+    instance = instance_weights(divergences, present)
+  if measure is not None:
     if information is None:
       information = set_information(
         unimodal,
         multimodal,
         present=present,
-        measure=between,
+        measure=measure,
         transform=transform,
       )
     modality = modality_weights(information)
@@ -121,21 +120,21 @@ def divergence(
   *,
   kind: str = "kl",
 ) -> chex.Array:
-  """`d_im = KL(p_im || q_i)` of every modality and example.
+  """Computes `d_im = KL(p_im || q_i)` for all examples and modalities.
 
   Args:
     unimodal: one prediction with leading axes M, N.
-    multimodal: prediction with leading axis N.
-    kind: a name of `predictions.DIVERGENCES` to measure in place of KL, static.
+    multimodal: a prediction with leading axis N.
+    kind: a name of `predictions.DIVERGENCES` that replaces KL, static.
 
   Returns:
-    `[N, M]` nats.
+    `[N, M]` divergence in nats.
   """
 
-  def of_modality(p):
+  def modality_divergence(p):
     return predictions.divergence(p, multimodal, kind=kind)
 
-  return jax.vmap(of_modality, out_axes=1)(unimodal)
+  return jax.vmap(modality_divergence, out_axes=1)(unimodal)
 
 
 def set_information(
@@ -147,23 +146,23 @@ def set_information(
   transform: str = "none",
   axis_name: str | None = None,
 ) -> chex.Array:
-  """What each modality's model tells about the multimodal one, over a set.
+  """Measures how each unimodal model relates to the multimodal model.
 
   Args:
     unimodal: one prediction with leading axes M, N.
-    multimodal: prediction with leading axis N.
+    multimodal: a prediction with leading axis N.
     present: `[N, M]` bool; examples without a modality do not count in it.
-    measure: "mi" (nats) or "cc" (Pearson correlation), static.
-    transform: of point predictions before "mi", a name of
-      `transforms.TRANSFORMS`, static.
-    axis_name: of a mapped axis over which the examples are spread; all are at
-      hand by default.
+    measure: "mi" (information in nats) or "cc" (Pearson correlation), static.
+    transform: a name of `transforms.TRANSFORMS`, static, applied to the means
+      of `Gaussian` and `Laplace` predictions before "mi".
+    axis_name: a mapped axis over which the examples are sharded; not sharded
+      by default.
 
   Returns:
-    `[M]`, not clipped.
+    `[M]` estimates, not clipped.
   """
 
-  def of_modality(p, where):
+  def measure_modality(p, where):
     if measure == "cc":
       return predictions.correlation(
         p, multimodal, where=where, axis_name=axis_name
@@ -172,17 +171,17 @@ def set_information(
       p, multimodal, where=where, transform=transform, axis_name=axis_name
     )
 
-  return jax.vmap(of_modality, (0, 1))(unimodal, present)
+  return jax.vmap(measure_modality, (0, 1))(unimodal, present)
 
 
 def uniform(present: chex.Array) -> chex.Array:
-  """Equal weights over the modalities present.
+  """Returns equal weights for the present modalities.
 
   Args:
     present: `[..., M]` bool.
 
   Returns:
-    `[..., M]`, rows summing to 1 (0 where nothing is present).
+    `[..., M]` weights; rows sum to 1, or 0 if no modality is present.
   """
   present = present.astype(jnp.float32)
   return present / jnp.maximum(jnp.sum(present, -1, keepdims=True), 1.0)
@@ -191,14 +190,14 @@ def uniform(present: chex.Array) -> chex.Array:
 def instance_weights(
   divergence: chex.Array, present: chex.Array | None = None
 ) -> chex.Array:
-  """`k_im = d_im / Σ_m d_im`.
+  """Computes the instance weights `k_im = d_im / Σ_m d_im`.
 
   Args:
-    divergence: `[..., M]` nats, floored at `FLOOR`.
+    divergence: `[..., M]` in nats; values below `FLOOR` are raised to it.
     present: `[..., M]` bool; all by default.
 
   Returns:
-    `[..., M]`, rows summing to 1 over the modalities present.
+    `[..., M]` weights; rows sum to 1 over the present modalities.
   """
   divergence = jnp.maximum(divergence, FLOOR)
   if present is None:
@@ -207,13 +206,14 @@ def instance_weights(
 
 
 def modality_weights(information: chex.Array) -> chex.Array:
-  """`g_m = I_m / Σ I_m`.
+  """Computes the modality weights `g_m = I_m / Σ I_m`.
 
   Args:
-    information: `[..., M]` nats (or a correlation), floored at `FLOOR`.
+    information: `[..., M]` in nats, or a correlation; values below `FLOOR` are
+      raised to it.
 
   Returns:
-    `[..., M]`, rows summing to 1.
+    `[..., M]` weights; rows sum to 1.
   """
   information = jnp.maximum(information, FLOOR)
   return information / jnp.sum(information, axis=-1, keepdims=True)
@@ -224,15 +224,15 @@ def combine(
   modality: chex.Array,
   present: chex.Array | None = None,
 ) -> chex.Array:
-  """`w_im ∝ k_im · g_m`.
+  """Combines instance and modality weights, `w_im ∝ k_im · g_m`.
 
   Args:
-    instance: `[..., M]` weights of each example.
-    modality: `[M]` weights of the set.
+    instance: `[..., M]` instance weights k.
+    modality: `[M]` modality weights g.
     present: `[..., M]` bool; all by default.
 
   Returns:
-    `[..., M]`, rows summing to 1 over the modalities present.
+    `[..., M]` weights; rows sum to 1 over the present modalities.
   """
   if present is None:
     present = jnp.ones(instance.shape, bool)
@@ -242,7 +242,7 @@ def combine(
 def init(
   num_examples: int, num_modalities: int, present: chex.Array | None = None
 ) -> WeightState:
-  """The moving average before the first refresh: uniform weights, α = 0.5.
+  """Returns the initial moving average: uniform weights and α = 0.5.
 
   Args:
     num_examples: N, static.
@@ -250,7 +250,7 @@ def init(
     present: `[N, M]` bool; all by default.
 
   Returns:
-    A `WeightState`.
+    The `WeightState` before the first refresh.
   """
   if present is None:
     present = jnp.ones((num_examples, num_modalities), bool)
@@ -264,15 +264,15 @@ def init(
 def update(
   state: WeightState, weights: chex.Array, val_loss: chex.Array
 ) -> WeightState:
-  """One refresh: `W ← α·w + (1−α)·W`, then α moves.
+  """Updates the moving average, `W ← α·w + (1−α)·W`, and then α.
 
-  α rises by 0.05 when the validation loss did not improve on its best, else
-  falls by 0.05, within [0, 1].
+  α falls by 0.05 if the validation loss is below its best value, and rises by
+  0.05 otherwise, within [0, 1].
 
   Args:
-    state: the average so far.
-    weights: `[N, M]` newly computed weights.
-    val_loss: scalar, the validation loss now.
+    state: the current moving average.
+    weights: `[N, M]` new weights w.
+    val_loss: scalar, the current validation loss.
 
   Returns:
     The next `WeightState`.
@@ -293,65 +293,66 @@ def prior(
   strength: chex.Array | float = 1.0,
   axis_name: str | None = None,
 ) -> chex.Array:
-  """Weights to expect of an example never seen: the mean row of W.
+  """Computes the prior weights for unseen examples: the mean row of W.
 
   Args:
-    table: `[N, M]` averaged weights.
-    present: `[N, M]` bool; a modality's mean is over the examples having it.
-    strength: λ of `multipliers`; the mean is of `(1−λ)·u + λ·W`.
-    axis_name: of a mapped axis over which the examples are spread; all are at
-      hand by default.
+    table: `[N, M]` averaged weights W.
+    present: `[N, M]` bool; the mean of a modality is over the examples that
+      have it. All by default.
+    strength: λ in [0, 1]; the mean is that of `(1−λ)·uniform + λ·W`.
+    axis_name: a mapped axis over which the examples are sharded; not sharded
+      by default.
 
   Returns:
-    `[M]` summing to 1.
+    `[M]` weights that sum to 1.
   """
   if present is None:
     present = jnp.ones(table.shape, bool)
 
-  def sums(examples, counts):
+  def sum_chunk(examples, mask):
     table, present = examples
-    # w·M_i is free of how many modalities an example happens to have.
+    # w·M_i averages 1 over the modalities of an example, however many it has.
     relative = table * jnp.sum(present, axis=-1, keepdims=True)
-    there = present & counts[:, None]
+    valid = present & mask[:, None]
     return (
-      jnp.sum(there, axis=0),
-      jnp.sum(jnp.where(there, relative, 0.0), axis=0),
+      jnp.sum(valid, axis=0),
+      jnp.sum(jnp.where(valid, relative, 0.0), axis=0),
     )
 
-  count, mean = types.total(
-    chunked.sum_chunks(sums, (table, present)), axis_name
+  count, mean = types.psum_over(
+    chunked.sum_chunks(sum_chunk, (table, present)), axis_name
   )
-  # Of uniform weights it is 1.
+  # For uniform weights, the mean of w·M_i is 1.
   mean = _mix(1.0, mean / jnp.maximum(count, 1), strength)
   return mean / jnp.maximum(jnp.sum(mean), FLOOR)
 
 
 def unseen(
   reweigh: Callable[[chex.Array], chex.Array],
-  expected: chex.Array,
+  prior_weights: chex.Array,
   alpha: chex.Array,
   present: chex.Array,
   *,
   num_refinements: int = 1,
 ) -> chex.Array:
-  """Weights for examples that have no history in W.
+  """Computes weights for unseen examples, which have no row in W.
 
-  From the prior w0, predict, compute w against that prediction, and mix as
-  the moving average does: `w1 = α·w + (1−α)·w0`. Without the mixing the
-  weights leave the range seen in training.
+  Starting from the prior w0, predict, compute weights w against this
+  prediction, and mix them as the moving average does: `w1 = α·w + (1−α)·w0`.
+  Without the mixing, weights leave the range seen in training.
 
   Args:
-    reweigh: maps weights `[N, M]` to the weights `[N, M]` computed against the
-      prediction that they give.
-    expected: `[M]`, the prior over modalities.
+    reweigh: predicts with weights `[N, M]` and returns the weights `[N, M]`
+      computed against this prediction.
+    prior_weights: `[M]`, as returned by `prior`.
     alpha: scalar in [0, 1].
     present: `[N, M]` bool.
-    num_refinements: how often to refine, static; more than a few oscillate.
+    num_refinements: number of refinements, static; many of them oscillate.
 
   Returns:
-    `[N, M]` weights, rows summing to 1 over the modalities present.
+    `[N, M]` weights; rows sum to 1 over the present modalities.
   """
-  start = _normalise(jnp.broadcast_to(expected, present.shape), present)
+  start = _normalise(jnp.broadcast_to(prior_weights, present.shape), present)
   weights = start
   for _ in range(num_refinements):
     weights = _mix(start, reweigh(weights), alpha)
@@ -365,32 +366,35 @@ def multipliers(
   strength: chex.Array | float = 1.0,
   scale: chex.Array | float = 1.0,
 ) -> chex.Array:
-  """What each embedding is multiplied by: `c · M_i · ((1−λ)·u + λ·w)`.
+  """Computes the factors of embeddings, `c · M_i · ((1−λ)·uniform + λ·w)`.
 
-  Uniform weights, or strength 0, give exactly `scale`, whatever the number of
-  modalities: the plain model. M_i counts the modalities present.
+  M_i is the number of present modalities. Uniform weights, or strength 0, give
+  exactly `scale`, whatever M_i is: the plain model.
 
   Args:
-    weights: `[..., M]`, rows summing to 1 over the modalities present.
+    weights: `[..., M]`; rows sum to 1 over the present modalities.
     present: `[..., M]` bool.
     strength: λ in [0, 1].
     scale: c, the embedding scale.
 
   Returns:
-    `[..., M]`, 0 where the modality is absent, mean `scale` over the others.
+    `[..., M]` factors; 0 for a missing modality, mean `scale` over the others.
   """
   even = uniform(present)
-  # A quotient of equal floats is exactly 1; w·M_i is not for every M_i.
+  # w / (1/M_i) is exactly 1 for uniform weights; the product w·M_i can round.
+  # The inner `where`s keep 0/0 out of values and gradients.
   relative = jnp.where(present, weights, 1.0) / jnp.where(present, even, 1.0)
   return jnp.where(present, scale * _mix(1.0, relative, strength), 0.0)
 
 
 def _mix(old, new, share):
-  """`(1 − share)·old + share·new`, exactly `old` where both agree."""
+  """Returns `(1 − share)·old + share·new`, exactly `old` if both agree."""
   return old + share * (new - old)
 
 
 def _normalise(values, present):
+  """Scales rows to sum 1 over the present modalities; 0 if there are none."""
   values = jnp.where(present, values, 0.0)
   total = jnp.sum(values, axis=-1, keepdims=True)
+  # Dividing by 1 where a row is all 0 avoids NaN, in value and gradient.
   return values / jnp.where(total > 0, total, 1.0)

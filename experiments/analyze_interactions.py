@@ -1,12 +1,12 @@
-"""Shows which modality of a run knows what of its decisions.
+"""Decomposes what the modalities of a run tell about its decisions.
 
   python -m experiments.analyze_interactions --workdir=runs/digits
   python -m experiments.analyze_interactions --workdir=runs/mosi --control=text
 
-Partial Information Decomposition of what every weighting decides, for all pairs
-of modalities and each against the rest: redundant (R), unique (U1, U2) and
-synergistic (S) information. Prints a table, and leaves interactions.json and a
-picture of every pair in the workdir.
+Partial Information Decomposition of the decisions of every weighting, for all
+pairs of modalities and for each modality against all others: redundant (R),
+unique (U1, U2) and synergistic (S) information. Prints a table, and leaves
+interactions.json and a picture of every pair in the workdir.
 """
 
 import dataclasses
@@ -14,58 +14,65 @@ import pathlib
 
 from absl import flags
 
-from btw_jax.data import dataset as dataset_lib
-from btw_jax.pipeline import files
-from btw_jax.pipeline import finished_run
-from btw_jax.pipeline import interactions
-from btw_jax.pipeline import workdir as workdir_lib
-from btw_jax.reports import interactions as picture_lib
-from btw_jax.reports import tables as tables_lib
+from btw_jax.pipeline import config_sections as sections
 from experiments import app
+from experiments import flags as flags_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
-_SPLIT = flags.DEFINE_enum(
-  "split", "test", dataset_lib.SPLITS, "split whose examples to use"
-)
-_DATA_DIR = flags.DEFINE_string(
-  "data_dir", "", "folder of other files of the same format (npz, csv)"
-)
+_SPLIT, _DATA_DIR = flags_lib.define_split("split whose examples to use")
 _JOINT = flags.DEFINE_enum(
-  "joint", "grid", list(interactions.JOINTS),
-  "what sources are: "
-  + "; ".join(f"{name}: {text}" for name, text in interactions.JOINTS.items()),
-)  # fmt: skip
+  "joint",
+  "grid",
+  sections.JOINTS,
+  "how the sources are made. grid: the first source of each example with the"
+  " second of each other one; binned: the decisions of each modality's own"
+  " model; masked: the decisions of the model when all other modalities are"
+  " noise",
+)
 _CONTROL = flags.DEFINE_string(
   "control", "", "modality to hold fixed (Sensory PID); none if empty"
 )
 _NUM_EXAMPLES = flags.DEFINE_integer(
-  "num_examples", 32, "examples to cross (grid)", 2
+  "num_examples", 32, "number of examples to combine (grid)", 2
 )
 _NUM_OTHERS = flags.DEFINE_integer(
-  "num_others", 8, "examples to take all other modalities from (grid)", 1
+  "num_others",
+  8,
+  "number of examples that all other modalities are taken from (grid)",
+  1,
 )
 _NUM_CONTROLS = flags.DEFINE_integer(
-  "num_controls", 8, "examples to take the control from (grid)", 1
-)
+  "num_controls", 8, "number of examples that the control is taken from (grid)",
+  1,
+)  # fmt: skip
 _NUM_BINS = flags.DEFINE_integer(
-  "num_bins", 5, "intervals that a quantity is decided in", 2
+  "num_bins", 5, "number of intervals of a regression's decision", 2
 )
 _NUM_ITERATIONS = flags.DEFINE_integer(
-  "num_iterations", 1000, "steps of the solver, at most", 1
+  "num_iterations", 1000, "largest number of steps of the solver", 1
 )
-_SEED = flags.DEFINE_integer("seed", 0, "draws examples and noise", 0)
+_SEED = flags.DEFINE_integer(
+  "seed", 0, "seed of the drawn examples and the noise", 0
+)
 _OUTPUT = flags.DEFINE_string(
-  "output", "", "JSON file to write; interactions.json in the workdir if empty"
+  "output",
+  "",
+  "JSON file to write; interactions.json in the workdir if empty",
 )
 
 
 def main() -> None:
   """Decomposes, prints, writes and draws."""
+  from btw_jax.pipeline import files
+  from btw_jax.pipeline import finished_run
+  from btw_jax.pipeline import interactions
+  from btw_jax.pipeline import workdir as workdir_lib
+  from btw_jax.reports import tables as tables_lib
+
   workdir = pathlib.Path(_WORKDIR.value)
-  names = workdir_lib.read(workdir).shape.modalities
-  control = interactions.check(names, _CONTROL.value)
-  subject = finished_run.load(workdir, _SPLIT.value, _DATA_DIR.value)
-  config = subject.written.config
+  modalities = workdir_lib.read(workdir).shape.modalities
+  control = interactions.control_position(modalities, _CONTROL.value)
+  run = finished_run.load(workdir, _SPLIT.value, _DATA_DIR.value)
   options = interactions.Options(
     _JOINT.value,
     _NUM_EXAMPLES.value,
@@ -75,49 +82,40 @@ def main() -> None:
     _NUM_ITERATIONS.value,
     _SEED.value,
   )
-  pairs = interactions.pairs(len(names), control)
-  rows = interactions.measure(subject, pairs, options)
-  note = (
-    f"{config.dataset}, {_SPLIT.value} examples, {options.joint}: mean ±"
-    f" standard deviation over {config.num_seeds} seeds"
-  )
-  found = {
-    "note": note,
+  pairs = interactions.pairs(len(modalities), control)
+  rows = interactions.measure(run, pairs, options)
+  content = {
+    "note": f"{run.saved.config.data.dataset}, {_SPLIT.value} examples,"
+    f" {options.joint}: mean ± standard deviation over {len(run.seeds)} seeds",
     "rows": interactions.table(rows, "nats"),
     "options": dataclasses.asdict(options),
     "decompositions": rows,
   }
   output = pathlib.Path(_OUTPUT.value or workdir / "interactions.json")
-  files.write_json(output, found)
+  files.write_json(output, content)
   pictures = draw(rows, output)
-  print(tables_lib.measured(found))
+  print(tables_lib.with_note(content))
   print(f"\n{tables_lib.markdown(interactions.table(rows, 'bits'))}")
   print("", output, *pictures, sep="\n")
 
 
 def draw(rows, output):
-  """Writes a picture of every pair of sources.
+  """Draws every pair of sources beside the JSON file; returns the paths."""
+  from btw_jax.reports import interactions as picture_lib
 
-  Args:
-    rows: decompositions.
-    output: path of the JSON file, beside which they go.
-
-  Returns:
-    Their paths.
-  """
-  found = {}
+  by_pair = {}
   for row in rows:
     names = [row["first"], row["second"], row["control"]]
-    found.setdefault("_".join(filter(None, names)), []).append(row)
+    by_pair.setdefault("_".join(filter(None, names)), []).append(row)
   paths = []
-  for name, own in found.items():
+  for name, pair_rows in by_pair.items():
     paths.append(output.with_name(f"{output.stem}_{name}.png"))
-    picture_lib.picture(own, paths[-1])
+    picture_lib.picture(pair_rows, paths[-1])
   return paths
 
 
 if __name__ == "__main__":
-  what = ["workdir", "split", "data_dir", "output"]
-  how = ["joint", "control", "num_examples", "num_others", "num_controls",
-         "num_bins", "num_iterations", "seed"]  # fmt: skip
-  app.run(main, {"Run": what, "Interactions": how})
+  run_flags = ["workdir", "split", "data_dir", "output"]
+  options = ["joint", "control", "num_examples", "num_others", "num_controls",
+             "num_bins", "num_iterations", "seed"]  # fmt: skip
+  app.run(main, {"Run": run_flags, "Interactions": options})

@@ -1,4 +1,4 @@
-"""What every program shares: help, errors in one line, a clean Ctrl-C."""
+"""The frame of every program: help, errors in one line, a clean Ctrl-C."""
 
 from collections.abc import Callable, Mapping, Sequence
 import errno
@@ -9,85 +9,39 @@ import re
 import signal
 import sys
 import textwrap
-import threading
 import time
 
 from absl import app
 from absl import flags
 from absl import logging
-import jax
 
+import btw_jax
 from btw_jax import errors
+from btw_jax.pipeline import interrupt
 
-_DEBUG = flags.DEFINE_bool("debug", False, "show tracebacks of wrong input")
+_DEBUG = flags.DEFINE_bool(
+  "debug", False, "show the traceback of an error in the input"
+)
 
-_WRONG_INPUT, _LOST = 2, 3
-# A program that was told to stop exits with this plus the signal's number: 130
-# for Ctrl-C, 143 for SIGTERM.
-_INTERRUPTED = 128
-# How JAX's runtime begins what it says of other processes.
-_OF_RUNTIME = re.compile(
+_WRONG_INPUT, _LOST_PROCESS = 2, 3
+# The start of errors of JAX's runtime that are about other processes.
+_RUNTIME_ERROR = re.compile(
   "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|CANCELLED)[: ]"
 )
-# Seconds to wait for longer than heartbeats are missed.
-_PATIENCE = 20
+# Seconds to wait longer than it takes to notice missing heartbeats.
+_SECONDS_AFTER_HEARTBEAT = 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Interrupted(Exception):
-  """A request to stop, met at a place where everything on disk is whole."""
-
-  def __init__(self, message: str, number: int = signal.SIGINT):
-    """Says what is kept.
-
-    Args:
-      message: what.
-      number: of the signal.
-    """
-    super().__init__(message)
-    self.number = number
-
-
-class Interrupt:
-  """Turns the first Ctrl-C or SIGTERM into a request; a second one stops.
-
-  Attributes:
-    requested: whether there was one in this process.
-    number: of the signal.
-  """
-
-  def __init__(self):
-    """Listens from here on."""
-    self.requested, self.number = False, signal.SIGINT
-    # Python calls handlers between two of its own steps, of which an epoch on
-    # the devices may be one. A thread is told at once.
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
-    for number in (signal.SIGINT, signal.SIGTERM):
-      signal.signal(number, lambda number, frame: None)
-    threading.Thread(target=self._listen, args=(told,), daemon=True).start()
-
-  def _listen(self, told):
-    while True:
-      (number,) = os.read(told, 1)
-      if self.requested:
-        # At once: whatever is being written stays what it is without it.
-        os._exit(_INTERRUPTED + number)
-      self.requested, self.number = True, number
-      message = "\nstopping where it can go on from; again to stop at once"
-      print(message, file=sys.stderr)
-
-
 def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
-  """Parses flags, runs, and turns what users can mend into one line.
+  """Parses flags, runs the program and turns user errors into one line.
 
-  Wrong flags and wrong input exit with status 2, Ctrl-C with 130; a defect
-  keeps its traceback.
+  A wrong flag or wrong input exits with status 2, Ctrl-C with 130. A defect of
+  the program keeps its traceback.
 
   Args:
     main: the program; its module's docstring opens the help.
-    groups: title -> names of flags, in the order that help shows them.
+    groups: title -> names of flags, in the order of the help.
   """
 
   def parse(argv):
@@ -95,17 +49,20 @@ def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
       print(_help(main, groups))
       sys.exit(0)
     try:
-      rest = flags.FLAGS(argv)
+      arguments = flags.FLAGS(argv)
     except flags.Error as error:
       _fail(f"{_one_line(error)} (--help lists the flags)")
-    if len(rest) > 1:
-      _fail(f"{rest[1]!r} is no flag: write --name=value (--help lists them)")
-    return rest
+    if len(arguments) > 1:
+      _fail(
+        f"{arguments[1]!r} is no flag: write --name=value (--help lists them)"
+      )
+    return arguments
 
   app.run(lambda _: _guarded(main), flags_parser=parse)
 
 
 def _guarded(main):
+  """Runs the program, and ends with a line and a status for known errors."""
   _quiet_logging()
   try:
     main()
@@ -114,16 +71,16 @@ def _guarded(main):
     if _DEBUG.value:
       raise
     _fail(str(error))
-  except Interrupted as error:
+  except interrupt.Interrupted as error:
     print(f"interrupted: {error}", file=sys.stderr)
-    sys.exit(_INTERRUPTED + error.number)
+    sys.exit(interrupt.EXIT_STATUS + error.number)
   except KeyboardInterrupt:
-    print("interrupted: nothing to keep", file=sys.stderr)
-    sys.exit(_INTERRUPTED + signal.SIGINT)
+    print("interrupted: nothing was saved", file=sys.stderr)
+    sys.exit(interrupt.EXIT_STATUS + signal.SIGINT)
   except BrokenPipeError:
-    # Whoever reads what is printed has read enough, as `head` does.
+    # The reader of the output has closed it, as `head` does.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(_INTERRUPTED + signal.SIGPIPE)
+    sys.exit(interrupt.EXIT_STATUS + signal.SIGPIPE)
   except OSError as error:
     if error.errno not in _NO_SPACE or _DEBUG.value:
       raise
@@ -133,50 +90,63 @@ def _guarded(main):
       " last snapshot."
     )
   except (ValueError, RuntimeError) as error:
-    if jax.process_count() == 1 or not _OF_RUNTIME.match(str(error)):
+    if not _is_about_other_process(error):
       raise
-    _lose(error)
+    _wait_for_runtime(error)
 
 
-def _lose(error):
-  """Another process is gone: waits for the runtime to say which, and ends."""
+def _is_about_other_process(error):
+  """Returns whether an error says that another process is gone."""
+  if not _RUNTIME_ERROR.match(str(error)):
+    return False
+  import jax
+
+  return jax.process_count() > 1
+
+
+def _wait_for_runtime(error):
+  """Waits for JAX's runtime to name the lost process, and ends."""
+  import jax
+
   reason = " ".join(str(error).split())[:200]
   print(
     f"process {jax.process_index()} of {jax.process_count()}: lost another"
-    f" process ({reason}); waiting to hear which. Start all of them again with"
+    f" process ({reason}); waiting for its name. Start all of them again with"
     " the same flags: they go on from the last snapshot.",
     file=sys.stderr,
     flush=True,
   )
-  # The runtime ends this process when it has missed the other's heartbeats.
-  time.sleep(flags.FLAGS["heartbeat"].value + _PATIENCE)
-  os._exit(_LOST)
+  # The runtime ends this process once it has missed the other's heartbeats.
+  time.sleep(flags.FLAGS["heartbeat"].value + _SECONDS_AFTER_HEARTBEAT)
+  os._exit(_LOST_PROCESS)
 
 
 def _quiet_logging():
-  """Plain lines of our own; of libraries, warnings only."""
+  """Logs our own lines without decoration, and warnings of libraries."""
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()
   handler.setFormatter(
     std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
   )
-  root = pathlib.Path(__file__).parent.parent
-  own = tuple(str(root / name) for name in ("btw_jax", "experiments"))
+  folders = tuple(
+    str(pathlib.Path(file).parent) for file in (btw_jax.__file__, __file__)
+  )
 
-  def ours(record):
+  def keep(record):
     by_orbax = "orbax" in record.pathname or record.name == "asyncio"
     if record.exc_info and by_orbax and not _DEBUG.value:
-      # What is then raised, and told in one line.
+      # The same error is raised afterwards, and then printed in one line.
       return False
-    return record.levelno > std_logging.INFO or record.pathname.startswith(own)
+    is_ours = record.pathname.startswith(folders)
+    return record.levelno > std_logging.INFO or is_ours
 
-  handler.addFilter(ours)
-  shown = sys.unraisablehook
+  handler.addFilter(keep)
+  default_hook = sys.unraisablehook
 
   def unraisable(args):
-    # What Orbax was still writing when it found that it could not.
+    # Orbax's thread still writes when it learns that it cannot.
     if str(args.exc_value) != "Event loop is closed":
-      shown(args)
+      default_hook(args)
 
   sys.unraisablehook = unraisable
 
@@ -184,12 +154,12 @@ def _quiet_logging():
 def _fail(message):
   program = sys.modules["__main__"].__spec__
   name = program.name if program else sys.argv[0]
-  print(f"{name}: {message}", file=sys.stderr)
+  print(f"{name.removesuffix('.__main__')}: {message}", file=sys.stderr)
   sys.exit(_WRONG_INPUT)
 
 
 def _one_line(error):
-  """Absl's message without its own preamble and line breaks."""
+  """Returns absl's message without its preamble and line breaks."""
   message = " ".join(str(error).removeprefix("ERROR:: ").split())
   if message.endswith("must have a value other than None."):
     name = message.removeprefix("flag --").partition("=")[0]
@@ -205,7 +175,7 @@ def _help(main, groups):
     lines += [_help_line(flags.FLAGS[name]) for name in names]
     if title == "Other":
       lines.append(f"{'  --flagfile':<24}file of flags, one per line")
-      lines.append(f"{'  --help':<24}this text")
+      lines.append(f"{'  --help':<24}show this text")
     lines.append("")
   return "\n".join(lines).rstrip()
 
@@ -214,7 +184,7 @@ def _help_line(flag):
   values = getattr(flag.parser, "enum_values", None)
   text = flag.help
   if values:
-    # absl puts "<a|b>: " first.
+    # absl puts "<a|b>: " before the text of an enum.
     text = f"{text.partition('>: ')[2]}: {' | '.join(v for v in values if v)}"
   default = flag.default
   if isinstance(default, list | tuple):

@@ -7,14 +7,13 @@ from typing import Any
 
 from absl import flags
 from absl import logging
-import jax
 
 from btw_jax import errors
 
-# How JAX is to find the other processes -> what it calls that.
+# Cluster -> JAX's name of the way it finds the other processes.
 _DETECTION = {"slurm": "slurm", "mpi": "mpi4py", "tpu": None}
 CLUSTERS = ("none", "env", *_DETECTION)
-# What `--cluster=env` reads.
+# The environment variables that `--cluster=env` reads.
 ADDRESS, COUNT, NUMBER = (
   "BTW_JAX_COORDINATOR", "BTW_JAX_NUM_PROCESSES", "BTW_JAX_PROCESS_ID"
 )  # fmt: skip
@@ -23,14 +22,11 @@ _CLUSTER = flags.DEFINE_enum(
   "cluster",
   "none",
   CLUSTERS,
-  f"who tells of other processes: nobody, {ADDRESS}, {COUNT} and {NUMBER} in"
-  " the environment, or a scheduler",
+  f"how the processes find each other: there is only one; by {ADDRESS},"
+  f" {COUNT} and {NUMBER} in the environment; or by a scheduler",
 )
 _TIMEOUT = flags.DEFINE_integer(
-  "cluster_timeout",
-  300,
-  "seconds to wait for the other processes at the start",
-  1,
+  "cluster_timeout", 300, "seconds to wait for the other processes", 1
 )
 _HEARTBEAT = flags.DEFINE_integer(
   "heartbeat",
@@ -43,17 +39,18 @@ GROUP = {"Cluster": ["cluster", "cluster_timeout", "heartbeat"]}
 
 
 def join() -> None:
-  """Joins the other processes, if there are any; to be called before any use.
+  """Joins the other processes, if there are any, before JAX is used.
 
-  All but the first are silent from then on, but for warnings.
+  All processes but the first print and log nothing from then on but warnings.
 
   Raises:
-    InputError: if the environment does not say what it should, or the others
-      do not come.
+    InputError: if an environment variable is wrong, or no process answers.
   """
   name = _CLUSTER.value
   if name == "none":
     return
+  import jax
+
   settings = {}
   if name == "env":
     settings = {
@@ -88,22 +85,19 @@ def join() -> None:
 
 
 def initialize(*args: Any, **settings: Any) -> None:
-  """`jax.distributed.initialize`, for processes without accelerators too.
+  """Calls `jax.distributed.initialize`, for processes on CPUs too."""
+  import jax
 
-  Args:
-    *args: of that.
-    **settings: of that.
-  """
-  # Of the devices that programs are tested on; others bring their own.
+  # Only CPUs need it; accelerators bring collectives of their own.
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   jax.distributed.initialize(*args, **settings)
 
 
 def free_address() -> str:
-  """Where processes of this machine can meet."""
-  with socket.socket() as found:
-    found.bind(("localhost", 0))
-    return f"localhost:{found.getsockname()[1]}"
+  """Returns an unused address on this machine, for processes to meet."""
+  with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    return f"localhost:{probe.getsockname()[1]}"
 
 
 def _variable(name):

@@ -1,9 +1,10 @@
-"""Shows what a data set looks like, and what is odd about it.
+"""Shows the content of a data set, and what is unusual about it.
 
   python -m experiments.inspect_data --dataset=npz --data_dir=mine
 
-Prints sizes, labels, shapes, what is missing, repeated or shared between
-splits, and draws it. What training would refuse is shown too, and then why.
+Prints sizes, labels, shapes, and what is missing, repeated or shared between
+splits, and draws a picture. A data set that training would refuse is shown too,
+followed by the reason.
 """
 
 import pathlib
@@ -11,36 +12,37 @@ import pathlib
 from absl import flags
 
 from btw_jax import errors
-from btw_jax import tasks
 from btw_jax.data import catalog
-from btw_jax.data import prepared
-from btw_jax.pipeline import config as config_lib
-from btw_jax.pipeline import data_summary
-from btw_jax.reports import overview as picture_lib
+from btw_jax.pipeline import config_sections as sections
 from experiments import app
+from experiments import flags as flags_lib
 
-_DATASET = config_lib.define_dataset()
+_DATASET = flags_lib.define_dataset()
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", "", "file or folder of a data set of files"
+  "data_dir", "", "file or folder of the data set"
 )
 _TASK = flags.DEFINE_enum(
-  "task", "", ["", *tasks.NAMES], "what to predict; inferred if empty"
+  "task", "", ["", *sections.TASKS], "kind of target; inferred if empty"
 )
 _PICTURE = flags.DEFINE_string("picture", "data.png", "PNG file to write")
 
 
 def main() -> None:
-  """Prints and draws the summary, then checks what training would check."""
+  """Prints and draws a summary, then checks the data as training does."""
+  from btw_jax.data import assembly
+  from btw_jax.pipeline import data_summary
+  from btw_jax.reports import overview as picture_lib
+
   name = _DATASET.value
   options = catalog.Options(
     data_dir=_DATA_DIR.value,
     task=_TASK.value or None,
     average_steps=False,
-    # What was prepared has its summary, and may not fit into memory.
-    stream=prepared.named(name) is not None,
+    # A prepared data set has a summary, and may not fit into memory.
+    stream=catalog.prepared_name(name) is not None,
   )
-  found = catalog.read(name, options)
-  summary = catalog.summarise(found, options.task)
+  loaded = catalog.read(name, options)
+  summary = assembly.summarise(loaded, options.task)
   print(data_summary.text(summary))
   path = pathlib.Path(_PICTURE.value)
   try:
@@ -51,7 +53,7 @@ def main() -> None:
       f"--picture={path}: cannot be written ({error.strerror}): choose another."
     ) from error
   print(f"\n{path}", flush=True)
-  catalog.assemble(name, found, options)
+  assembly.assemble(name, loaded, options)
 
 
 if __name__ == "__main__":

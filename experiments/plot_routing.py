@@ -1,4 +1,4 @@
-"""Draws which experts the modalities of a run use, and compares two kinds.
+"""Draws which experts the modalities of a run use, and compares two groups.
 
 python -m experiments.plot_routing --workdir=runs/moe --apart=noise0,noise1
 """
@@ -8,16 +8,17 @@ import pathlib
 from absl import flags
 
 from btw_jax import errors
-from btw_jax.pipeline import files
-from btw_jax.reports import routing
-from btw_jax.reports import tables as tables_lib
 from experiments import app
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _RUN = flags.DEFINE_string("run", "uniform", "weighting whose experts to show")
-_STRENGTH = flags.DEFINE_float("strength", 0.0, "its strength; 0 if uniform")
+_STRENGTH = flags.DEFINE_float(
+  "strength", 0.0, "strength of the weighting; 0 if uniform"
+)
 _APART = flags.DEFINE_list(
-  "apart", [], "modalities to compare with the others, say those of noise"
+  "apart",
+  [],
+  "modalities to compare with all others, for example those of noise",
 )
 _PICTURE = flags.DEFINE_string(
   "picture", "", "PNG file to write; routing.png in the workdir if empty"
@@ -27,6 +28,10 @@ _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 
 def main() -> None:
   """Draws, and prints mean overlaps."""
+  from btw_jax.pipeline import files
+  from btw_jax.reports import routing
+  from btw_jax.reports import tables as tables_lib
+
   workdir = pathlib.Path(_WORKDIR.value)
   path = workdir / "routing.csv"
   if not path.exists():
@@ -46,21 +51,19 @@ def main() -> None:
   )
   rows = [
     {
-      "layer": layer,
-      **{name: tables_lib.mean_std(v, 1.0, 2) for name, v in found.items()},
+      "layer": number,
+      **{name: tables_lib.mean_std(v, 1.0, 2) for name, v in layer.items()},
     }
-    for layer, found in enumerate(layers, 1)
+    for number, layer in enumerate(layers, 1)
   ]
-  found = {"note": note, "rows": rows}
+  table = {"note": note, "rows": rows}
   if rows:
-    print(tables_lib.measured(found))
+    print(tables_lib.with_note(table))
   if _OUTPUT.value:
-    files.write_json(_OUTPUT.value, found)
+    files.write_json(_OUTPUT.value, table)
   print(picture)
 
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    {"Routing": ["workdir", "run", "strength", "apart", "picture", "output"]},
-  )
+  names = ["workdir", "run", "strength", "apart", "picture", "output"]
+  app.run(main, {"Routing": names})

@@ -4,8 +4,8 @@ r"""Converts a data set to records that training can stream.
     --input=aligned_50.pkl --data_dir=prepared
   python -m experiments.train --dataset=tfds:mmsa_mosei --data_dir=prepared
 
-Prints what it found. Started again after it was stopped, it starts over and
-clears away what was left.
+Prints a summary of the data set. A conversion that was stopped starts from the
+beginning, and removes the files of the first attempt.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,13 +17,9 @@ import tempfile
 
 from absl import flags
 from absl import logging
-import tqdm
 
 from btw_jax import errors
-from btw_jax.data import builders
 from btw_jax.data import catalog
-from btw_jax.data import prepared
-from btw_jax.pipeline import data_summary
 from experiments import app
 
 _SOURCE = flags.DEFINE_enum(
@@ -37,14 +33,21 @@ _SPLIT_BY = flags.DEFINE_enum(
   "split_by",
   "given",
   list(catalog.SPLIT_BY),
-  "splits as given, or drawn anew with no subject in two of them",
+  "use the splits as they are given, or draw splits such that no subject is in"
+  " two of them",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "of splits that are drawn", 0)
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace what is there")
+_SEED = flags.DEFINE_integer("seed", 0, "seed of drawn splits", 0)
+_OVERWRITE = flags.DEFINE_bool(
+  "overwrite", False, "replace a data set that is already prepared"
+)
 
 
 def main() -> None:
-  """Converts, or finds what is there, and prints a summary."""
+  """Converts the data set if it is missing, and prints a summary."""
+  from btw_jax.data import builders
+  from btw_jax.data import prepared
+  from btw_jax.pipeline import data_summary
+
   options = catalog.Options(
     average_steps=False, split_by=_SPLIT_BY.value, seed=_SEED.value
   )
@@ -61,28 +64,34 @@ def main() -> None:
     overwrite=_OVERWRITE.value,
   )
   if pathlib.Path(builder.data_dir).exists():
-    logging.info("%s is there: --overwrite converts it again", builder.data_dir)
+    logging.info("%s exists: --overwrite converts it again", builder.data_dir)
   else:
-    builder.observe = _progress
-    # The library warns that what is to be made is not there.
-    logging.get_absl_handler().addFilter(
-      lambda record: "has no dataset_info.json" not in record.getMessage()
-    )
-    # What the library downloads is nothing; what it prints says no more.
-    with (
-      tempfile.TemporaryDirectory() as scratch,
-      contextlib.redirect_stdout(io.StringIO()),
-    ):
-      builder.download_and_prepare(download_dir=scratch)
-  found = prepared.open_records(_DATA_DIR.value, _SOURCE.value)
-  for note in found.notes:
+    _convert(builder)
+  data = prepared.open_records(_DATA_DIR.value, _SOURCE.value)
+  for note in data.notes:
     logging.info("%s", note)
-  print(data_summary.text(found.summary))
+  print(data_summary.text(data.summary))
   print(f"\n{builder.data_dir}")
 
 
+def _convert(builder):
+  """Writes the records, without TFDS's own messages."""
+  builder.observe = _progress
+  # TFDS warns that the data set, which is to be written, does not exist.
+  logging.get_absl_handler().addFilter(
+    lambda record: "has no dataset_info.json" not in record.getMessage()
+  )
+  with (
+    tempfile.TemporaryDirectory() as scratch,
+    contextlib.redirect_stdout(io.StringIO()),
+  ):
+    builder.download_and_prepare(download_dir=scratch)
+
+
 def _progress(split: str, count: int) -> Callable[[Iterable], Iterable]:
-  """A bar on a terminal, a line elsewhere."""
+  """Shows a bar on a terminal, and logs a line elsewhere."""
+  import tqdm
+
   logging.info("converting %s: %d examples", split, count)
   return lambda rows: tqdm.tqdm(
     rows, split, count, unit="example", disable=not sys.stderr.isatty()
@@ -90,11 +99,5 @@ def _progress(split: str, count: int) -> Callable[[Iterable], Iterable]:
 
 
 if __name__ == "__main__":
-  app.run(
-    main,
-    {
-      "Conversion": [
-        "source", "input", "data_dir", "split_by", "seed", "overwrite"
-      ]
-    },
-  )  # fmt: skip
+  names = ["source", "input", "data_dir", "split_by", "seed", "overwrite"]
+  app.run(main, {"Conversion": names})

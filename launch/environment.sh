@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes .venv from requirements.txt when it is missing or out of date, and
-# puts it first on PATH. Sourced by the other scripts from the project's root.
-#   PYTHON        the interpreter to make it with (3.11 or 3.12; found if unset)
-#   ACCELERATOR   what JAX is to run on besides CPUs: cuda12, cuda13 or tpu
+# Installs requirements.txt into .venv when .venv is missing or out of date, and
+# puts .venv first on PATH. The other scripts source this file from the root of
+# the project.
+#   PYTHON        interpreter of a new .venv; Python 3.11 or 3.12 if unset
+#   ACCELERATOR   accelerator that JAX uses besides CPUs: cuda12, cuda13 or tpu
 
 find_python() {
   local candidate
@@ -13,13 +14,13 @@ sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
       return
     fi
   done
-  echo "launch: no Python 3.11 or 3.12 found: install one or set PYTHON" >&2
+  echo "launch: there is no Python 3.11 or 3.12: install one or set PYTHON" >&2
   return 1
 }
 
 make_environment() {
-  # What was asked for is written last: an install that was cut short is done
-  # again.
+  # The file wanted.txt is written last, so that an interrupted installation is
+  # repeated.
   local wanted python
   wanted=$(cat requirements.txt && echo "# ${ACCELERATOR:-cpu}")
   if [ "$wanted" = "$(cat .venv/wanted.txt 2>/dev/null)" ]; then return; fi

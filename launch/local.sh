@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on this machine, one process. Further flags are passed on:
+# Trains the main recipe on this machine, in one process. Flags are passed on:
 #   bash launch/local.sh --num_seeds=3 --workdir=runs/mine
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# One run by N processes on this machine, which talk to each other as those of a
-# cluster would:
+# Starts one run on N processes of this machine, which communicate as the
+# processes of a cluster do:
 #   bash launch/local_cluster.sh 2 --flagfile=experiments/recipes/digits.flags
-#   DRY_RUN=1 bash launch/local_cluster.sh 2     prints what would run
+#   DRY_RUN=1 bash launch/local_cluster.sh 2     only prints the commands
+#   PROGRAM=train                                program of experiments/
 #   DEVICES=2                                    CPU devices of each process
-#   PORT=12321                                   of the first process
+#   PORT=12321                                   port of the first process
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,7 +34,8 @@ fi
 
 # shellcheck source=launch/environment.sh
 source launch/environment.sh
-# The first failure is that of the whole; the others are told, and ended.
+# The script ends with the status of the first process that failed, in the order
+# of their numbers. Ctrl-C and SIGTERM are passed on to all processes.
 trap 'kill -TERM $(jobs -p) 2>/dev/null || true' TERM INT
 pids=()
 for ((i = 0; i < count; i++)); do
@@ -42,7 +44,7 @@ for ((i = 0; i < count; i++)); do
 done
 status=0
 for pid in "${pids[@]}"; do
-  # A wait that a signal cut short is taken up again.
+  # A signal interrupts `wait`, so that it is repeated while the process runs.
   while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
   wait "$pid" || { code=$?; [ $status -ne 0 ] || status=$code; }
 done

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A run for every combination of the values of some flags, one after the other,
-# each in a folder of its own:
+# Trains one run for every combination of the values of some flags, one after
+# another, each with its own workdir:
 #   bash launch/sweep.sh runs/sweep learning_rate=1e-3,3e-4 dropout=0,0.1 -- \
 #     --flagfile=experiments/recipes/digits.flags
-#   DRY_RUN=1 bash launch/sweep.sh ...           prints what would run
-# Runs that are finished are passed over, one that was stopped goes on. In a
-# SLURM job array each task does one of the runs.
+#   DRY_RUN=1 bash launch/sweep.sh ...           only prints the commands
+# Finished runs are skipped, and a stopped run continues. In a SLURM job array,
+# each task trains one of the runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,17 +17,17 @@ usage() {
 [ $# -ge 2 ] || usage
 folder=$1
 shift
-names=("")
+combinations=("")
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
   [[ "$1" == *=* ]] || usage
   IFS=, read -ra values <<<"${1#*=}"
-  longer=()
-  for so_far in "${names[@]}"; do
+  extended=()
+  for prefix in "${combinations[@]}"; do
     for value in "${values[@]}"; do
-      longer+=("${so_far:+$so_far }${1%%=*}=$value")
+      extended+=("${prefix:+$prefix }${1%%=*}=$value")
     done
   done
-  names=("${longer[@]}")
+  combinations=("${extended[@]}")
   shift
 done
 [ $# -gt 0 ] || usage
@@ -37,16 +37,16 @@ if [ -z "${DRY_RUN:-}" ]; then
   # shellcheck source=launch/environment.sh
   source launch/environment.sh
 fi
-for i in "${!names[@]}"; do
+for i in "${!combinations[@]}"; do
   if [ "${SLURM_ARRAY_TASK_ID:-$i}" != "$i" ]; then continue; fi
-  read -ra settings <<<"${names[$i]}"
+  read -ra settings <<<"${combinations[$i]}"
   workdir=$folder/$(IFS=,; echo "${settings[*]}")
   command=(python -m experiments.train "$@" "${settings[@]/#/--}"
     "--workdir=$workdir")
   if [ -n "${DRY_RUN:-}" ]; then
     echo "${command[*]}"
   elif [ -e "$workdir/results.json" ]; then
-    echo "launch: $workdir is finished" >&2
+    echo "launch: skipping $workdir, which is finished" >&2
   else
     "${command[@]}"
   fi

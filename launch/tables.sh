@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# The README's tables: every recipe at embedding scale 1 and auto, which experts
-# modalities use, the estimators, and speed (with PyTorch and pandas, if they are
-# installed).
+# Makes all runs and measurements behind experiments/RESULTS.md and writes their
+# tables into the documents: a study, the recipes at embedding scales 1 and auto,
+# the analyses, the estimators, speed and faults. Install '.[bench]' first:
+# without PyTorch, pandas and dit, rows that compare with them are left out.
 #   bash launch/tables.sh [FOLDER OF CMU-MOSI]
-# Without that folder the recipes on CMU-MOSI are left out.
+# Without this folder the runs on CMU-MOSI are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
 source launch/environment.sh
 
-# The study that the README opens with, beside a process for every run of it, and
-# a picture of its report.
+# The quick study, its time against one process per run, and a picture of its
+# report.
 python -m experiments.benchmarks --suite=study --workdir=runs/tables/study \
   ${1:+--data_dir="$1/npz"} --output=runs/tables/benchmark_study.json
 if command -v chromium >/dev/null; then
@@ -30,7 +31,7 @@ train() {
   done
 }
 
-# The same with a sparse mixture of experts, whose runs are named apart.
+# Trains a recipe with a sparse mixture of experts; its workdir ends in _moe.
 train_moe() {
   SUFFIX=_moe train "$@" --model=moe --num_seeds=5
 }
@@ -45,7 +46,8 @@ if [ $# -gt 0 ]; then
   train mosi_csv --data_dir="$1"
   train_moe mosi_npz --data_dir="$1/npz"
 fi
-# Who knows what of the decisions, before and after weighting.
+
+# What each modality knows about the decisions, before and after weighting.
 interactions() {
   local data=$1 recipe=$2
   shift 2
@@ -65,12 +67,12 @@ if [ $# -gt 0 ]; then
     --control=text --output=runs/tables/interactions_sensory.json
 fi
 
-# Who sways the decisions, and training against it: none, each way, all.
-EVERY=(none heuristic adversarial consistency all)
+# Interference of each modality, with no mitigation, with each one and with all.
+MITIGATIONS=(none heuristic adversarial consistency all)
 robust() {
   local data=$1 name mitigation
   shift
-  for name in "${EVERY[@]}"; do
+  for name in "${MITIGATIONS[@]}"; do
     case $name in
       none) mitigation="" ;;
       all) mitigation=heuristic,adversarial,consistency ;;
@@ -81,11 +83,12 @@ robust() {
       --mitigation="$mitigation" --workdir="runs/tables/robust_$data/$name" "$@"
   done
 }
-runs_of() {
-  local data=$1 found
+# Prints the workdirs of some mitigations, separated by commas.
+workdirs_of() {
+  local data=$1 workdirs
   shift
-  found=$(printf ",runs/tables/robust_$data/%s" "$@")
-  echo "${found#,}"
+  workdirs=$(printf ",runs/tables/robust_$data/%s" "$@")
+  echo "${workdirs#,}"
 }
 diagnose() {
   local output=$1 workdirs=$2
@@ -94,21 +97,30 @@ diagnose() {
     --output="runs/tables/interference_$output.json" "$@"
 }
 robust digits
-diagnose digits "$(runs_of digits "${EVERY[@]}")"
-diagnose heat "$(runs_of digits none all)"
+diagnose digits "$(workdirs_of digits "${MITIGATIONS[@]}")"
+diagnose heat "$(workdirs_of digits none all)"
 cp runs/tables/interference_heat.png experiments/figures/interference.png
 if [ $# -gt 0 ]; then
   robust mosi --data_dir="$1/npz"
-  diagnose mosi "$(runs_of mosi none)" --instead=noise,mismatch,missing
-  diagnose weak "$(runs_of mosi "${EVERY[@]}")" --modalities=audio,video
+  diagnose mosi "$(workdirs_of mosi none)" --instead=noise,mismatch,missing
+  diagnose weak "$(workdirs_of mosi "${MITIGATIONS[@]}")" \
+    --modalities=audio,video
 fi
+
+# The experts that the modalities use.
 python -m experiments.plot_routing --workdir=runs/tables/digits_moe-1 \
   --apart=noise0,noise1,noise2 --picture=experiments/figures/routing.png \
   --output=runs/tables/routing.json
-python -m experiments.benchmarks.estimator_accuracy --output=runs/tables/beyond_normal.json
-for suite in train estimators moe data scaling pid interference; do
+
+# Accuracy of the estimators, speed and faults.
+python -m experiments.benchmarks.estimator_accuracy \
+  --output=runs/tables/beyond_normal.json
+for suite in train estimators moe data scaling memory pid interference; do
   python -m experiments.benchmarks --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done
-python -m experiments.benchmarks.fault_recovery --kills=20 --output=runs/tables/survive.json
-python -m experiments.benchmarks.result_tables
+python -m experiments.benchmarks.fault_recovery --kills=20 \
+  --output=runs/tables/survive.json
+
+python -m experiments.benchmarks.result_tables \
+  --document=README.md,experiments/RESULTS.md,launch/README.md

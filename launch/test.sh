@@ -1,14 +1,32 @@
 #!/usr/bin/env bash
-# Lint and the whole test suite. Further arguments go to pytest:
-#   bash launch/test.sh tests/weighting_test.py
-# Tests of the report's page need Chromium, those of its LaTeX pdflatex; both are
-# skipped where they are not there:
+# Lints the project and runs its tests. The times are for two quiet cores.
+#   bash launch/test.sh --quick   pure functions and readers of files: 60 s
+#   bash launch/test.sh           also what trains or compiles for long: 5 minutes
+#   bash launch/test.sh --all     also whole programs, several processes, runs that
+#                                 are killed, pages in a browser: 12 minutes
+# Further arguments go to pytest:
+#   bash launch/test.sh --all tests/experiments/survival_test.py
+# Tests of the report's page need Chromium, tests of its LaTeX need pdflatex; both
+# are skipped if these programs are not installed:
 #   apt-get install chromium texlive-latex-base texlive-latex-recommended
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
 source launch/environment.sh
+
+select="not slow"
+case "${1:-}" in
+  --quick)
+    select="not slow and not training"
+    shift
+    ;;
+  --all)
+    select=""
+    shift
+    ;;
+esac
+
 ruff check .
 ruff format --check .
-# One process per core, each with one thread: compiling is what takes the time.
-exec python -m pytest -n "${TEST_PROCESSES:-auto}" "$@"
+# One process for each core, with one thread: most of the time goes into compiling.
+exec python -m pytest -n "${TEST_PROCESSES:-auto}" -m "$select" "$@"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One run on all workers of a Cloud TPU VM, which gets a copy of this project;
-# the workdir on a disk or bucket that all of them mount:
+# Copies this project to all workers of a Cloud TPU VM and starts one run there.
+# All workers must mount the disk or bucket of the workdir:
 #   bash launch/tpu_vm.sh NAME ZONE --flagfile=experiments/recipes/digits.flags \
 #     --workdir=/mnt/shared/digits
-#   DRY_RUN=1 bash launch/tpu_vm.sh NAME ZONE FLAGS      prints what would run
+#   DRY_RUN=1 bash launch/tpu_vm.sh NAME ZONE FLAGS     only prints the commands
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

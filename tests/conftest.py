@@ -1,4 +1,4 @@
-"""One thread per test process, and where the real data lies."""
+"""Environment of the test processes, order of the files, real data."""
 
 import gc
 import os
@@ -9,19 +9,14 @@ import tempfile
 import hypothesis
 import pytest
 
+from support import environment
+
 # The same examples every time, and no clock: machines are shared.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Loops as they are written, no product fused with the sum after it: programs
-# that compute the same then agree to the last bit. They compile in half the
-# time, and by XLA's older way to emit them in half of that.
-AS_WRITTEN = (
-  "--xla_backend_optimization_level=0 --xla_cpu_max_isa=AVX"
-  " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
-)
-os.environ.setdefault("XLA_FLAGS", AS_WRITTEN)
+os.environ.setdefault("XLA_FLAGS", environment.AS_WRITTEN)
 
 # Tests and the programs that they start compile each program once. The first
 # process makes the folder, those it starts inherit its name.
@@ -39,17 +34,13 @@ import jax  # noqa: E402
 gc.freeze()
 gc.set_threshold(50_000, 20, 20)
 
-ROOT = pathlib.Path(__file__).parent.parent
-MOSI = pathlib.Path(
-  os.environ.get("MOSI_DIR", ROOT.parent / "shared/data/mosi_utterance")
-)
-
-
 # Those that take longest begin.
 _FIRST = (
-  "end_to_end", "survival", "devices", "training", "mixture_training", "knn",
-  "streamed_training", "reported", "estimators", "sequences", "pid",
-  "importance", "experts", "records",
+  "experiments/end_to_end", "parallel/devices", "training/mixture_training",
+  "experiments/survival", "training/training", "mutual_information/knn",
+  "training/streaming", "models/fusion", "analysis/pid", "experiments/reported",
+  "models/sequences", "models/experts", "divergences",
+  "mutual_information/estimators", "analysis/importance", "weighting",
 )  # fmt: skip
 
 
@@ -62,8 +53,11 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
   """Orders files by `_FIRST`."""
-  order = {f"{name}_test": place for place, name in enumerate(_FIRST)}
-  items.sort(key=lambda item: order.get(item.module.__name__, len(order)))
+  tests = pathlib.Path(__file__).parent
+  order = {
+    tests / f"{name}_test.py": place for place, name in enumerate(_FIRST)
+  }
+  items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -76,15 +70,11 @@ def _free_compiled_programs():
 @pytest.fixture
 def mosi() -> pathlib.Path:
   """The folder of the CMU-MOSI utterance features, or a skip."""
-  if not (MOSI / "npz/train.npz").exists():
-    pytest.skip(f"{MOSI} is not there: set MOSI_DIR to the CMU-MOSI features")
-  return MOSI
-
-
-def environment() -> dict[str, str]:
-  """What a child process needs to find the project."""
-  kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-  return {**kept, "PYTHONPATH": str(ROOT)}
+  if not (environment.MOSI / "npz/train.npz").exists():
+    pytest.skip(
+      f"{environment.MOSI} is not there: set MOSI_DIR to the CMU-MOSI features"
+    )
+  return environment.MOSI
 
 
 def pytest_sessionfinish(session):

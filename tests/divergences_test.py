@@ -6,13 +6,13 @@ from hypothesis.extra import numpy as hnp
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import pytest
 from scipy import integrate
 from scipy import special
 from scipy import stats
 
 from btw_jax import divergences
+from support import oracles
 
 LOGITS = st.floats(-30, 30, width=32)
 
@@ -179,7 +179,7 @@ def test_near_distributions_keep_their_digits():
 
 
 def _jeffreys(kl):
-  """Of the same arguments as `kl`."""
+  """Makes a Jeffreys divergence that takes the same arguments as `kl`."""
 
   def measure(*arguments):
     half = len(arguments) // 2
@@ -224,7 +224,7 @@ PAIRS = [
 
 
 def _integral(integrand, parameters):
-  """Over the real line, split wherever either density is peaked or kinked."""
+  """Integrates over the real line, split at the peaks of both densities."""
   centres = parameters[::2], parameters[1::2]
   edges = sorted(
     {m + s * z for m, s in zip(*centres, strict=True) for z in _SPREAD}
@@ -267,6 +267,7 @@ def test_symmetric_divergences_match_the_integral(
     )
 
 
+@pytest.mark.training
 @hypothesis.given(hnp.arrays(np.float32, (2, 5), elements=LOGITS))
 def test_symmetric_divergences_of_classes_match_the_sums(logits):
   log_p, log_q = _distribution(logits)
@@ -348,10 +349,11 @@ def _assert_finite(function, arguments):
     lambda *v: jnp.sum(function(*v)), tuple(range(len(arguments)))
   )
   value, gradients = jax.jit(total)(*arguments)
-  for found in (value, *gradients):
-    assert np.all(np.isfinite(np.asarray(found, np.float64)))
+  for array in (value, *gradients):
+    assert np.all(np.isfinite(np.asarray(array, np.float64)))
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("divergence", DISCRETE + CLASSES)
 def test_no_extreme_of_a_discrete_law_breaks_a_divergence(divergence, dtype):
@@ -365,6 +367,7 @@ def test_no_extreme_of_a_discrete_law_breaks_a_divergence(divergence, dtype):
     _assert_finite(divergence, [jnp.asarray(v, dtype) for v in grid])
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("divergence", CONTINUOUS)
 def test_no_extreme_of_a_real_law_breaks_a_divergence(divergence, dtype):
@@ -375,6 +378,7 @@ def test_no_extreme_of_a_real_law_breaks_a_divergence(divergence, dtype):
     _assert_finite(divergence, [jnp.asarray(v, dtype) for v in columns])
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("divergence", DISCRETE + CLASSES + CONTINUOUS)
 def test_every_divergence_jits_maps_and_keeps_float64(divergence):
   rng = np.random.default_rng(0)
@@ -401,6 +405,7 @@ def test_every_divergence_jits_maps_and_keeps_float64(divergence):
   np.testing.assert_allclose(half, exact, rtol=0.2, atol=0.05)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("divergence", DISCRETE + CLASSES + CONTINUOUS)
 def test_every_divergence_is_zero_only_where_nothing_differs(divergence):
   rng = np.random.default_rng(1)

@@ -4,16 +4,17 @@ import os
 import shlex
 import subprocess
 
-import conftest
 import pytest
 
-SCRIPTS = sorted((conftest.ROOT / "launch").glob("*.sh"))
+from support import environment
+
+SCRIPTS = sorted((environment.ROOT / "launch").glob("*.sh"))
 
 
-def _dry(script, *arguments, **environment):
+def _dry(script, *arguments, **variables):
   done = subprocess.run(
-    ["bash", conftest.ROOT / "launch" / script, *arguments],
-    env={**os.environ, "DRY_RUN": "1", **environment},
+    ["bash", environment.ROOT / "launch" / script, *arguments],
+    env={**os.environ, "DRY_RUN": "1", **variables},
     capture_output=True,
     text=True,
     check=True,
@@ -25,7 +26,7 @@ def _dry(script, *arguments, **environment):
 def test_scripts_are_clean(path):
   done = subprocess.run(
     ["shellcheck", "--external-sources", path],
-    cwd=conftest.ROOT,
+    cwd=environment.ROOT,
     capture_output=True,
     text=True,
     check=False,
@@ -94,6 +95,6 @@ def test_wrong_arguments_are_told(script, arguments):
 
 
 def test_a_manifest_counts_its_processes_once():
-  text = (conftest.ROOT / "launch/gke.yaml").read_text(encoding="utf-8")
+  text = (environment.ROOT / "launch/gke.yaml").read_text(encoding="utf-8")
   for line in ("completions: 4", "parallelism: 4", 'value: "4"'):
     assert text.count(line) == 1

@@ -4,7 +4,7 @@ import ast
 import subprocess
 import sys
 
-import conftest
+from support import environment
 
 _BASE = {"types", "errors", "chunked", "divergences", "mutual_information"}
 _KERNEL = _BASE | {"predictions", "weighting", "interventions"}
@@ -43,7 +43,7 @@ def _imports(path):
 
 
 def test_layers():
-  package = conftest.ROOT / "btw_jax"
+  package = environment.ROOT / "btw_jax"
   seen = set()
   for path in package.rglob("*.py"):
     part = path.relative_to(package).with_suffix("").parts[0]
@@ -58,10 +58,24 @@ def test_layers():
   assert seen == set(ALLOWED)
 
 
+def test_experiments_holds_programs_only():
+  """Each is short; what programs share is in the package."""
+  shared = {"__init__.py", "app.py", "cluster.py", "flags.py"}
+  programs = [
+    path
+    for path in (environment.ROOT / "experiments").glob("*.py")
+    if path.name not in shared
+  ]
+  assert len(programs) > 5
+  for path in programs:
+    text = path.read_text(encoding="utf-8")
+    assert 'if __name__ == "__main__":' in text, path
+    assert text.count("\n") <= 150, path
+
+
 def test_flags_are_defined_in_experiments_only():
-  for path in (conftest.ROOT / "btw_jax").rglob("*.py"):
-    if path.name != "study_grid.py":
-      assert "absl.flags" not in set(_imports(path)), path
+  for path in (environment.ROOT / "btw_jax").rglob("*.py"):
+    assert "absl.flags" not in set(_imports(path)), path
 
 
 def _loaded(imports, modules):
@@ -72,7 +86,7 @@ def _loaded(imports, modules):
   )
   done = subprocess.run(
     [sys.executable, "-c", code],
-    cwd=conftest.ROOT,
+    cwd=environment.ROOT,
     capture_output=True,
     text=True,
     check=True,

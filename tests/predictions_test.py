@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import pytest
 from scipy import special
 from scipy import stats
@@ -10,6 +9,7 @@ from btw_jax import chunked
 from btw_jax import divergences
 from btw_jax import predictions
 from btw_jax.mutual_information import knn
+from support import oracles
 
 INFORMATION = jax.jit(predictions.information, static_argnames="transform")
 
@@ -94,18 +94,19 @@ def test_each_divergence_of_each_kind(of):
     )
 
 
+@pytest.mark.training
 def test_transforms_come_before_the_neighbours():
   a = np.exp(3 * _logits(0, 60))
   b = a * np.exp(_logits(1, 60))
   spread = np.ones(60)
   p, q = (predictions.Gaussian(v, spread) for v in (a, b))
-  found = {
+  estimates = {
     name: INFORMATION(p, q, transform=name)
     for name in ("none", "standardise", "rank")
   }
-  assert len({float(v) for v in found.values()}) == 3
+  assert len({float(v) for v in estimates.values()}) == 3
   scores = [stats.norm.ppf((stats.rankdata(v) - 0.5) / 60) for v in (a, b)]
-  np.testing.assert_allclose(found["rank"], oracles.ksg(*scores), atol=1e-5)
+  np.testing.assert_allclose(estimates["rank"], oracles.ksg(*scores), atol=1e-5)
 
 
 def test_names_must_be_known():
@@ -129,6 +130,7 @@ def test_categorical_ignores_a_constant_added_to_the_logits():
   )
 
 
+@pytest.mark.training
 def test_information_of_each_kind():
   a, b = _logits(0, 40, 3), _logits(1, 40, 3)
   b = a + 0.5 * b
@@ -158,6 +160,7 @@ def test_information_of_each_kind():
     np.testing.assert_array_equal(value, jax.jit(knn.ksg)(a[:, 0], b[:, 0]))
 
 
+@pytest.mark.training
 def test_correlation_is_of_point_predictions():
   a, b = _logits(0, 40), _logits(1, 40)
   b = a + b
@@ -197,7 +200,7 @@ def test_kinds_must_agree():
 
 
 def _pairs(num_examples):
-  """Two predictions of each kind, and which examples count."""
+  """Makes two predictions of each kind, and a mask of their examples."""
   rng = np.random.default_rng(0)
   first = rng.normal(size=(num_examples, 3)).astype(np.float32)
   second = first + rng.normal(size=first.shape).astype(np.float32)
@@ -213,26 +216,28 @@ def _pairs(num_examples):
   }
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", ["categorical", "bernoulli"])
-@pytest.mark.parametrize("at_once", [1, 7, 20])
-def test_information_in_parts_is_that_of_the_whole(monkeypatch, kind, at_once):
+@pytest.mark.parametrize("chunk_size", [1, 7, 20])
+def test_information_does_not_depend_on_chunks(monkeypatch, kind, chunk_size):
   p, q, where = _pairs(40)[kind]
 
   @jax.jit
-  def found(p):
+  def measure(p):
     masked, gradient = jax.value_and_grad(
       lambda p: predictions.information(p, q, where=where)
     )(p)
     return masked, predictions.information(p, q), gradient.logits
 
-  *values, gradient = found(p)
-  found.clear_cache()
-  monkeypatch.setattr(chunked, "CHUNK_SIZE", at_once)
-  *in_parts, own = found(p)
-  np.testing.assert_allclose(in_parts, values, rtol=1e-5)
-  np.testing.assert_allclose(own, gradient, atol=1e-6)
+  *values, gradient = measure(p)
+  measure.clear_cache()
+  monkeypatch.setattr(chunked, "CHUNK_SIZE", chunk_size)
+  *chunked_values, chunked_gradient = measure(p)
+  np.testing.assert_allclose(chunked_values, values, rtol=1e-5)
+  np.testing.assert_allclose(chunked_gradient, gradient, atol=1e-6)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("kind", ["categorical", "bernoulli", "gaussian"])
 @pytest.mark.parametrize(
   "measure", [predictions.information, predictions.correlation]
@@ -248,6 +253,6 @@ def test_examples_may_be_spread_over_devices(kind, measure):
   )
   spread = jax.jit(several)(*shares)
   np.testing.assert_allclose(spread, np.repeat(whole, 4), rtol=1e-5)
-  # Of its own examples alone, a device would find something else.
+  # A device that saw only its own shard would give another value.
   alone = one(*(jax.tree.map(lambda x: x[0], part) for part in shares[:2]))
   assert abs(alone - whole) > 0.01 * abs(whole)

@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import pytest
 from scipy import special
 
 from btw_jax import predictions
 from btw_jax import weighting
+from support import oracles
 
 WEIGH = jax.jit(
   weighting.weigh,
@@ -26,7 +26,7 @@ SHAPES = st.builds(
 
 
 def _case(seed, num_modalities, num_examples, num_classes=4):
-  """Logits of both stages, and who is present (someone always is)."""
+  """Returns logits of both stages; each example has at least one modality."""
   rng = np.random.default_rng(seed)
   p = 2 * rng.normal(size=(num_modalities, num_examples, num_classes))
   q = 2 * rng.normal(size=(num_examples, num_classes))
@@ -118,6 +118,7 @@ def test_options_of_the_divergence():
   np.testing.assert_allclose(turned, expected, rtol=1e-4)
 
 
+@pytest.mark.training
 def test_a_transform_reaches_the_information():
   rng = np.random.default_rng(0)
   means = np.exp(rng.normal(size=(3, 50)))
@@ -158,14 +159,23 @@ def test_an_unknown_variant_is_named():
     WEIGH(predictions.Categorical(p), predictions.Categorical(q), variant="lk")
 
 
-@pytest.mark.parametrize("num_modalities", [*range(1, 60), 97, 1000])
+@pytest.mark.parametrize(
+  "num_modalities",
+  [
+    *range(1, 9),
+    *(
+      pytest.param(number, marks=pytest.mark.training)
+      for number in (*range(9, 60), 97, 1000)
+    ),
+  ],
+)
 def test_uniform_multipliers_are_exactly_the_scale(num_modalities):
   present = np.ones((2, num_modalities), bool)
   present[1, 1:] = False
   weights = weighting.uniform(jnp.asarray(present))
   for strength in (0.0, 0.3, 1.0):
-    found = weighting.multipliers(weights, present, strength=strength)
-    np.testing.assert_array_equal(found, present.astype("f"))
+    multipliers = weighting.multipliers(weights, present, strength=strength)
+    np.testing.assert_array_equal(multipliers, present.astype("f"))
 
 
 @hypothesis.given(SHAPES, st.floats(0, 1), st.floats(0.1, 4))
@@ -174,15 +184,17 @@ def test_multipliers_keep_their_mean(shape, strength, scale):
   weights = WEIGH(
     predictions.Categorical(p), predictions.Categorical(q), present=present
   )
-  found = np.asarray(
+  multipliers = np.asarray(
     MULTIPLIERS(weights, present, strength=strength, scale=scale)
   )
-  np.testing.assert_allclose(found.sum(1) / present.sum(1), scale, rtol=1e-4)
-  assert np.all(found[~present] == 0)
+  np.testing.assert_allclose(
+    multipliers.sum(1) / present.sum(1), scale, rtol=1e-4
+  )
+  assert np.all(multipliers[~present] == 0)
   count = present.sum(1, keepdims=True)
   even = present / count
   mixed = (1 - strength) * even + strength * np.asarray(weights)
-  np.testing.assert_allclose(found, scale * count * mixed, atol=1e-4)
+  np.testing.assert_allclose(multipliers, scale * count * mixed, atol=1e-4)
 
 
 def test_the_moving_average_by_hand():
@@ -247,17 +259,19 @@ def test_the_prior_is_the_mean_row():
 def test_unseen_examples_mix_prior_and_own_weights():
   expected = jnp.array([0.5, 0.3, 0.2])
   present = np.array([[1, 1, 1], [1, 0, 1]], bool)
-  own = jnp.array([[0.2, 0.2, 0.6], [0.1, 0.0, 0.9]])
+  new_weights = jnp.array([[0.2, 0.2, 0.6], [0.1, 0.0, 0.9]])
   seen = []
 
   def reweigh(weights):
     seen.append(weights)
-    return own
+    return new_weights
 
   weights = weighting.unseen(reweigh, expected, 0.25, present)
   start = np.array([[0.5, 0.3, 0.2], [5 / 7, 0, 2 / 7]])
   np.testing.assert_allclose(seen[0], start, rtol=1e-6)
-  np.testing.assert_allclose(weights, 0.25 * own + 0.75 * start, rtol=1e-6)
+  np.testing.assert_allclose(
+    weights, 0.25 * new_weights + 0.75 * start, rtol=1e-6
+  )
   for num in (0, 3):
     seen.clear()
     weighting.unseen(reweigh, expected, 0.25, present, num_refinements=num)
@@ -268,10 +282,11 @@ def test_an_example_with_nothing_present_weighs_nothing():
   present = np.zeros((1, 3), bool)
   weights = weighting.instance_weights(jnp.ones((1, 3)), present)
   np.testing.assert_array_equal(weights, 0)
-  found = weighting.multipliers(weights, present)
-  np.testing.assert_array_equal(found, 0)
+  multipliers = weighting.multipliers(weights, present)
+  np.testing.assert_array_equal(multipliers, 0)
 
 
+@pytest.mark.training
 def test_weighing_compiles_once_per_shape_and_differentiates():
   p, q, present = _case(4, 3, 8)
   traces = []

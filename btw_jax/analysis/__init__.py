@@ -1,1 +1,1 @@
-"""What a trained model does with its modalities."""
+"""Analyses of the way a trained model uses its modalities."""

@@ -1,7 +1,7 @@
-"""Joint distributions of what a trained model decides, for `pid`.
+"""Joint distributions of modalities and a trained model's decisions, for `pid`.
 
-Sources are modalities, the target is the model's own decision, drawn from its
-predictive distribution. Of a quantity, the decision is one of a few intervals.
+Sources are modalities. The target is the model's decision, drawn from its
+predictive distribution; for a regression it is one of a few intervals.
 """
 
 from collections.abc import Sequence
@@ -22,40 +22,29 @@ def recombine(
   rows: chex.Array,
   groups: Sequence[Sequence[int]] = (),
 ) -> types.Split:
-  """Examples whose modalities come from several others.
+  """Builds n examples, without targets, whose modalities come from given rows.
 
-  Args:
-    split: `[N, ...]`, or `[S, N, ...]` where seeds have their own.
-    rows: `[n, M]` the example that each modality is taken from.
-    groups: positions of modalities that come in steps, as in
-      `networks.Sizes.groups`.
-
-  Returns:
-    Split of n examples, without targets.
+  The split is `[N, ...]`, or `[S, N, ...]` if each seed has its own. `rows` is
+  `[n, M]`; `groups` are the sequence modalities as in `networks.Sizes.groups`.
   """
   batch = split.batch._replace(target=None)
   if batch.present.ndim == 3:
-    each = jax.vmap(lambda one: interventions.recombine(one, rows, groups))(
-      batch
-    )
+    recombined = jax.vmap(
+      lambda seed_batch: interventions.recombine(seed_batch, rows, groups)
+    )(batch)
   else:
-    each = interventions.recombine(batch, rows, groups)
+    recombined = interventions.recombine(batch, rows, groups)
   modalities = np.arange(rows.shape[1])[:, None]
-  return types.Split(each, split.unimodal[:, modalities, rows.T])
+  return types.Split(recombined, split.unimodal[:, modalities, rows.T])
 
 
-def product(
+def cartesian_rows(
   num_modalities: int, *sources: tuple[Sequence[int], Sequence[int]]
 ) -> np.ndarray:
-  """Rows for `crossed`: every choice of an example for each source.
+  """Returns rows for `recombine`: all combinations of one example per source.
 
-  Args:
-    num_modalities: M.
-    *sources: each the modalities that it is made of, and the examples to take
-      them from, n of the first source, n of the second.
-
-  Returns:
-    `[n1 · n2 · ..., M]`, the last source fastest.
+  A source is its modalities and the n examples to take them from. The rows are
+  `[n1 · n2 · ..., M]`, and the last source varies fastest.
   """
   chosen = np.meshgrid(*(examples for _, examples in sources), indexing="ij")
   rows = np.zeros((chosen[0].size, num_modalities), np.int64)
@@ -65,14 +54,9 @@ def product(
 
 
 def edges(prediction: predictions.Prediction, num_bins: int) -> chex.Array:
-  """Intervals of a quantity that are predicted equally often.
+  """Returns `[C - 1]` edges of C intervals with equal prediction counts.
 
-  Args:
-    prediction: of real numbers, any shape.
-    num_bins: C, static.
-
-  Returns:
-    `[C - 1]` inner edges: quantiles of what is predicted.
+  `prediction` is a continuous one of any shape; `num_bins` is C, static.
   """
   points = prediction[0].reshape(-1)
   return jnp.quantile(points, jnp.arange(1, num_bins) / num_bins)
@@ -81,14 +65,10 @@ def edges(prediction: predictions.Prediction, num_bins: int) -> chex.Array:
 def probabilities(
   prediction: predictions.Prediction, edges: chex.Array | None = None
 ) -> chex.Array:
-  """What is decided, as probabilities of C outcomes.
+  """Returns the probabilities `[..., C]` of C decisions.
 
-  Args:
-    prediction: `[...]` before the event axis.
-    edges: `[C - 1]` of intervals, of a quantity.
-
-  Returns:
-    `[..., C]`, summing to 1; of labels `[..., L, 2]`, no and yes of each.
+  For labels they are `[..., L, 2]`, no and yes of each label. A continuous
+  prediction needs the `[C - 1]` edges of its intervals.
   """
   if isinstance(prediction, predictions.Categorical):
     return jax.nn.softmax(prediction.logits, axis=-1)
@@ -98,24 +78,20 @@ def probabilities(
   law = {predictions.Gaussian: stats.norm, predictions.Laplace: stats.laplace}
   loc, scale = (x[..., None] for x in prediction)
   below = law[type(prediction)].cdf(edges, loc, scale)
-  ends = [(0, 0)] * (below.ndim - 1)
-  below = jnp.pad(below, [*ends, (1, 0)])
-  return jnp.diff(jnp.pad(below, [*ends, (0, 1)], constant_values=1.0))
+  no_padding = [(0, 0)] * (below.ndim - 1)
+  below = jnp.pad(below, [*no_padding, (1, 0)])
+  return jnp.diff(jnp.pad(below, [*no_padding, (0, 1)], constant_values=1.0))
 
 
 def grid(probs: chex.Array, *sizes: int) -> chex.Array:
-  """`P(x1_i, x2_j, y) = p(y | x1_i, x2_j) / (n1 n2)`, whatever else there is.
+  """Builds the joint `P(x1_i, x2_j, y) = p(y | x1_i, x2_j) / (n1 n2)`.
 
-  Every value of one source meets every value of the others: all are equally
-  often, and no modality is left out or replaced.
+  Every value of one source meets every value of the others, all with the same
+  probability, and no modality is removed or replaced.
 
-  Args:
-    probs: `[..., n1 · n2 · K, C]` of what `product` crosses: the sources, and K
-      choices of all else, over which the mean is taken.
-    *sizes: n1, n2, static; more for more sources.
-
-  Returns:
-    `[..., n1, n2, C]`, summing to 1.
+  `probs` is `[..., n1 · n2 · K, C]`, the decisions for the rows of
+  `cartesian_rows`; the mean is taken over the K choices of the remaining
+  modalities. `sizes` are n1, n2 and so on, static. Returns `[..., n1, n2, C]`.
   """
   *axes, _, num_outcomes = probs.shape
   table = probs.reshape(*axes, *sizes, -1, num_outcomes)
@@ -123,25 +99,20 @@ def grid(probs: chex.Array, *sizes: int) -> chex.Array:
 
 
 def soft(sources: Sequence[chex.Array], target: chex.Array) -> chex.Array:
-  """`P(x1, x2, y) = 1/N Σ_i p_i1(x1) p_i2(x2) q_i(y)`.
+  """Builds the joint `P(x1, x2, y) = 1/N Σ_i p_i1(x1) p_i2(x2) q_i(y)`.
 
-  Sources are what they would decide alone, drawn independently given the
-  example. A mean over examples, as `discrete.soft_contingency` is for two.
-
-  Args:
-    sources: `[..., N, C]` probabilities by each.
-    target: `[..., N, C]` by the model.
-
-  Returns:
-    `[..., C, C, C]`, an axis for each source, summing to 1.
+  A source is the decision of its unimodal model; decisions are independent
+  given the example. `discrete.soft_contingency` is the joint of two variables.
+  All arguments are probabilities `[..., N, C]`. Returns `[..., C, C, C]`, with
+  one axis per source.
   """
   first, *others = sources
-  rest = target / target.shape[-2]
+  table = target / target.shape[-2]
   for source in reversed(others):
-    rest = source[..., :, None] * rest[..., None, :]
-    rest = rest.reshape(*target.shape[:-1], -1)
-  table = jnp.einsum("...na,...nr->...ar", first, rest, precision="highest")
-  return table.reshape(
+    table = source[..., :, None] * table[..., None, :]
+    table = table.reshape(*target.shape[:-1], -1)
+  joint = jnp.einsum("...na,...nr->...ar", first, table, precision="highest")
+  return joint.reshape(
     *target.shape[:-2], *(x.shape[-1] for x in (*sources, target))
   )
 
@@ -149,16 +120,10 @@ def soft(sources: Sequence[chex.Array], target: chex.Array) -> chex.Array:
 def scores(
   atom: chex.Array, first: chex.Array, second: chex.Array, target: chex.Array
 ) -> chex.Array:
-  """The share of every example in an atom of its `soft` joint.
+  """Returns the contribution `[N]`, in nats, of every example to an atom.
 
-  Args:
-    atom: `[C, C, C]` of `pid.pointwise`.
-    first: `[N, C]` as for `soft`.
-    second: `[N, C]` as for `soft`.
-    target: `[N, C]` as for `soft`.
-
-  Returns:
-    `[N]` nats, whose mean is the atom.
+  Their mean is the atom. `atom` is a field `[C, C, C]` of `pid.pointwise` for
+  the `soft` joint of the other arguments, `[N, C]` each.
   """
   return jnp.einsum(
     "aby,na,nb,ny->n", atom, first, second, target, precision="highest"

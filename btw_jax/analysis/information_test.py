@@ -1,4 +1,4 @@
-"""Whether a modality tells more of the multimodal prediction than chance."""
+"""A permutation test of a modality's information about the prediction."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from btw_jax import predictions
 from btw_jax import tasks
 from btw_jax.mutual_information import permutation
 
-# Folded into a run's seed, apart from the streams of training.
+# Number folded into a run's seed, apart from the streams of training.
 _STREAM = 100
 
 
@@ -24,40 +24,32 @@ def information_tests(
   num_permutations: int,
   transform: str = "none",
 ) -> permutation.PermutationTest:
-  """Tests the information between each modality's model and the multimodal one.
+  """Tests the information between each unimodal and the multimodal prediction.
 
-  Args:
-    task: what the outputs mean.
-    unimodal: `[S, M, N, K]` outputs of the unimodal models.
-    multimodal: `[S, N, K]` outputs of the multimodal ones.
-    present: `[N, M]` or `[S, N, M]` bool; examples without a modality do not
-      count in its test.
-    seeds: S of them; each draws permutations of its own.
-    num_permutations: static.
-    transform: of point predictions, a name of `transforms.TRANSFORMS`.
-
-  Returns:
-    The tests, `[S, M]`.
+  Outputs are `[S, M, N, K]` and `[S, N, K]`, `present` is `[N, M]` or
+  `[S, N, M]`, and the tests are `[S, M]`. A modality is tested on the examples
+  that have it. Each seed draws its own permutations. `transform` is a name of
+  `transforms.TRANSFORMS`, for point predictions.
   """
 
-  def estimator(p, q, where):
+  def estimate(p, q, where):
     return predictions.information(p, q, where=where, transform=transform)
 
-  def of_modality(p, key, q, where):
+  def test_modality(p, key, q, where):
     return permutation.permutation_test(
-      estimator, key, p, q, num_permutations, where=where
+      estimate, key, p, q, num_permutations, where=where
     )
 
-  def of_seed(unimodal, multimodal, present, seed):
+  def test_seed(unimodal, multimodal, present, seed):
     key = jax.random.fold_in(jax.random.key(seed), _STREAM)
     keys = jax.random.split(key, unimodal.shape[0])
     q = task.predict(multimodal)
-    return jax.vmap(of_modality, (0, 0, None, 1))(
+    return jax.vmap(test_modality, (0, 0, None, 1))(
       task.predict(unimodal), keys, q, present
     )
 
   axis = 0 if present.ndim == 3 else None
-  mapped = jax.jit(jax.vmap(of_seed, (0, 0, axis, 0)))
+  mapped = jax.jit(jax.vmap(test_seed, (0, 0, axis, 0)))
   return jax.device_get(
     mapped(unimodal, multimodal, present, jnp.asarray(seeds))
   )

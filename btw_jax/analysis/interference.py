@@ -1,9 +1,9 @@
-"""Modality interference: what a model's answers owe to each modality.
+"""Modality interference: the effect of each modality on a model's predictions.
 
-Intervene on one modality, leave the rest, and compare the answers before and
-after: the effect is causal, since nothing else has changed. Cai et al. (2025),
-"Diagnosing and mitigating modality interference in multimodal large language
-models".
+An intervention changes one modality and keeps all others. The difference
+between the predictions before and after is a causal effect, because nothing
+else has changed. Cai et al. (2025), "Diagnosing and
+mitigating modality interference in multimodal large language models".
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,19 +19,19 @@ from btw_jax import interventions
 from btw_jax import predictions
 from btw_jax import tasks
 
-# Interventions that need nothing of a model but its inputs.
+# Interventions that work with any model, also one without missing modalities.
 _REPLACING = tuple(k for k in interventions.KINDS if k != "missing")
 
 
 class Effect(NamedTuple):
-  """What an intervention does to the answer for each example.
+  """The effect of an intervention on the prediction for each example.
 
   Attributes:
-    before: `[...]` score of the answer to the example as it is: 1 where right
-      and 0 where not, or the absolute error.
-    after: `[...]` score of the answer after the intervention.
-    flipped: `[...]` 1 where another decision is made, else 0.
-    divergence: `[...]` nats, of the prediction before from that after.
+    before: `[...]` score before the intervention: 1 for a right decision and 0
+      for a wrong one, or the absolute error.
+    after: `[...]` score after the intervention.
+    flipped: `[...]` 1 where the decision changes, else 0.
+    divergence: `[...]` nats, of the prediction before from the one after.
   """
 
   before: chex.Array
@@ -48,13 +48,13 @@ def effect(
   *,
   kind: str = "kl",
 ) -> Effect:
-  """Compares what a model says before and after an intervention.
+  """Compares a model's outputs before and after an intervention.
 
   Args:
-    task: what its outputs mean.
-    before: `[..., K]` outputs for the examples as they are.
+    task: the task of the outputs.
+    before: `[..., K]` outputs for the original examples.
     after: `[..., K]` outputs after the intervention.
-    target: what is right, to broadcast against `[...]`.
+    target: targets, broadcast against `[...]`.
     kind: a name of `predictions.DIVERGENCES`, static: "kl" is KL(before ‖
       after).
 
@@ -79,61 +79,62 @@ def diagnose(
   *,
   task: tasks.Task,
   key: chex.PRNGKey,
-  usual: Mapping[str, interventions.FeatureStats] | None = None,
+  feature_stats: Mapping[str, interventions.FeatureStats] | None = None,
   kinds: Sequence[str] = _REPLACING,
   others: bool = False,
   divergence: str = "kl",
 ) -> dict[str, dict[str, Effect]]:
-  """Intervenes on every modality of any model's inputs in turn.
+  """Measures the effect of interventions on each modality of any model.
 
   Args:
-    apply: `apply(params, inputs)` -> outputs `[N, K]`, compiled here.
-    params: its first argument.
+    apply: maps `(params, inputs)` to outputs `[N, K]`; compiled here.
+    params: first argument of `apply`.
     inputs: modality -> pytree of arrays `[N, ...]`.
-    target: `[N]`, or `[N, C]` of several labels.
-    task: what outputs mean, as `tasks.make` gives it.
-    key: of all that is drawn.
-    usual: modality -> `interventions.feature_stats` of its training examples; of these
-      examples if None.
+    target: `[N]`, or `[N, C]` for several labels.
+    task: the task of the outputs, from `tasks.make`.
+    key: random key for the interventions.
+    feature_stats: modality -> `interventions.feature_stats` of its training
+      examples; computed from `inputs` if None.
     kinds: names of `interventions.KINDS`. With "missing", `apply` gets None
       in place of a modality.
-    others: intervene on all other modalities instead: `after` is then the
-      model's competence on the modality alone.
+    others: whether to intervene on all other modalities instead. `after` is
+      then the model's score with the modality alone.
     divergence: a name of `predictions.DIVERGENCES`.
 
   Returns:
     Modality -> kind -> effect, `[N]` each.
 
   Raises:
-    ValueError: if a kind is unknown, or values are to be replaced that are no
+    ValueError: if a kind is unknown, or if values to be replaced are not
       floating-point numbers.
   """
-  wrong = [kind for kind in kinds if kind not in interventions.KINDS]
-  if wrong:
+  unknown = [kind for kind in kinds if kind not in interventions.KINDS]
+  if unknown:
     raise ValueError(
-      f"kinds={wrong[0]!r}: use some of {', '.join(interventions.KINDS)}."
+      f"kinds={unknown[0]!r}: use some of {', '.join(interventions.KINDS)}."
     )
   predict, classes = jax.jit(apply), task.classes(target)
   before = predict(params, inputs)
-  if usual is None:
-    usual = {
-      name: interventions.feature_stats(own) for name, own in inputs.items()
+  if feature_stats is None:
+    feature_stats = {
+      name: interventions.feature_stats(values)
+      for name, values in inputs.items()
     }
 
-  def perturbed(kind, own):
-    new = dict(inputs)
+  def perturb(kind, modality):
+    perturbed = dict(inputs)
     for number, name in enumerate(inputs):
-      if (name == own) != others:
-        own_key = jax.random.fold_in(key, number)
-        new[name] = _intervene(
-          kind, own_key, inputs[name], usual[name], classes
+      if (name == modality) != others:
+        modality_key = jax.random.fold_in(key, number)
+        perturbed[name] = _intervene(
+          kind, modality_key, inputs[name], feature_stats[name], classes
         )
-    return new
+    return perturbed
 
   return {
     name: {
       kind: _effect(
-        task, before, predict(params, perturbed(kind, name)), target,
+        task, before, predict(params, perturb(kind, name)), target,
         kind=divergence,
       )
       for kind in kinds
@@ -153,31 +154,33 @@ def interval(
   num_resamples: int = 1000,
   seed: int = 0,
 ) -> np.ndarray:
-  """Bootstrap intervals of means over examples, by percentiles.
+  """Computes bootstrap percentile intervals of means over examples.
 
   Efron and Tibshirani (1993), "An introduction to the bootstrap", chapter 13.
-  All means are of the same resamples, hence can be compared.
+  All means use the same resamples, so that they can be compared.
 
   Args:
     values: K arrays `[N]`.
-    level: share of resamples inside.
-    num_resamples: drawn.
-    seed: of what is drawn.
+    level: coverage of an interval.
+    num_resamples: number of resamples.
+    seed: seed of the resamples.
 
   Returns:
     `[K, 2]` lower and upper ends.
   """
   table = np.stack([np.asarray(x, np.float64) for x in values])
+  # SciPy rejects a single example.
   if table.shape[1] == 1:
     return np.repeat(table, 2, axis=1)
-  found = stats.bootstrap(
+  bootstrap = stats.bootstrap(
     (table,),
     np.mean,
     axis=-1,
     n_resamples=num_resamples,
+    # Resamples per chunk: it bounds the memory.
     batch=max(1, 10**7 // table.size),
     confidence_level=level,
     method="percentile",
     rng=np.random.default_rng(seed),
   )
-  return np.stack(found.confidence_interval, axis=-1)
+  return np.stack(bootstrap.confidence_interval, axis=-1)

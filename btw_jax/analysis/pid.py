@@ -1,13 +1,14 @@
-"""Partial Information Decomposition of two sources about a target.
+"""Partial information decomposition (PID) of two sources about a target.
 
-What X1 and X2 tell about Y is split into what either tells (redundant), what
-one alone tells (unique), and what only both together tell (synergistic):
+The information of X1 and X2 about Y is split into atoms: information that is in
+either source (redundant), in only one of them (unique), and only in both
+together (synergistic):
 
   I(Y; X1) = R + U1    I(Y; X2) = R + U2    I(Y; X1 X2) = R + U1 + U2 + S
 
 Williams & Beer (2010), "Nonnegative decomposition of multivariate information",
-arXiv 1004.2515. The equations leave one thing open; the functions here differ
-in how they settle it. Everything is in nats.
+arXiv 1004.2515. These are three equations for four atoms. The functions differ
+in the fourth one, which defines one of the atoms. All values are in nats.
 """
 
 import functools
@@ -23,14 +24,14 @@ from btw_jax.mutual_information import discrete
 
 
 class Decomposition(NamedTuple):
-  """Atoms of information, `[...]` nats each.
+  """The atoms of information, `[...]` nats each.
 
   Attributes:
-    redundant: R, what either source tells.
-    unique1: U1, what the first alone tells.
-    unique2: U2, what the second alone tells.
-    synergistic: S, what only both tell.
-    gap: how far an atom can be from its exact value, 0 for a closed form.
+    redundant: R, information in either source.
+    unique1: U1, information in the first source only.
+    unique2: U2, information in the second source only.
+    synergistic: S, information only in both sources together.
+    gap: largest error of an atom, 0 for a closed form.
   """
 
   redundant: chex.Array
@@ -41,10 +42,10 @@ class Decomposition(NamedTuple):
 
 
 class Pointwise(NamedTuple):
-  """Atoms of every outcome, `[..., X1, X2, Y]` nats each, of any sign.
+  """The atoms of every outcome, `[..., X1, X2, Y]` nats each, of any sign.
 
   They sum to `log P(x1, x2, y) / (P(x1, x2) P(y))`, and their means under P are
-  the atoms. All are 0 where P is.
+  the atoms of `Decomposition`. They are 0 where P is 0.
   """
 
   redundant: chex.Array
@@ -56,96 +57,99 @@ class Pointwise(NamedTuple):
 def broja(
   joint: chex.Array, *, num_iterations: int = 200, tolerance: float = 1e-6
 ) -> Decomposition:
-  """Unique information is what no joint with the same pairs can do without.
+  """Decomposes by the least information among joints with the same pairs.
 
-  With `I* = min I_Q(Y; X1 X2)` over all Q that have P's (x1, y) and (x2, y):
+  With `I* = min I_Q(Y; X1 X2)` over all Q with P's (x1, y) and (x2, y):
   `R = I1 + I2 - I*`, `U1 = I* - I2`, `U2 = I* - I1`, `S = I_P - I*`.
   Bertschinger et al. (2014), "Quantifying unique information", definition 1.
   See `btw_jax.analysis.broja` for the solver.
 
-  Gradients are those of the optimum, `dI* = <dP, a + b>` with the potentials
-  that prove it, at the accuracy of the gap.
+  Gradients are those of the optimum: `dI* = <dP, a + b>` with the potentials a
+  and b that prove the bound, up to the error `gap`.
 
   Args:
-    joint: `[..., X1, X2, Y]`, not negative: probabilities, or counts, each
-      table divided by its sum here.
-    num_iterations: steps of the solver, at most.
-    tolerance: gap in nats that is good enough.
+    joint: `[..., X1, X2, Y]`, not negative: probabilities or counts. Each
+      table is divided by its sum.
+    num_iterations: largest number of solver steps.
+    tolerance: gap in nats at which the solver stops.
 
   Returns:
-    A `Decomposition`. Its I* is reached by a Q, hence too large by `gap` at
-    most: U1, U2 are too large by that, R and S too small, and none is clipped.
+    A `Decomposition`. I* is the information of a feasible Q, so it is too large
+    by at most `gap`: U1 and U2 are then too large, R and S too small. No atom
+    is clipped.
 
   Raises:
-    ValueError: if there are no three axes.
+    ValueError: if `joint` has fewer than three axes.
   """
-  joint = _checked(joint, 3)
-  information, gap = _least(joint, num_iterations, tolerance)
-  return _decompose(joint, sum(_each(joint)) - information, gap)
+  joint = _normalise(joint, 3)
+  information, gap = _least_information(joint, num_iterations, tolerance)
+  return _decompose(joint, sum(_source_information(joint)) - information, gap)
 
 
 def sensory(
   joint: chex.Array, *, num_iterations: int = 200, tolerance: float = 1e-6
 ) -> Decomposition:
-  """What V and A tell beyond a control: `broja` of each P(v, a, y | l).
+  """Decomposes the information of V and A given a control L.
+
+  It applies `broja` to each P(v, a, y | l) and averages the atoms over l.
 
   Args:
     joint: `[..., L, V, A, Y]`, not negative, the control first.
-    num_iterations: steps of the solver for each value of the control, at most.
-    tolerance: gap in nats that is good enough.
+    num_iterations: largest number of solver steps per value of the control.
+    tolerance: gap in nats at which the solver stops.
 
   Returns:
-    Means of the atoms over the control: U1 is that of V, U2 that of A.
+    A `Decomposition`: U1 belongs to V, U2 to A.
 
   Raises:
-    ValueError: if there are no four axes.
+    ValueError: if `joint` has fewer than four axes.
   """
-  each = broja(
-    _checked(joint, 4), num_iterations=num_iterations, tolerance=tolerance
+  conditional = broja(
+    _normalise(joint, 4), num_iterations=num_iterations, tolerance=tolerance
   )
   (joint,) = types.as_float(joint)
-  share = jnp.sum(joint, axis=(-3, -2, -1))
-  share = share / _positive(jnp.sum(share, axis=-1, keepdims=True))
-  return jax.tree.map(lambda atom: jnp.sum(share * atom, axis=-1), each)
+  p_l = jnp.sum(joint, axis=(-3, -2, -1))
+  p_l = p_l / _replace_zeros(jnp.sum(p_l, axis=-1, keepdims=True))
+  return jax.tree.map(lambda atom: jnp.sum(p_l * atom, axis=-1), conditional)
 
 
 def minimum_information(joint: chex.Array) -> Decomposition:
-  """Redundant is what the source that tells less tells: `min(I1, I2)`.
+  """Decomposes with the redundant information `min(I1, I2)`.
 
-  I_MMI, exact for Gaussians of one target variable. Barrett (2015),
+  It is I_MMI, exact for Gaussians with one target variable. Barrett (2015),
   "Exploration of synergistic and redundant information sharing in static and
   dynamical Gaussian systems", section III.
 
   Args:
-    joint: `[..., X1, X2, Y]`, as `broja` takes it.
+    joint: `[..., X1, X2, Y]`, as for `broja`.
 
   Returns:
     A `Decomposition`; U1 or U2 is 0.
 
   Raises:
-    ValueError: if there are no three axes.
+    ValueError: if `joint` has fewer than three axes.
   """
-  joint = _checked(joint, 3)
-  redundant = jnp.minimum(*_each(joint))
+  joint = _normalise(joint, 3)
+  redundant = jnp.minimum(*_source_information(joint))
   return _decompose(joint, redundant, jnp.zeros_like(redundant))
 
 
 def specific_information(joint: chex.Array) -> Decomposition:
-  """Redundant is what either tells about each outcome, the lesser of both.
+  """Decomposes with the least information about each outcome as redundant.
 
-  I_min: `Σ_y p(y) min_k Σ_x P(x_k | y) log(P(x_k | y) / P(x_k))`. Williams &
-  Beer (2010), arXiv 1004.2515, eq. 3.
+  It is I_min: `Σ_y p(y) min_k Σ_x P(x_k | y) log(P(x_k | y) / P(x_k))`.
+  Williams & Beer (2010), arXiv 1004.2515, eq. 3.
 
   Args:
-    joint: `[..., X1, X2, Y]`, as `broja` takes it.
+    joint: `[..., X1, X2, Y]`, as for `broja`.
 
   Returns:
     A `Decomposition`.
 
   Raises:
-    ValueError: if there are no three axes.
+    ValueError: if `joint` has fewer than three axes.
   """
-  joint = _checked(joint, 3)
+  joint = _normalise(joint, 3)
   p_y = jnp.sum(joint, axis=(-3, -2))
 
   def specific(pair):
@@ -161,65 +165,68 @@ def specific_information(joint: chex.Array) -> Decomposition:
 def pointwise(
   joint: chex.Array, *, num_iterations: int = 200, tolerance: float = 1e-6
 ) -> Pointwise:
-  """The share of every outcome in the atoms of `broja`.
+  """Computes the contribution of every outcome to the atoms of `broja`.
 
-  With `i* = a(x1, y) + b(x2, y)`, the optimal potentials, in place of I*, and
-  `i1 = log P(x1, y) / (P(x1) P(y))`, i2 and i alike: `r = i1 + i2 - i*`,
-  `u1 = i* - i2`, `u2 = i* - i1`, `s = i - i*`.
+  With the optimal potentials `i* = a(x1, y) + b(x2, y)` in place of I*, and
+  `i1 = log P(x1, y) / (P(x1) P(y))`, similarly i2 for x2 and i for both:
+  `r = i1 + i2 - i*`, `u1 = i* - i2`, `u2 = i* - i1`, `s = i - i*`.
 
   Args:
-    joint: `[..., X1, X2, Y]`, as `broja` takes it.
-    num_iterations: steps of the solver, at most.
-    tolerance: gap in nats that is good enough.
+    joint: `[..., X1, X2, Y]`, as for `broja`.
+    num_iterations: largest number of solver steps.
+    tolerance: gap in nats at which the solver stops.
 
   Returns:
     A `Pointwise`.
 
   Raises:
-    ValueError: if there are no three axes.
+    ValueError: if `joint` has fewer than three axes.
   """
-  joint = _checked(joint, 3)
+  joint = _normalise(joint, 3)
   solution = _solve(joint, num_iterations, tolerance)
   least = _expand(*solution.potentials)
-  # Potentials are free up to a constant: the one that gives their mean I*.
+  # Potentials are unique up to a constant, chosen so that their mean is I*.
   mean = jnp.sum(joint * least, axis=(-3, -2, -1))
   least += (solution.information - mean)[..., None, None, None]
   p_y = jnp.sum(joint, axis=(-3, -2))
-  one, two = (
+  first, second = (
     _log_ratio(pair, jnp.sum(pair, axis=-1, keepdims=True) * p_y[..., None, :])
     for pair in _pairs(joint)
   )
-  one, two = one[..., :, None, :], two[..., None, :, :]
+  first, second = first[..., :, None, :], second[..., None, :, :]
   both = _log_ratio(
     joint, jnp.sum(joint, -1, keepdims=True) * p_y[..., None, None, :]
   )
-  atoms = Pointwise(one + two - least, least - two, least - one, both - least)
+  atoms = Pointwise(
+    first + second - least, least - second, least - first, both - least
+  )
   return jax.tree.map(lambda atom: jnp.where(joint > 0, atom, 0.0), atoms)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _least(joint, num_iterations, tolerance):
-  """I* and its gap."""
+def _least_information(joint, num_iterations, tolerance):
+  """Returns I* and its gap."""
   solution = _solve(joint, num_iterations, tolerance)
   return solution.information, solution.gap
 
 
-def _least_forward(joint, num_iterations, tolerance):
+def _least_information_fwd(joint, num_iterations, tolerance):
   solution = _solve(joint, num_iterations, tolerance)
   slope = _expand(*solution.potentials)
   return (solution.information, solution.gap), slope
 
 
-def _least_backward(num_iterations, tolerance, slope, cotangents):
+def _least_information_bwd(num_iterations, tolerance, slope, cotangents):
   del num_iterations, tolerance
-  # What the gap is, is not known so well.
+  # The gap has no useful gradient: it depends on where the solver stops.
   return (cotangents[0][..., None, None, None] * slope,)
 
 
-_least.defvjp(_least_forward, _least_backward)
+_least_information.defvjp(_least_information_fwd, _least_information_bwd)
 
 
 def _solve(joint, num_iterations, tolerance):
+  """Solves for each table of `[..., X1, X2, Y]`."""
   joint = jax.lax.stop_gradient(joint)
   tables = jnp.moveaxis(joint, -1, -3)
   solved = jax.vmap(
@@ -231,50 +238,54 @@ def _solve(joint, num_iterations, tolerance):
 
 
 def _decompose(joint, redundant, gap):
-  one, two = _each(joint)
-  union = one + two - redundant
+  """Computes all atoms from the redundant one."""
+  first, second = _source_information(joint)
+  union = first + second - redundant
   return Decomposition(
-    redundant, union - two, union - one, _information(joint) - union, gap
+    redundant, union - second, union - first, _information(joint) - union, gap
   )
 
 
-def _each(joint):
-  """I1 and I2."""
+def _source_information(joint):
+  """Returns I1 and I2."""
   return [discrete.from_joint(pair) for pair in _pairs(joint)]
 
 
 def _pairs(joint):
-  """P(x1, y) and P(x2, y)."""
+  """Returns P(x1, y) and P(x2, y)."""
   return jnp.sum(joint, axis=-2), jnp.sum(joint, axis=-3)
 
 
 def _information(joint):
-  """Of both sources."""
+  """Returns the information of both sources, I(Y; X1 X2)."""
   return discrete.from_joint(
     joint.reshape(*joint.shape[:-3], -1, joint.shape[-1])
   )
 
 
 def _expand(first, second):
-  """Of each outcome, from `[..., Y, X1]` and `[..., Y, X2]`."""
-  both = first[..., :, :, None] + second[..., :, None, :]
-  return jnp.moveaxis(both, -3, -1)
+  """Adds `[..., Y, X1]` and `[..., Y, X2]` to `[..., X1, X2, Y]`."""
+  total = first[..., :, :, None] + second[..., :, None, :]
+  return jnp.moveaxis(total, -3, -1)
 
 
 def _log_ratio(p, q):
-  """log(p / q), 0 where p is 0."""
-  return jnp.where(p > 0, jnp.log(_positive(p)) - jnp.log(_positive(q)), 0.0)
+  """Computes log(p / q), 0 where p is 0."""
+  return jnp.where(
+    p > 0, jnp.log(_replace_zeros(p)) - jnp.log(_replace_zeros(q)), 0.0
+  )
 
 
-def _positive(x):
+def _replace_zeros(x):
+  """Replaces zeros by ones, so that `x` can divide or have a logarithm."""
   return jnp.where(x > 0, x, 1.0)
 
 
-def _checked(joint, num_axes):
-  """In floating point, each table summing to 1."""
+def _normalise(joint, num_axes):
+  """Checks the axes, and divides each table by its sum, as floats."""
   (joint,) = types.as_float(joint)
   if joint.ndim < num_axes:
     axes = "[..., L, V, A, Y]" if num_axes == 4 else "[..., X1, X2, Y]"
     raise ValueError(f"joint has shape {joint.shape}: give {axes}.")
   total = jnp.sum(joint, axis=(-3, -2, -1), keepdims=True)
-  return joint / _positive(total)
+  return joint / _replace_zeros(total)

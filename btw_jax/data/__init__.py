@@ -1,1 +1,1 @@
-"""Data sets: read, checked, split, scaled and stacked, in NumPy."""
+"""Reads, checks, splits, scales and stacks data sets, in NumPy."""

@@ -1,8 +1,9 @@
-"""A split on disk, as the batches that a model sees."""
+"""The batches of a split that stays on disk."""
 
 from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,25 +14,28 @@ from btw_jax.data import plans
 from btw_jax.data import scaling
 from btw_jax.data import streaming
 
-_ONE = np.zeros((1, 1), int)
+# One slot with one example: the first of the split.
+_FIRST_EXAMPLE = np.zeros((1, 1), int)
 
 
 @dataclasses.dataclass(frozen=True)
 class DiskBatches:
-  """A split on disk with what turns its examples into batches.
+  """A split on disk that is read in scaled batches.
 
   Attributes:
     examples: the split.
     scaler: fitted on the training split.
-    buckets: shapes that its batches come in.
+    buckets: the padded shapes of its batches.
+    on_disk: True, unlike for a `types.Batch`.
   """
 
   examples: streaming.Streamed
   scaler: scaling.Scaler
   buckets: plans.Buckets
+  on_disk: ClassVar[bool] = True
 
   def __str__(self) -> str:
-    """How many examples in batches of which shapes."""
+    """Returns the number of examples and the shapes of batches, for the log."""
     shapes = "; ".join(
       ", ".join(f"{m} {steps}" for m, steps in shape.items())
       for shape in self.buckets.num_steps
@@ -47,39 +51,34 @@ class DiskBatches:
 
   @functools.cached_property
   def present(self) -> np.ndarray:
-    """`[N, M]` bool."""
+    """`[N, M]` bool: the modalities that each example has."""
     return np.stack(list(self.examples.present.values()), axis=1)
 
   @functools.cached_property
   def target(self) -> np.ndarray:
-    """`[N]` or `[N, C]`, as a model sees it."""
+    """The `[N]` or `[N, C]` targets, standardised for a regression."""
     return batching.scale_target(self.examples.target, self.scaler)
 
   @functools.cached_property
   def bucket(self) -> np.ndarray:
-    """`[N]` bucket of each example."""
+    """The `[N]` bucket of each example."""
     return self.buckets.assign(self.examples.length, len(self.examples))
 
   @property
   def groups(self) -> tuple[tuple[int, ...], ...]:
-    """Modalities that come in steps, by shape, as a network knows them."""
+    """The positions of sequence modalities, grouped by shape."""
     return batching.groups(self.examples.num_steps, self.examples.widths)
 
   def first(self) -> types.Batch:
-    """An example, in the largest shape."""
+    """Reads the first example, padded to the largest shape."""
     return self.batch(
-      plans.PlannedBatch(len(self.buckets.num_steps) - 1, _ONE, _ONE)
+      plans.PlannedBatch(
+        len(self.buckets.num_steps) - 1, _FIRST_EXAMPLE, _FIRST_EXAMPLE
+      )
     )
 
   def batch(self, planned: plans.PlannedBatch) -> types.Batch:
-    """Reads a batch.
-
-    Args:
-      planned: its bucket and rows.
-
-    Returns:
-      A `Batch` of NumPy arrays; in place of no example one without modalities.
-    """
+    """Reads a planned batch into NumPy arrays; padding has no modality."""
     rows = planned.rows.reshape(-1)
     examples = self.examples.read(
       np.maximum(rows, 0), self.buckets.num_steps[planned.bucket]
@@ -87,38 +86,30 @@ class DiskBatches:
     batch = batching.stack(
       examples, self.scaler, self.groups, self._buffers.empty
     )
-    there = (rows != plans.PADDING)[:, None]
-    return batch._replace(present=batch.present & there)
+    # Padding was read as example 0.
+    is_example = (rows != plans.PADDING)[:, None]
+    return batch._replace(present=batch.present & is_example)
 
   def batches(
     self, plan: Sequence[plans.PlannedBatch], *, start: int = 0
   ) -> Iterator[tuple[plans.PlannedBatch, types.Batch]]:
-    """Reads batches ahead of their use.
+    """Reads batches ahead of their use, on threads.
 
     Args:
-      plan: what is in them.
-      start: how many of them to pass over.
+      plan: the planned batches.
+      start: the number of batches to skip.
 
     Yields:
-      Each entry of the plan and its batch.
+      Each planned batch and its arrays.
     """
     stream = streaming.Stream(self.batch, plan, start=start)
     yield from zip(plan[start:], stream, strict=True)
 
 
-def open_source(
+def open_batches(
   examples: streaming.Streamed, scaler: scaling.Scaler, num_buckets: int
 ) -> DiskBatches:
-  """A split on disk, its buckets made.
-
-  Args:
-    examples: the split.
-    scaler: fitted on the training split.
-    num_buckets: shapes of batches, at most.
-
-  Returns:
-    The source.
-  """
+  """Makes at most `num_buckets` buckets for a split on disk."""
   names = examples.modalities
   groups = batching.groups(examples.num_steps, examples.widths)
   shapes = zip(names, examples.num_steps, examples.widths, strict=True)
@@ -131,16 +122,8 @@ def open_source(
   return DiskBatches(examples, scaler, buckets)
 
 
-def num_steps(source: DiskBatches, bucket: int) -> tuple[int, ...]:
-  """How long sequences are in the batches of a bucket.
-
-  Args:
-    source: the split.
-    bucket: a position among its buckets.
-
-  Returns:
-    T of each group of modalities.
-  """
-  shape = source.buckets.num_steps[bucket]
-  names = source.examples.modalities
-  return tuple(shape[names[group[0]]] for group in source.groups)
+def num_steps(disk_batches: DiskBatches, bucket: int) -> tuple[int, ...]:
+  """Returns the number of steps T of each group of modalities in a bucket."""
+  shape = disk_batches.buckets.num_steps[bucket]
+  names = disk_batches.examples.modalities
+  return tuple(shape[names[group[0]]] for group in disk_batches.groups)

@@ -1,7 +1,7 @@
-"""Arrays whose memory is used again once nobody holds them.
+"""A pool of arrays whose memory is reused when nobody refers to them any more.
 
-Batches from disk are tens of megabytes. Fresh memory of that size comes page by
-page from the kernel, which takes as long as copying a batch does.
+Batches from disk are tens of megabytes. The kernel provides new memory of that
+size page by page, which takes as long as copying a batch.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,16 @@ import numpy as np
 
 
 class Buffers:
-  """Hands out arrays; threads may share it."""
+  """A pool of arrays that several threads may share."""
 
   def __init__(self):
-    """Holds nothing yet."""
+    """Creates an empty pool."""
     self._free, self._lock = {}, threading.Lock()
 
   def empty(self, shape: Sequence[int], dtype: type) -> np.ndarray:
-    """An array of arbitrary content.
+    """Returns an array with arbitrary content, like `np.empty`.
 
-    Args:
-      shape: of the array.
-      dtype: of its numbers.
-
-    Returns:
-      The array. When it and all views of it are gone, another array of as many
-      bytes may have its memory.
+    Its memory returns to the pool once the array and all its views are gone.
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if not size:
@@ -36,8 +30,8 @@ class Buffers:
     with self._lock:
       free = self._free.setdefault(size, [])
       memory = free.pop() if free else np.empty(size, np.uint8)
-    # Views refer to whatever owns the memory; this owner's end tells that no
-    # view is left.
+    # NumPy views refer to the object that owns the memory, not to each other:
+    # when this owner is collected, no view of the memory is left.
     owner = (ctypes.c_uint8 * size).from_buffer(memory)
     weakref.finalize(owner, free.append, memory)
     return np.frombuffer(owner, dtype).reshape(shape)

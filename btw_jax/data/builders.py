@@ -1,11 +1,11 @@
-"""A TFDS builder for every source, registered under the source's name.
+"""The TFDS builders: one per dataset loader, registered under its name.
 
   import btw_jax.data.builders
   builder = tfds.builder("npz", data_dir="prepared", source_path="mine")
   builder.download_and_prepare()
   tfds.data_source("npz", data_dir="prepared", split="train")
 
-Nothing here needs TensorFlow.
+None of this needs TensorFlow.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +20,7 @@ from array_record.python import array_record_module
 import tensorflow_datasets as tfds
 
 from btw_jax import errors
+from btw_jax.data import assembly
 from btw_jax.data import catalog
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
@@ -28,7 +29,7 @@ from btw_jax.data import prepared
 from btw_jax.data import records
 from btw_jax.data import schema
 
-# Of a file of records.
+# The size of a file of records, about.
 _SHARD_BYTES = 256 * 2**20
 
 
@@ -40,25 +41,16 @@ def write(
   *,
   examples_per_shard: int,
 ) -> tfds.core.SplitInfo:
-  """Writes the records of a split in the order given, one at a time.
+  """Writes `count` examples as the records of a split, in their order.
 
-  They are not compressed: of features of networks that saves a tenth of the
-  disk and doubles the time to read them.
-
-  Args:
-    template: names of the files.
-    features: of an example.
-    examples: as `schema.rows` gives them.
-    count: of examples.
-    examples_per_shard: most records of a file.
-
-  Returns:
-    TFDS's description of the split.
+  The examples have the form that `schema.rows` yields.
   """
   num_shards = -(-count // examples_per_shard)
   examples, lengths, num_bytes = iter(examples), [], 0
   for shard in range(num_shards):
     path = template.sharded_filepath(shard_index=shard, num_shards=num_shards)
+    # Compression would save a tenth of the disk space of network features and
+    # double the time to read them.
     writer = array_record_module.ArrayRecordWriter(
       str(path), "group_size:1,uncompressed"
     )
@@ -78,11 +70,11 @@ def write(
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Converts what a source yields; each split in its own order.
+  """A builder that converts the splits of a dataset loader, in their order.
 
   Attributes:
-    observe: called with a split and the number of examples to come, gives what
-      they are passed through while they are written.
+    observe: takes a split's name and number of examples; returns a function
+      that wraps the iterable of its examples, for a progress bar.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -97,34 +89,30 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     overwrite: bool = False,
     **kwargs: Any,
   ):
-    """Finds what was prepared, or reads what is to be.
+    """Opens a prepared data set, or loads `source_path` to prepare it.
 
-    Args:
-      source_path: file or folder that the source reads, where there is nothing
-        prepared yet.
-      options: what else the source should know.
-      overwrite: read anew, and only then remove what was prepared.
-      **kwargs: of the base class, among them `data_dir`.
+    `overwrite` loads again, and removes the prepared data set after that.
 
     Raises:
-      InputError: if the files cannot be read, or hold something wrong.
+      InputError: if the files cannot be read or their content is invalid.
     """
     options = options or catalog.Options(average_steps=False)
     self._options = dataclasses.replace(options, data_dir=source_path)
-    if overwrite and self.found.splits:
+    # Reading `loaded` raises on bad input before anything is removed.
+    if overwrite and self.loaded.splits:
       old = pathlib.Path(kwargs["data_dir"], self.name)
       shutil.rmtree(old, ignore_errors=True)
     super().__init__(file_format="array_record", **kwargs)
 
   @functools.cached_property
-  def found(self) -> dataset_lib.LoadedSplits:
-    """What the source yields, checked."""
-    found = catalog.read(self.name, self._options)
-    return catalog.arrange(found, self._options)
+  def loaded(self) -> dataset_lib.LoadedSplits:
+    """The checked splits of the dataset loader."""
+    loaded = catalog.read(self.name, self._options)
+    return assembly.arrange(loaded, self._options)
 
   @functools.cached_property
-  def _layouts(self) -> dict[str, records.RecordSchema]:
-    return schema.layouts(self.found.splits)
+  def _schemas(self) -> dict[str, records.RecordSchema]:
+    return schema.from_splits(self.loaded.splits)
 
   def _info(self) -> tfds.core.DatasetInfo:
     folder = pathlib.Path(self._data_dir)
@@ -133,49 +121,50 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       return tfds.core.DatasetInfo(
         builder=self, features=features, metadata=tfds.core.MetadataDict()
       )
-    splits = self.found.splits
-    layout = self._layouts
+    splits = self.loaded.splits
+    schemas = self._schemas
     examples = next(iter(splits.values()))
     shape = examples.target.shape[1:]
     subjects = examples.subjects is not None
-    task = self.found.task or checks.infer_task(examples.target)
-    about = {
-      "task": self.found.task,
-      "layout": {m: dataclasses.asdict(own) for m, own in layout.items()},
+    task = self.loaded.task or checks.infer_task(examples.target)
+    metadata = {
+      "task": self.loaded.task,
+      "layout": {m: dataclasses.asdict(s) for m, s in schemas.items()},
       "target_shape": list(shape),
       "subjects": subjects,
-      "notes": list(self.found.notes),
+      "notes": list(self.loaded.notes),
       "summary": describe.describe(splits, task),
     }
     return tfds.core.DatasetInfo(
       builder=self,
       description=f"{self.name}, converted by btw_jax.",
-      features=schema.features(layout, shape, subjects=subjects),
+      features=schema.features(schemas, shape, subjects=subjects),
       disable_shuffling=True,
-      metadata=tfds.core.MetadataDict({prepared.KEY: about}),
+      metadata=tfds.core.MetadataDict({prepared.KEY: metadata}),
     )
 
   def _split_generators(self, dl_manager):
     del dl_manager
     return {
-      split: self._generate_examples(split) for split in self.found.splits
+      split: self._generate_examples(split) for split in self.loaded.splits
     }
 
   def _generate_examples(self, split: str) -> Iterator[tuple[int, Any]]:
-    examples = self.found.splits[split]
-    rows = schema.rows(examples, self._layouts)
+    examples = self.loaded.splits[split]
+    rows = schema.rows(examples, self._schemas)
     if self.observe is not None:
       rows = self.observe(split, len(examples))(rows)
-    # Ids may repeat between files; the row does not.
+    # The key is the row number, because ids may repeat between files.
     yield from enumerate(rows)
 
   def _generate_splits(self, dl_manager, download_config) -> Sequence[Any]:
-    """Writes in the order of the source.
+    """Writes the splits in the order of the dataset loader.
 
     The base class sorts by hashed key first, for which it needs TensorFlow as
     soon as a split exceeds a gigabyte.
     """
     del download_config
+    # Runs that were killed left their incomplete folders behind.
     for stale in pathlib.Path(self.data_dir).parent.glob("incomplete.*"):
       if stale != pathlib.Path(self.data_dir):
         shutil.rmtree(stale)
@@ -184,17 +173,17 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._get_filename_template(split),
         self.info.features,
         (example for _, example in generator),
-        len(self.found.splits[split]),
+        len(self.loaded.splits[split]),
         examples_per_shard=self._examples_per_shard(),
       )
       for split, generator in self._split_generators(dl_manager).items()
     ]
 
   def _examples_per_shard(self):
-    each = sum(
-      4 * max(own.num_steps, 1) * own.width for own in self._layouts.values()
+    example_bytes = sum(
+      4 * max(s.num_steps, 1) * s.width for s in self._schemas.values()
     )
-    return max(1, _SHARD_BYTES // each)
+    return max(1, _SHARD_BYTES // example_bytes)
 
 
 BUILDERS = {
@@ -215,20 +204,12 @@ def make(
   *,
   overwrite: bool = False,
 ) -> Builder:
-  """The builder of a source.
+  """Returns the builder of a dataset loader.
 
-  Args:
-    source: a name of `catalog.SOURCES`.
-    source_path: file or folder that it reads.
-    data_dir: folder to prepare in.
-    options: what else the source should know.
-    overwrite: replace what was prepared before, once the source is read.
-
-  Returns:
-    The builder.
+  `overwrite` replaces a prepared data set once the files have been read.
 
   Raises:
-    InputError: if the source is unknown or the folder cannot be written.
+    InputError: if the loader is unknown or `data_dir` cannot be created.
   """
   if source not in BUILDERS:
     raise errors.InputError(

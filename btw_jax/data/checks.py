@@ -1,4 +1,4 @@
-"""Checks of what was read, before any training.
+"""The checks of loaded data, before any training.
 
 Each failure is one `InputError` that names the file, the field and the first
 offending row (0-based), and says what to do.
@@ -11,16 +11,12 @@ import numpy as np
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 
-# An integer-valued target with more distinct values than this is a quantity.
+# An integer target with more distinct values than this is a quantity.
 _MAX_CLASSES = 20
 
 
 def check_examples(split: str, examples: dataset_lib.Examples) -> None:
-  """Checks one split on its own.
-
-  Args:
-    split: its name, for messages.
-    examples: what a source yielded.
+  """Checks one split by itself; `split` is its name, for messages.
 
   Raises:
     InputError: for an empty split, mismatched lengths, duplicate ids, values
@@ -38,12 +34,12 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
       )
     wrong = ~np.isfinite(x) & present.reshape(-1, *[1] * (x.ndim - 1))
     if wrong.any():
-      row, *rest = np.argwhere(wrong)[0]
-      names = ("column",) if x.ndim == 2 else ("step", "column")
-      where = ", ".join(f"{n} {i}" for n, i in zip(names, rest, strict=True))
+      row, *position = np.argwhere(wrong)[0]
+      axes = ("column",) if x.ndim == 2 else ("step", "column")
+      where = ", ".join(f"{a} {i}" for a, i in zip(axes, position, strict=True))
       raise errors.InputError(
-        f"{place}, row {row}, {where} is {x[row, *rest]}: replace it, or mark"
-        " the modality absent from that row."
+        f"{place}, row {row}, {where} is {x[row, *position]}: replace it, or"
+        " mark the modality as absent from that row."
       )
     if modality in examples.steps:
       _check_times(place, present, examples.steps[modality])
@@ -52,14 +48,10 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
 
 
 def check_rows(split: str, examples: dataset_lib.Examples) -> None:
-  """Checks that every field of a split has a row for every example.
-
-  Args:
-    split: its name, for messages.
-    examples: what a source yielded.
+  """Checks that each field of a split has one row per example.
 
   Raises:
-    InputError: for an empty split, mismatched lengths, or targets that are no
+    InputError: for an empty split, mismatched lengths, or targets that are not
       numbers.
   """
   files = examples.files
@@ -70,10 +62,10 @@ def check_rows(split: str, examples: dataset_lib.Examples) -> None:
   for modality, x in examples.features.items():
     place = f"{files[modality]}: modality {modality!r}"
     present = examples.present[modality]
-    for what, length in (("rows", len(x)), ("presence values", len(present))):
+    for noun, length in (("rows", len(x)), ("presence values", len(present))):
       if length != len(examples):
         raise errors.InputError(
-          f"{place} has {length} {what} but there are {len(examples)} targets"
+          f"{place} has {length} {noun} but there are {len(examples)} targets"
           f" in {files['target']}: give one per example."
         )
   if len(examples.ids) != len(examples):
@@ -89,29 +81,21 @@ def check_rows(split: str, examples: dataset_lib.Examples) -> None:
     )
 
 
-def in_words(shape: Sequence[int]) -> str:
-  """What an example has of a modality, for messages.
+def describe_shape(shape: Sequence[int]) -> str:
+  """Returns "3 features" for `(3,)` or `(0, 3)`, "5 steps of ..." for `(5, 3)`.
 
-  Args:
-    shape: `(D,)` or `(T, D)`; T is 0 for a vector too.
-
-  Returns:
-    Such as "3 features" or "5 steps of 3 features".
+  `shape` is `(D,)` or `(T, D)` of one example; T may be 0 for a vector.
   """
-  stepped = len(shape) == 2 and shape[0]
-  steps = f"{shape[0]} steps of " if stepped else ""
+  is_sequence = len(shape) == 2 and shape[0]
+  steps = f"{shape[0]} steps of " if is_sequence else ""
   return f"{steps}{shape[-1]} features"
 
 
 def infer_task(target: np.ndarray) -> str:
-  """The task that a target suggests.
+  """Returns the task that `[N]` or `[N, C]` targets suggest.
 
-  Args:
-    target: `[N]` or `[N, C]`.
-
-  Returns:
-    "multilabel" for a matrix, "regression" for fractions or more than 20
-    distinct values, else "binary" or "multiclass".
+  This is "multilabel" for a matrix, "regression" for fractions or more than 20
+  distinct values, else "binary" or "multiclass".
   """
   if target.ndim == 2:
     return "multilabel"
@@ -121,46 +105,40 @@ def infer_task(target: np.ndarray) -> str:
   return "binary" if set(values.tolist()) <= {0, 1} else "multiclass"
 
 
-def check_alike(splits: Mapping[str, dataset_lib.Examples]) -> None:
-  """Checks that splits have the same modalities, as wide in each.
-
-  Args:
-    splits: as a source yields them.
+def check_same_modalities(splits: Mapping[str, dataset_lib.Examples]) -> None:
+  """Checks that all splits have the same modalities of the same widths.
 
   Raises:
-    InputError: naming the first that differs.
+    InputError: naming the first modality that differs.
   """
-  (first, one), *others = splits.items()
-  for split, other in others:
-    for name, has, lacking, lacks in (
-      (first, one, split, other), (split, other, first, one)
+  (first_name, first), *others = splits.items()
+  for name, examples in others:
+    for has_name, has, lacks_name, lacks in (
+      (first_name, first, name, examples), (name, examples, first_name, first)
     ):  # fmt: skip
       for modality in has.modalities:
         if modality not in lacks.modalities:
           raise errors.InputError(
-            f"{lacks.files['target']}: split {lacking!r} has no modality"
-            f" {modality!r}, but {name!r} has it: add it, or choose others"
+            f"{lacks.files['target']}: split {lacks_name!r} has no modality"
+            f" {modality!r}, but {has_name!r} has it: add it, or choose others"
             " with --modalities."
           )
-    for modality, x in one.features.items():
-      there = other.features[modality]
-      if (there.ndim, there.shape[-1]) != (x.ndim, x.shape[-1]):
+    for modality, x in first.features.items():
+      y = examples.features[modality]
+      if (y.ndim, y.shape[-1]) != (x.ndim, x.shape[-1]):
         raise errors.InputError(
-          f"{other.files[modality]}: modality {modality!r} has"
-          f" {in_words(there.shape[1:])}, but {in_words(x.shape[1:])} in"
-          f" {one.files[modality]}: give the same in every split."
+          f"{examples.files[modality]}: modality {modality!r} has"
+          f" {describe_shape(y.shape[1:])}, but {describe_shape(x.shape[1:])}"
+          f" in {first.files[modality]}: give the same in every split."
         )
 
 
 def check_dataset(dataset: dataset_lib.Dataset) -> None:
   """Checks the splits against each other and against the task.
 
-  Args:
-    dataset: the whole data set.
-
   Raises:
-    InputError: for labels out of range, a training target or modality that is
-      constant.
+    InputError: for labels out of range, or a training target or modality that
+      is constant.
   """
   train = dataset.splits["train"]
   for examples in dataset.splits.values():
@@ -170,23 +148,15 @@ def check_dataset(dataset: dataset_lib.Dataset) -> None:
       f"{train.files['target']}: every training target is"
       f" {train.target[0]}: there is nothing to learn; give another target."
     )
-  if isinstance(train, dataset_lib.Examples):
+  # Streamed splits are checked later, when their statistics are known.
+  if not train.on_disk:
     for modality, x in train.features.items():
       x = x[train.present[modality]]
       check_varies(train.files[modality], modality, bool(np.any(x != x[:1])))
 
 
 def check_varies(file: str, modality: str, varies: bool) -> None:
-  """Checks that a modality can tell training examples apart.
-
-  Args:
-    file: that it was read from.
-    modality: its name.
-    varies: whether any of its features does.
-
-  Raises:
-    InputError: if not.
-  """
+  """Raises `InputError` if no feature of a modality varies in training."""
   if not varies:
     raise errors.InputError(
       f"{file}: modality {modality!r} is constant over the training split and"
@@ -197,12 +167,9 @@ def check_varies(file: str, modality: str, varies: bool) -> None:
 def check_labels(
   task: str, num_classes: int, examples: dataset_lib.Examples
 ) -> None:
-  """Checks that labels are whole numbers from 0, below the number of classes.
+  """Checks that labels are whole numbers from 0 to `num_classes` - 1.
 
-  Args:
-    task: name of the task; a regression has no labels.
-    num_classes: classes that the model knows.
-    examples: a split.
+  Labels of binary and multilabel tasks must be 0 or 1. A regression has none.
 
   Raises:
     InputError: naming the first label out of range.
@@ -225,9 +192,9 @@ def _check_times(place, present, steps):
   times = steps.times
   if times is None:
     return
-  there = steps.inside(times.shape[1]) & present[:, None]
-  back = np.diff(times, axis=1, prepend=0.0) < 0
-  bad = np.argwhere(there & (back | ~np.isfinite(times)))
+  valid = steps.inside(times.shape[1]) & present[:, None]
+  decreases = np.diff(times, axis=1, prepend=0.0) < 0
+  bad = np.argwhere(valid & (decreases | ~np.isfinite(times)))
   if len(bad):
     row, step = bad[0]
     raise errors.InputError(
@@ -256,6 +223,6 @@ def _check_ids(examples):
     repeated = str(examples.ids[first[np.argmax(count > 1)]])
     rows = np.flatnonzero(examples.ids == repeated)
     raise errors.InputError(
-      f"{place}: id {repeated!r} of row {rows[1]} is that of row {rows[0]} too:"
-      " make ids unique, or leave them out to use row numbers."
+      f"{place}: id {repeated!r} of row {rows[1]} is also the id of row"
+      f" {rows[0]}: make ids unique, or leave them out to use row numbers."
     )

@@ -1,23 +1,24 @@
-"""What a source yields: examples by split, with the place they came from."""
+"""The examples of a data set by split, with the files they came from."""
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 SPLITS = ("train", "valid", "test")
-# Examples that are looked at together.
+# The number of examples that `chunks` yields at a time.
 _CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-  """What a modality that comes in steps, `[N, T, D]`, has besides its values.
+  """The lengths, times and mask of a sequence modality `[N, T, D]`.
 
   Attributes:
-    length: `[N]` int, steps that are there, 1 to T where it is present.
-    times: `[N, T]` when each was taken, from 0 on, ascending; None if evenly.
+    length: `[N]` int, valid steps, 1 to T where the modality is present.
+    times: `[N, T]` time of each step, from 0 on, ascending; None if the steps
+      are evenly spaced.
     observed: `[N, T, D]` bool, values that were measured; None if all were.
   """
 
@@ -26,23 +27,24 @@ class Steps:
   observed: np.ndarray | None = None
 
   def inside(self, num_steps: int) -> np.ndarray:
-    """`[N, T]` bool: the steps that are there, of T."""
+    """Returns `[N, T]` bool, T = `num_steps`: False at padding."""
     return np.arange(num_steps) < self.length[:, None]
 
-  def there(self, x: np.ndarray) -> np.ndarray:
-    """`[N, T, D]` bool: the values of `x` that are there."""
+  def valid_values(self, x: np.ndarray) -> np.ndarray:
+    """Returns `[N, T, D]` bool: the observed values of valid steps of `x`."""
     inside = np.broadcast_to(self.inside(x.shape[1])[..., None], x.shape)
     return inside if self.observed is None else inside & self.observed
 
   def take(self, rows: np.ndarray) -> "Steps":
-    """Those of some examples."""
+    """Returns the steps of the examples at `rows`."""
     fields = (self.length, self.times, self.observed)
     return Steps(*(None if x is None else x[rows] for x in fields))
 
   def padded(self, num_steps: int) -> "Steps":
-    """The same, of arrays with so many steps."""
+    """Returns a copy whose arrays have at least `num_steps` steps."""
     return Steps(
-      self.length, *(_longer(x, num_steps) for x in (self.times, self.observed))
+      self.length,
+      *(_pad_steps(x, num_steps) for x in (self.times, self.observed)),
     )
 
 
@@ -52,16 +54,20 @@ class Examples:
 
   Attributes:
     features: modality -> `[N, D]` or `[N, T, D]` float32, finite where
-      present; 0 past the end and where not observed.
+      present; 0 at padding and where not observed.
     present: modality -> `[N]` bool.
     target: `[N]` (float, or int class numbers) or `[N, C]` (0/1 labels).
     ids: `[N]` strings, unique within the split.
     files: field -> file it was read from, for messages; fields are the
       modalities, "target" and "id".
-    steps: modality -> its steps, for those that come in some.
-    subjects: `[N]` strings, whom an example is of; None if nobody knows.
-    replaced: modality -> values that were not finite and became 0.
+    steps: modality -> its steps, for sequence modalities only.
+    subjects: `[N]` strings, the person each example belongs to; None if
+      unknown.
+    replaced: modality -> number of values that were not finite and became 0.
+    on_disk: False, because the features are in memory.
   """
+
+  on_disk: ClassVar[bool] = False
 
   features: Mapping[str, np.ndarray]
   present: Mapping[str, np.ndarray]
@@ -73,32 +79,32 @@ class Examples:
   replaced: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
-    """Number of examples."""
+    """Returns the number of examples."""
     return len(self.target)
 
   @property
   def modalities(self) -> tuple[str, ...]:
-    """Names of the modalities, in order."""
+    """The names of the modalities, in order."""
     return tuple(self.features)
 
   @property
   def widths(self) -> tuple[int, ...]:
-    """Features of each modality."""
+    """The number of features D of each modality."""
     return tuple(x.shape[-1] for x in self.features.values())
 
   @property
   def num_steps(self) -> tuple[int, ...]:
-    """Steps of each modality, 0 for a vector."""
+    """The number of steps T of each modality, 0 for a vector."""
     return tuple(
       x.shape[1] if x.ndim == 3 else 0 for x in self.features.values()
     )
 
   def observed(self, modality: str) -> np.ndarray:
-    """`[N, T, D]` bool: the values of a sequence that are there."""
-    return self.steps[modality].there(self.features[modality])
+    """Returns `[N, T, D]` bool: the valid, observed values of a sequence."""
+    return self.steps[modality].valid_values(self.features[modality])
 
   def take(self, rows: np.ndarray) -> "Examples":
-    """The examples of those rows, in that order."""
+    """Returns the examples at `rows`, in that order."""
     return dataclasses.replace(
       self,
       features={m: x[rows] for m, x in self.features.items()},
@@ -110,7 +116,7 @@ class Examples:
     )
 
   def select(self, modalities: Sequence[str]) -> "Examples":
-    """The same with those modalities, in that order."""
+    """Returns the examples with the given modalities only, in that order."""
     return dataclasses.replace(
       self,
       features={m: self.features[m] for m in modalities},
@@ -119,107 +125,91 @@ class Examples:
     )
 
   def chunks(self) -> Iterator["Examples"]:
-    """All examples, some at a time, in order."""
+    """Yields all examples in order, some at a time."""
     for start in range(0, len(self), _CHUNK):
       yield self.take(np.arange(start, min(start + _CHUNK, len(self))))
 
   def padded(self, num_steps: Mapping[str, int]) -> "Examples":
-    """The same with zeros at the end of sequences.
-
-    Args:
-      num_steps: modality -> steps that its array is to have, at least.
-
-    Returns:
-      The examples.
-    """
+    """Returns the examples with sequences of at least `num_steps[m]` steps."""
     return dataclasses.replace(
       self,
       features={
-        m: _longer(x, num_steps[m]) if m in self.steps else x
+        m: _pad_steps(x, num_steps[m]) if m in self.steps else x
         for m, x in self.features.items()
       },
       steps={m: s.padded(num_steps[m]) for m, s in self.steps.items()},
     )
 
   def averaged(self) -> "Examples":
-    """The same with sequences averaged over the steps that are there."""
+    """Returns the examples with each sequence replaced by its mean `[N, D]`."""
     features = dict(self.features)
     for modality in self.steps:
+      # Padding and missing values are 0, so they do not change the sum.
       count = self.observed(modality).sum(axis=1)
       features[modality] = features[modality].sum(axis=1) / np.maximum(count, 1)
     return dataclasses.replace(self, features=features, steps={})
 
 
-def _longer(x, num_steps):
-  """`[N, T, ...]` with zeros behind its steps, or None if that is None."""
+def _pad_steps(x, num_steps):
+  """Pads `[N, T, ...]` with zeros to at least `num_steps` steps; keeps None."""
   if x is None or x.shape[1] >= num_steps:
     return x
-  more = [(0, 0)] * x.ndim
-  more[1] = (0, num_steps - x.shape[1])
-  return np.pad(x, more)
+  widths = [(0, 0)] * x.ndim
+  widths[1] = (0, num_steps - x.shape[1])
+  return np.pad(x, widths)
 
 
-def concatenate(parts: Sequence[Examples]) -> Examples:
-  """Examples one after the other.
+def concatenate(splits: Sequence[Examples]) -> Examples:
+  """Joins splits of the same modalities and numbers of steps into one.
 
-  Args:
-    parts: of the same modalities and as many steps.
-
-  Returns:
-    All of them; what one part knows and another does not is left out.
+  An optional field that is None in one split is None in the result.
   """
-  first = parts[0]
+  first = splits[0]
 
-  def join(each):
-    each = list(each)
-    return None if any(x is None for x in each) else np.concatenate(each)
+  def join(arrays):
+    arrays = list(arrays)
+    return None if any(x is None for x in arrays) else np.concatenate(arrays)
 
   return Examples(
-    features={m: join(p.features[m] for p in parts) for m in first.features},
-    present={m: join(p.present[m] for p in parts) for m in first.features},
-    target=join(p.target for p in parts),
-    ids=join(p.ids for p in parts),
+    features={m: join(e.features[m] for e in splits) for m in first.features},
+    present={m: join(e.present[m] for e in splits) for m in first.features},
+    target=join(e.target for e in splits),
+    ids=join(e.ids for e in splits),
     files=first.files,
     steps={
       m: Steps(
-        join(p.steps[m].length for p in parts),
-        join(p.steps[m].times for p in parts),
-        join(p.steps[m].observed for p in parts),
+        join(e.steps[m].length for e in splits),
+        join(e.steps[m].times for e in splits),
+        join(e.steps[m].observed for e in splits),
       )
       for m in first.steps
     },
-    subjects=join(p.subjects for p in parts),
+    subjects=join(e.subjects for e in splits),
     replaced={
-      m: sum(p.replaced.get(m, 0) for p in parts) for m in first.features
+      m: sum(e.replaced.get(m, 0) for e in splits) for m in first.features
     },
   )
 
 
-def same_steps(splits: Mapping[str, Examples]) -> dict[str, Examples]:
-  """Splits whose sequences are as long as the longest of all.
-
-  Args:
-    splits: of the same modalities.
-
-  Returns:
-    The splits, padded.
-  """
-  most = {}
+def pad_to_longest(splits: Mapping[str, Examples]) -> dict[str, Examples]:
+  """Pads the sequences of all splits to the longest of any split."""
+  longest = {}
   for examples in splits.values():
     for modality in examples.steps:
-      found = examples.features[modality].shape[1]
-      most[modality] = max(most.get(modality, 0), found)
-  return {split: e.padded(most) for split, e in splits.items()}
+      num_steps = examples.features[modality].shape[1]
+      longest[modality] = max(longest.get(modality, 0), num_steps)
+  return {split: e.padded(longest) for split, e in splits.items()}
 
 
 class LoadedSplits(NamedTuple):
-  """What a source yields.
+  """The result of a dataset loader.
 
   Attributes:
-    splits: those that it gives, of train, valid and test.
+    splits: split name -> examples, for those of train, valid and test that the
+      files have.
     task: name of the task; None to infer it from the labels.
-    notes: lines that a reader of the log should see.
-    summary: of `describe.describe`, where it is known already.
+    notes: lines for the log.
+    summary: the result of `describe.describe`, if it is known already.
   """
 
   splits: Mapping[str, Examples]
@@ -230,15 +220,15 @@ class LoadedSplits(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """Splits of one data set, all with the same modalities.
+  """The splits of a data set, which all have the same modalities.
 
   Attributes:
-    name: the source's name.
+    name: the name of its dataset loader.
     task: one of regression, binary, multiclass, multilabel.
     num_classes: classes or labels; 1 for regression and binary.
     splits: split name -> examples.
-    drawn: whether a seed decided on splits or noise.
-    notes: lines that a reader of the log should see.
+    drawn: True if the splits or added noise depend on the seed.
+    notes: lines for the log.
   """
 
   name: str
@@ -250,17 +240,17 @@ class Dataset:
 
   @property
   def modalities(self) -> tuple[str, ...]:
-    """Names of the modalities, in order."""
+    """The names of the modalities, in order."""
     return next(iter(self.splits.values())).modalities
 
   @property
   def widths(self) -> tuple[int, ...]:
-    """Features of each modality."""
+    """The number of features D of each modality."""
     return next(iter(self.splits.values())).widths
 
   @property
   def num_steps(self) -> tuple[int, ...]:
-    """Steps of each modality, 0 for a vector."""
+    """The number of steps T of each modality, 0 for a vector."""
     return next(iter(self.splits.values())).num_steps
 
 
@@ -276,35 +266,23 @@ def complete(
   replaced: Mapping[str, int] | None = None,
   name: str = "",
 ) -> Examples:
-  """Examples with defaults filled in: row numbers as ids, all present.
+  """Builds `Examples` and fills in defaults for what is not given.
 
-  What is past the end of a sequence, or was not observed, becomes 0.
-
-  Args:
-    features: modality -> `[N, D]` or `[N, T, D]`.
-    target: `[N]` or `[N, C]`.
-    ids: `[N]`; "0", "1", ... by default.
-    present: modality -> `[N]` bool, for those that can be absent.
-    files: field -> file.
-    steps: modality -> its steps; every step is there by default.
-    subjects: `[N]`, whom an example is of.
-    replaced: modality -> values that were not finite and became 0.
-    name: the file that every field came from, where `files` has no entry.
-
-  Returns:
-    The examples.
+  By default ids are row numbers, every modality is present and every step is
+  valid. `name` is the file of the fields that `files` does not list. Values at
+  padding and values that were not observed become 0.
   """
   present = dict(present or {})
   ids = np.arange(len(target)) if ids is None else ids
-  every = {field: name for field in (*features, "target", "id")}
+  default_files = {field: name for field in (*features, "target", "id")}
   features = {m: np.asarray(x, np.float32) for m, x in features.items()}
   steps = {
     m: (steps or {}).get(m) or Steps(np.full(len(x), x.shape[1]))
     for m, x in features.items()
     if x.ndim == 3
   }
-  for m, own in steps.items():
-    features[m] = np.where(own.there(features[m]), features[m], 0)
+  for m, s in steps.items():
+    features[m] = np.where(s.valid_values(features[m]), features[m], 0)
   return Examples(
     features=features,
     present={
@@ -313,7 +291,7 @@ def complete(
     },
     target=np.asarray(target),
     ids=np.asarray(ids).astype(str),
-    files={**every, **(files or {})},
+    files={**default_files, **(files or {})},
     steps=steps,
     subjects=None if subjects is None else np.asarray(subjects).astype(str),
     replaced=dict(replaced or {}),
@@ -321,32 +299,28 @@ def complete(
 
 
 def deduplicate_ids(splits: Mapping[str, Examples], task: str) -> LoadedSplits:
-  """Splits whose ids may repeat, told apart by their rows.
+  """Appends "#row" to each id that an earlier row of its split has too.
 
-  Args:
-    splits: from files that do not promise ids of their own for every example.
-    task: name of the task.
-
-  Returns:
-    The splits, "#row" behind every id that an earlier row has too, and a note
-    of how many there were.
+  A note gives the number of changed ids of each split that has some.
   """
-  found, notes = {}, []
+  unique, notes = {}, []
   for split, examples in splits.items():
     _, first, inverse = np.unique(
       examples.ids, return_index=True, return_inverse=True
     )
     rows = np.arange(len(examples))
-    again = rows != first[inverse]
-    if again.any():
+    is_repeated = rows != first[inverse]
+    if is_repeated.any():
       ids = [
         f"{i}#{row}" if repeated else i
-        for i, row, repeated in zip(examples.ids, rows, again, strict=True)
+        for i, row, repeated in zip(
+          examples.ids, rows, is_repeated, strict=True
+        )
       ]
       examples = dataclasses.replace(examples, ids=np.array(ids, str))
       notes.append(
-        f"{split}: {np.count_nonzero(again)} ids are those of earlier rows:"
-        " told apart by their row"
+        f"{split}: {np.count_nonzero(is_repeated)} ids repeat those of earlier"
+        " rows: their row number is appended"
       )
-    found[split] = examples
-  return LoadedSplits(found, task, tuple(notes))
+    unique[split] = examples
+  return LoadedSplits(unique, task, tuple(notes))

@@ -1,4 +1,4 @@
-"""What a data set looks like, in numbers that JSON can hold."""
+"""The summary of a data set, in numbers that JSON can hold."""
 
 from collections.abc import Mapping
 import hashlib
@@ -11,48 +11,45 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import moments
 from btw_jax.data import splitting
 
-# Of a histogram of targets.
+# The number of bins in a histogram of regression targets.
 _BINS = 20
 
 
 def describe(
   splits: Mapping[str, dataset_lib.Examples], task: str
 ) -> dict[str, Any]:
-  """Sizes, labels and modalities of a data set, and what is odd about it.
-
-  Args:
-    splits: as a source yields them.
-    task: name of the task.
+  """Summarises the sizes, labels, modalities and oddities of a data set.
 
   Returns:
-    `splits`: split -> examples, labels (counts, or mean, std and a histogram),
-    ids and examples that repeat; `modalities`: modality -> shape, and by split
-    the share missing, mean, std, constant columns, median length and values
-    replaced; `shared`: splits that have ids, examples or subjects in common.
+    `splits`: split -> number of examples, labels (counts, or mean, std and a
+    histogram), repeated ids and repeated examples; `modalities`: modality ->
+    shape, and by split the missing share, mean, std, constant columns, median
+    length and replaced values; `shared`: pairs of splits that have ids,
+    examples or subjects in common.
   """
   hashes = {split: _hashes(examples) for split, examples in splits.items()}
-  every = np.concatenate([e.target for e in splits.values()])
-  edges = np.histogram_bin_edges(every[np.isfinite(every)], _BINS)
+  targets = np.concatenate([e.target for e in splits.values()])
+  edges = np.histogram_bin_edges(targets[np.isfinite(targets)], _BINS)
   return {
     "task": task,
     "splits": {
       split: {
         "examples": len(examples),
-        "labels": _labels(examples.target, task, edges),
-        "repeated ids": _repeated(examples.ids),
-        "repeated examples": _repeated(hashes[split]),
+        "labels": _describe_labels(examples.target, task, edges),
+        "repeated ids": _count_repeated(examples.ids),
+        "repeated examples": _count_repeated(hashes[split]),
       }
       for split, examples in splits.items()
     },
     "modalities": {
-      modality: _modality(splits, modality)
+      modality: _describe_modality(splits, modality)
       for modality in next(iter(splits.values())).features
     },
     "shared": _shared(splits, hashes),
   }
 
 
-def _labels(target, task, edges):
+def _describe_labels(target, task, edges):
   if task == "regression":
     return {
       "mean": float(target.mean()),
@@ -66,14 +63,14 @@ def _labels(target, task, edges):
   return {f"{v:g}": int(n) for v, n in zip(values, counts, strict=True)}
 
 
-def _modality(splits, modality):
+def _describe_modality(splits, modality):
   widest = max(e.features[modality].shape[1:] for e in splits.values())
   return {
-    "shape": checks.in_words(widest),
+    "shape": checks.describe_shape(widest),
     "splits": {
       split: {
         "missing": float(1 - examples.present[modality].mean()),
-        **_values(examples, modality),
+        **_describe_values(examples, modality),
         "replaced": int(examples.replaced.get(modality, 0)),
       }
       for split, examples in splits.items()
@@ -81,29 +78,31 @@ def _modality(splits, modality):
   }
 
 
-def _values(examples, modality):
-  """Mean and std of all values that are there, and columns without spread."""
-  found = moments.Moments(examples.features[modality].shape[-1])
-  for part in examples.chunks():
-    values, mask = moments.rows(part, modality)
+def _describe_values(examples, modality):
+  """Summarises the finite, observed values of a modality in one split."""
+  statistics = moments.Moments(examples.features[modality].shape[-1])
+  for chunk in examples.chunks():
+    values, mask = moments.valid_rows(chunk, modality)
     finite = np.isfinite(values)
-    found.add(values, finite if mask is None else finite & mask)
-  mean, std = found.overall()
-  shown = {
+    statistics.add(values, finite if mask is None else finite & mask)
+  mean, std = statistics.overall()
+  summary = {
     "mean": mean,
     "std": std,
-    "constant columns": int(np.count_nonzero(found.low >= found.high)),
+    "constant columns": int(
+      np.count_nonzero(statistics.low >= statistics.high)
+    ),
   }
   present = examples.present[modality]
   if modality in examples.steps and present.any():
     lengths = examples.steps[modality].length[present]
-    shown["median length"] = float(np.median(lengths))
-  return shown
+    summary["median length"] = float(np.median(lengths))
+  return summary
 
 
 def _hashes(examples):
-  """One per example, of all that it holds but its name."""
-  found = []
+  """Returns one hash per example, over all that it holds except its id."""
+  hashes = []
   for row in range(len(examples)):
     digest = hashlib.blake2b(np.atleast_1d(examples.target[row]).tobytes())
     for modality, x in examples.features.items():
@@ -111,27 +110,29 @@ def _hashes(examples):
       if not present:
         digest.update(b"-")
         continue
-      own = x[row]
+      values = x[row]
+      # Padding depends on the other examples of the split.
       if modality in examples.steps:
-        own = own[: examples.steps[modality].length[row]]
-      digest.update(np.ascontiguousarray(own).tobytes())
-    found.append(digest.hexdigest())
-  return np.array(found, str)
+        values = values[: examples.steps[modality].length[row]]
+      digest.update(np.ascontiguousarray(values).tobytes())
+    hashes.append(digest.hexdigest())
+  return np.array(hashes, str)
 
 
-def _repeated(names):
+def _count_repeated(names):
   return len(names) - len(set(names))
 
 
 def _shared(splits, hashes):
+  """Lists the ids, examples and subjects that two splits have in common."""
   names = list(splits)
-  # Row numbers are names of nothing.
+  # Ids that are row numbers are equal in any two splits and mean nothing.
   ids = {
     s: set(e.ids)
     for s, e in splits.items()
     if not np.array_equal(e.ids, np.arange(len(e)).astype(str))
   }
-  found = []
+  shared = []
   for i, first in enumerate(names):
     for second in names[i + 1 :]:
       row = {
@@ -140,10 +141,10 @@ def _shared(splits, hashes):
         "examples": len(set(hashes[first]) & set(hashes[second])),
       }
       if any(list(row.values())[1:]):
-        found.append(row)
+        shared.append(row)
   subjects = {split: e.subjects for split, e in splits.items()}
-  found += [
+  shared += [
     {"splits": [first, second], "subjects": count}
     for first, second, count in splitting.shared_subjects(subjects)
   ]
-  return found
+  return shared

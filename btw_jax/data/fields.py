@@ -1,4 +1,4 @@
-"""Fields of a file that was read whole, checked where they are taken."""
+"""The fields of a file that is in memory, checked when they are read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,71 +9,53 @@ from btw_jax import errors
 
 
 class Fields:
-  """A mapping from a file, whose complaints name the file.
+  """A mapping from a file, whose errors name the file.
 
   Attributes:
-    name: the file, and the part of it.
+    name: the file, and the part of it, for messages.
   """
 
-  def __init__(self, name: object, what: str, content: Any):
-    """Checks that the content is a mapping.
+  def __init__(self, name: object, kind: str, content: Any):
+    """Checks that `content`, read from the file `name`, is a mapping.
 
-    Args:
-      name: the file, for messages.
-      what: kind of file that was expected, for messages.
-      content: what was read.
+    `kind` is the expected kind of file with its article, for messages.
 
     Raises:
-      InputError: if it is no mapping.
+      InputError: if the content is not a mapping.
     """
-    self.name, self._what = str(name), what
+    self.name, self._kind = str(name), kind
     if not isinstance(content, Mapping):
       raise errors.InputError(
-        f"{name}: holds a {type(content).__name__}, not named fields: it is"
-        f" no {what.partition(' ')[2]}."
+        f"{name}: holds a {type(content).__name__}, not named fields, so it is"
+        f" no {kind.partition(' ')[2]}: give a file of that format."
       )
     self._content = content
 
   def __contains__(self, field: str) -> bool:
-    """Whether a field is there."""
+    """Returns True if the file has the field."""
     return field in self._content
 
   def get(self, field: str) -> Any:
-    """A field as it is.
-
-    Args:
-      field: its name.
-
-    Returns:
-      The value.
-
-    Raises:
-      InputError: if it is missing.
-    """
+    """Returns the value of a field; raises `InputError` if it is missing."""
     if field not in self._content:
-      found = ", ".join(map(str, list(self._content)[:8])) or "nothing"
+      names = ", ".join(map(str, list(self._content)[:8])) or "nothing"
       raise errors.InputError(
-        f"{self.name}: has no field {field!r}, as {self._what} has; it holds"
-        f" {found}: give a file of that format."
+        f"{self.name}: has no field {field!r}, which {self._kind} has; it holds"
+        f" {names}: give a file of that format."
       )
     return self._content[field]
 
-  def inside(self, field: str) -> "Fields":
-    """The fields of a field."""
-    return Fields(f"{self.name}, {field!r}", self._what, self.get(field))
+  def nested(self, field: str) -> "Fields":
+    """Returns the fields of a field that is itself a mapping."""
+    return Fields(f"{self.name}, {field!r}", self._kind, self.get(field))
 
   def array(self, field: str, rank: int) -> np.ndarray:
-    """A field as numbers.
+    """Returns a field as an array of numbers with `rank` axes.
 
-    Args:
-      field: its name.
-      rank: number of axes; axes of one are left out behind the last of them.
-
-    Returns:
-      An array of that rank.
+    Further axes are dropped if they have size 1: `[N, 1]` has rank 1 too.
 
     Raises:
-      InputError: if it is missing, not numbers, or of another rank.
+      InputError: if the field is missing, not numbers, or of another rank.
     """
     value = self.get(field)
     try:
@@ -96,22 +78,17 @@ class Fields:
     return x
 
   def texts(self, field: str, num_examples: int) -> list[str]:
-    """A field as strings; row numbers if it is missing.
+    """Returns a field as one string per row; row numbers if it is missing.
 
-    Args:
-      field: its name.
-      num_examples: rows that it should have.
-
-    Returns:
-      One per row; parts of a row are joined by "_".
+    A row that has several parts becomes one string, joined by "_".
     """
     if field not in self._content:
       return [str(row) for row in range(num_examples)]
     return [
-      "_".join(str(_text(part)) for part in np.ravel(np.asarray(row, object)))
+      "_".join(str(_decode(part)) for part in np.ravel(np.asarray(row, object)))
       for row in self._content[field]
     ]
 
 
-def _text(part):
+def _decode(part):
   return part.decode("utf-8", "replace") if isinstance(part, bytes) else part

@@ -1,4 +1,4 @@
-"""From a named data set to arrays with a seed axis."""
+"""The scaled arrays of a named data set, with a seed axis, or its batches."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 from btw_jax import types
+from btw_jax.data import assembly
 from btw_jax.data import batch_source
 from btw_jax.data import batching
 from btw_jax.data import catalog
@@ -19,20 +20,20 @@ from btw_jax.data import scaling
 from btw_jax.data import streaming
 
 READINGS = ("auto", "memory", "stream")
-# Most memory that reading at once takes, over what the features take alone, as
-# `experiments.benchmarks --suite=data` measures it.
+# The peak memory of reading a data set into memory, as a multiple of the size
+# of its features; `experiments.benchmarks --suite=data` measures it.
 COPIES = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """How examples come to the program.
+  """The choice between memory and disk.
 
   Attributes:
-    how: a name of `READINGS`: all at once, or batch by batch from disk; "auto"
-      streams a prepared data set that would take more than half of the memory
-      that is free.
-    num_buckets: shapes of batches of sequences, at most, when streaming.
+    how: a name of `READINGS`: read into memory, or stream batches from disk;
+      "auto" streams a prepared data set if reading it would take more than half
+      of the free memory.
+    num_buckets: the maximum number of batch shapes when streaming.
   """
 
   how: str = "auto"
@@ -41,11 +42,11 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-  """What the runs of a study train and validate on.
+  """The data that the runs of a study train and validate on.
 
   Attributes:
     datasets: one per seed, or a single one that all seeds share.
-    scalers: as many, fitted on each training split.
+    scalers: one per data set, fitted on its training split.
     splits: split -> `Batch`, with a leading S axis unless shared, or
       `batch_source.DiskBatches` if it stays on disk.
   """
@@ -56,7 +57,7 @@ class Inputs:
 
   @property
   def dataset(self) -> dataset_lib.Dataset:
-    """Any of the data sets: names, widths and sizes are those of all."""
+    """The first data set: all have the same names, widths and sizes."""
     return self.datasets[0]
 
 
@@ -71,47 +72,40 @@ def read_datasets(
   """Reads a data set, once for all seeds or once for each.
 
   Args:
-    name: a name of `catalog.SOURCES`, or that of a prepared data set.
-    options: what the source needs; its seed is replaced.
-    seeds: S of them.
-    split_per_seed: draw what is random (held-out shares, noise) anew for each
-      seed, so that results do not hang on one split. Where nothing is drawn, or
-      examples are streamed, seeds share one copy.
-    reading: at once or batch by batch.
+    name: a name of `catalog.SOURCES`, or "tfds:NAME" for a prepared data set.
+    options: the options of its loader; their seed is replaced.
+    seeds: S seeds.
+    split_per_seed: draw held-out examples and noise anew for each seed, so that
+      results do not depend on one split. If nothing is drawn, or examples are
+      streamed, all seeds share one data set.
+    reading: into memory or batch by batch.
 
   Returns:
-    As many data sets as seeds, or one that all share.
+    One data set per seed, or one that all seeds share.
   """
   stream = streams(name, options, seeds, reading)
   options = dataclasses.replace(options, stream=stream)
 
-  def of_seed(seed):
-    return catalog.load(name, dataclasses.replace(options, seed=seed))
+  def load_for_seed(seed):
+    return assembly.load(name, dataclasses.replace(options, seed=seed))
 
-  datasets = [of_seed(seeds[0])]
+  datasets = [load_for_seed(seeds[0])]
   if split_per_seed and datasets[0].drawn and not stream:
-    datasets += [of_seed(seed) for seed in seeds[1:]]
+    datasets += [load_for_seed(seed) for seed in seeds[1:]]
   return datasets
 
 
 def prepare(
   datasets: Sequence[dataset_lib.Dataset], reading: Reading
 ) -> Inputs:
-  """Scales data sets, and stacks their splits.
-
-  Args:
-    datasets: one per seed, or one that all share.
-    reading: of what stays on disk.
-
-  Returns:
-    The inputs.
+  """Scales data sets, one per seed or one for all, and stacks their splits.
 
   Raises:
     InputError: if a modality that stays on disk is constant.
   """
   scalers = [scaling.fit(dataset) for dataset in datasets]
-  stream = isinstance(datasets[0].splits["train"], streaming.Streamed)
-  if stream:
+  on_disk = datasets[0].splits["train"].on_disk
+  if on_disk:
     _check_varies(datasets[0], scalers[0])
   splits = {
     split: stack(
@@ -119,9 +113,9 @@ def prepare(
     )
     for split in dataset_lib.SPLITS
   }
-  if stream:
-    for split, source in splits.items():
-      logging.info("%s: %s", split, source)
+  if on_disk:
+    for split, disk_batches in splits.items():
+      logging.info("%s: %s", split, disk_batches)
   return Inputs(datasets, scalers, splits)
 
 
@@ -130,18 +124,14 @@ def stack(
   scalers: Sequence[scaling.Scaler],
   reading: Reading,
 ) -> types.Batch | batch_source.DiskBatches:
-  """Scaled arrays of a split, `[S, N, ...]`, or `[N, ...]` if shared.
+  """Returns the scaled arrays of a split, or its batches on disk.
 
-  Args:
-    examples: one per scaler, or one for all.
-    scalers: one per seed, or one for all.
-    reading: of what stays on disk.
-
-  Returns:
-    The stacked batch, or the source of its batches.
+  There are as many examples as scalers, or one for all. The arrays are `[S, N,
+  ...]`, or `[N, ...]` if there is one scaler. `reading` gives the number of
+  buckets of a split on disk.
   """
-  if isinstance(examples[0], streaming.Streamed):
-    return batch_source.open_source(
+  if examples[0].on_disk:
+    return batch_source.open_batches(
       examples[0], scalers[0], reading.num_buckets
     )
   if len(examples) < len(scalers):
@@ -160,30 +150,24 @@ def streams(
   seeds: Sequence[int],
   reading: Reading,
 ) -> bool:
-  """Whether a data set is to be read batch by batch.
+  """Returns True if a data set is to be streamed from disk.
 
-  Args:
-    name: a name of `catalog.SOURCES`, or that of a prepared data set.
-    options: what the source needs.
-    seeds: each may need a copy.
-    reading: as asked for.
-
-  Returns:
-    The answer; if it is yes for want of memory, the log says so.
+  Each seed may need its own copy in memory. If "auto" decides to stream, the
+  log gives the sizes.
   """
   if reading.how != "auto":
     return reading.how == "stream"
-  rest = prepared.named(name)
-  if not rest or not options.data_dir:
+  prepared_name = catalog.prepared_name(name)
+  if not prepared_name or not options.data_dir:
     return False
-  found = prepared.open_records(options.data_dir, rest)
-  drawn = "valid" not in found.readers or options.split_by != "given"
-  needed = found.num_bytes * COPIES * (len(seeds) if drawn else 1)
+  stored = prepared.open_records(options.data_dir, prepared_name)
+  drawn = "valid" not in stored.readers or options.split_by != "given"
+  needed = stored.num_bytes * COPIES * (len(seeds) if drawn else 1)
   free = _free_bytes()
   if needed <= free / 2:
     return False
   logging.info(
-    "%s would take %.1f GB of the %.1f GB that are free: streaming it (see"
+    "%s would take %.1f GB of the %.1f GB of free memory: streaming it (see"
     " --reading)",
     name,
     needed / 1e9,
@@ -193,7 +177,7 @@ def streams(
 
 
 def _free_bytes():
-  """Of the machine, or of the device if that has less."""
+  """Returns the free memory of the host, or of the device if it has less."""
   free = psutil.virtual_memory().available
   stats = jax.local_devices()[0].memory_stats() or {}
   return min(free, stats.get("bytes_limit", free))

@@ -1,63 +1,50 @@
-"""Mean and spread of features, of examples that come in parts."""
+"""The mean and spread of features, computed chunk by chunk."""
 
 import numpy as np
 
 from btw_jax.data import dataset as dataset_lib
 
 
-def rows(
+def valid_rows(
   examples: dataset_lib.Examples, modality: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-  """What there is of a modality, whatever example and step it belongs to.
-
-  Args:
-    examples: some examples.
-    modality: its name.
+  """Returns the present rows of a modality, one per example or valid step.
 
   Returns:
-    `[n, D]` float64 of the examples that have it, or of their steps; and where
-    these were observed, or None if everywhere.
+    `[n, D]` float64 values, and the `[n, D]` mask of observed ones (None if all
+    are observed).
   """
   x, present = examples.features[modality], examples.present[modality]
   if x.ndim == 2:
     return x[present].astype(np.float64), None
   steps = examples.steps[modality]
-  there = steps.inside(x.shape[1]) & present[:, None]
-  mask = None if steps.observed is None else steps.observed[there]
-  return x[there].astype(np.float64), mask
+  valid = steps.inside(x.shape[1]) & present[:, None]
+  mask = None if steps.observed is None else steps.observed[valid]
+  return x[valid].astype(np.float64), mask
 
 
 class Moments:
-  """Mean and spread of each feature, of rows that come in parts.
+  """The mean and spread of each feature, over rows that come in chunks.
 
-  Parts are joined as in Chan, Golub & LeVeque (1983), "Algorithms for computing
-  the sample variance".
+  Chunks are merged as in Chan, Golub & LeVeque (1983), "Algorithms for
+  computing the sample variance".
 
   Attributes:
-    count: `[D]` values that are there.
-    mean: `[D]`, 0 where nothing is there.
+    count: `[D]` number of values.
+    mean: `[D]`, 0 where there is no value.
     squares: `[D]` sum of squared distances from the mean.
-    low: `[D]` least value, infinite where nothing is there.
-    high: `[D]` greatest value.
+    low: `[D]` minimum, infinite where there is no value.
+    high: `[D]` maximum, minus infinity where there is no value.
   """
 
   def __init__(self, width: int):
-    """Nothing seen yet.
-
-    Args:
-      width: features, D.
-    """
+    """Starts without values, for D = `width` features."""
     self.count, self.mean = np.zeros(width), np.zeros(width)
     self.squares = np.zeros(width)
     self.low, self.high = np.full(width, np.inf), np.full(width, -np.inf)
 
   def add(self, values: np.ndarray, mask: np.ndarray | None = None) -> None:
-    """Joins a part.
-
-    Args:
-      values: `[n, D]`.
-      mask: `[n, D]` bool, the values that count; all by default.
-    """
+    """Adds a chunk of `[n, D]` values; ignores those whose `mask` is False."""
     if not len(values):
       return
     if mask is None:
@@ -67,9 +54,11 @@ class Moments:
     squares = np.where(mask, values - mean, 0)
     squares = (squares**2).sum(axis=0)
     total = np.maximum(self.count + count, 1)
-    apart = mean - self.mean
-    self.squares += squares + apart**2 * self.count * count / total
-    self.mean = self.mean + apart * count / total
+    # The sums of squares around two means add up to the one around the joint
+    # mean plus a term for the distance of the means.
+    distance = mean - self.mean
+    self.squares += squares + distance**2 * self.count * count / total
+    self.mean = self.mean + distance * count / total
     self.count += count
     low, high = np.where(mask, values, np.inf), np.where(mask, values, -np.inf)
     self.low = np.minimum(self.low, low.min(axis=0))
@@ -77,14 +66,15 @@ class Moments:
 
   @property
   def inverse_std(self) -> np.ndarray:
-    """`[D]`, 0 where nothing varies, or nothing is there."""
+    """The `[D]` inverse standard deviations; 0 for constant or no values."""
     std = np.sqrt(self.squares / np.maximum(self.count, 1))
+    # Rounding leaves a constant feature with a tiny std, hence the extremes.
     varies = (self.low < self.high) & (std > 0)
     return np.where(varies, 1 / np.where(varies, std, 1), 0)
 
   def overall(self) -> tuple[float, float]:
-    """Mean and standard deviation of the values of all features."""
+    """Returns the mean and standard deviation over all features together."""
     number = max(self.count.sum(), 1)
     mean = (self.count * self.mean).sum() / number
-    apart = self.count * (self.mean - mean) ** 2
-    return float(mean), float(np.sqrt((self.squares + apart).sum() / number))
+    between = self.count * (self.mean - mean) ** 2
+    return float(mean), float(np.sqrt((self.squares + between).sum() / number))

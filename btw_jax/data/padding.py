@@ -1,23 +1,19 @@
-"""Sequences of many lengths in one array, and what such arrays hide."""
+"""The padding of sequences, and the removal of padding and infinite values."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-# Examples that are looked at together: bounds the memory of a mask.
-_AT_ONCE = 1024
+# The examples that are processed at a time: bounds the memory of a mask.
+_CHUNK = 1024
 
 
 def pad(arrays: Sequence[np.ndarray], width: int) -> tuple[np.ndarray, ...]:
-  """Puts sequences of several lengths into one array.
-
-  Args:
-    arrays: N of `[t, D]`, t of any size, 0 included.
-    width: D.
+  """Pads N sequences `[t, D]`, with D = `width`, to one length.
 
   Returns:
-    `[N, T, D]` float32 with zeros past the end, T the longest and at least 1;
-    and `[N]` int, the lengths.
+    `[N, T, D]` float32 with zeros past the end, where T is the longest t and at
+    least 1; and the `[N]` int lengths, which may be 0.
   """
   length = np.array([len(x) for x in arrays], int)
   values = np.zeros(
@@ -29,25 +25,23 @@ def pad(arrays: Sequence[np.ndarray], width: int) -> tuple[np.ndarray, ...]:
 
 
 def move_to_front(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Undoes padding by zeros before or after a sequence.
-
-  Args:
-    x: `[N, T, D]`, whose steps of nothing but zeros are padding at either end.
+  """Moves padding of all-zero steps `[N, T, D]` from the front to the end.
 
   Returns:
-    `[N, T, D]` where every sequence starts at step 0, and `[N]` int, from the
-    first step that is not zero to the last; 0 for a row of zeros.
+    `[N, T, D]` where every sequence starts at step 0; and the `[N]` int
+    lengths, from the first to the last non-zero step (0 for a row of zeros).
   """
   num_examples, num_steps, _ = x.shape
-  there = np.zeros((num_examples, num_steps), bool)
-  for start in range(0, num_examples, _AT_ONCE):
-    part = slice(start, start + _AT_ONCE)
-    there[part] = np.any(x[part] != 0, axis=2)
-  first = there.argmax(axis=1)
+  nonzero = np.zeros((num_examples, num_steps), bool)
+  for start in range(0, num_examples, _CHUNK):
+    chunk = slice(start, start + _CHUNK)
+    nonzero[chunk] = np.any(x[chunk] != 0, axis=2)
+  first = nonzero.argmax(axis=1)
   length = np.where(
-    there.any(axis=1), num_steps - there[:, ::-1].argmax(axis=1) - first, 0
+    nonzero.any(axis=1), num_steps - nonzero[:, ::-1].argmax(axis=1) - first, 0
   )
   late = np.flatnonzero(first)
+  # Most data has no padding in front: copy only if a row must be rotated.
   if len(late):
     x = np.array(x)
     steps = (np.arange(num_steps) + first[late, None]) % num_steps
@@ -55,24 +49,21 @@ def move_to_front(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return x, length
 
 
-def finite(x: np.ndarray) -> tuple[np.ndarray, int]:
-  """Zeros for what is not finite: some extractors write log(0) = −inf.
+def replace_non_finite(x: np.ndarray) -> tuple[np.ndarray, int]:
+  """Returns `x` as float32 with 0 for values that are not finite, and a count.
 
-  Args:
-    x: of any shape.
-
-  Returns:
-    float32 of that shape, and how many values were replaced.
+  Some feature extractors write log(0) = −inf.
   """
   x = np.asarray(x, np.float32)
   replaced = 0
-  for start in range(0, len(x), _AT_ONCE):
-    part = x[start : start + _AT_ONCE]
-    bad = ~np.isfinite(part)
+  for start in range(0, len(x), _CHUNK):
+    chunk = x[start : start + _CHUNK]
+    bad = ~np.isfinite(chunk)
     count = int(np.count_nonzero(bad))
+    # The caller's array stays as it is: copy it before the first change.
     if count and not replaced:
       x = np.array(x)
     replaced += count
     if count:
-      x[start : start + _AT_ONCE][bad] = 0
+      x[start : start + _CHUNK][bad] = 0
   return x, replaced

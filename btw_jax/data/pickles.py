@@ -1,8 +1,8 @@
-"""Pickles from the wild, read without running what they hold.
+"""A safe reader of pickles from untrusted sources.
 
-A pickle is a program, and `pickle.load` runs it. This reader lets one build
-NumPy arrays, pandas tables and Python's own containers; whatever else it names
-is refused by name, before anything of it is called.
+A pickle is a program, and `pickle.load` runs it. This reader builds only NumPy
+arrays, pandas tables and Python's containers. It rejects any other class or
+function by name, before anything is called.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ import pyarrow
 
 from btw_jax import errors
 
-# Bytes that a file may grow to: unaligned CMU-MOSEI, the largest of the known
-# ones, takes about 13 GB.
+# The most bytes that a file may unpack to: unaligned CMU-MOSEI, the largest
+# known one, takes about 13 GB.
 MAX_BYTES = 32 * 2**30
 
 _GZIP = b"\x1f\x8b"
 
-# NumPy 2 moved `numpy.core` to `numpy._core`; pickles of both name either.
+# NumPy 2 renamed `numpy.core` to `numpy._core`; pickles use either name.
 _NUMPY_CORE = {
   "multiarray": ("_reconstruct", "scalar", "_frombuffer"),
   "numeric": ("_frombuffer",),
@@ -52,7 +52,7 @@ _PANDAS = {
   "pandas.core.arrays.string_": ("StringArray", "StringDtype"),
   "pandas.core.arrays.numpy_": ("NumpyExtensionArray", "PandasArray"),
   "pandas.core.dtypes.dtypes": ("CategoricalDtype", "NumpyEADtype"),
-  # Of the strings of pandas 3.
+  # Strings of pandas 3 are Arrow arrays.
   "pyarrow.lib": ("py_buffer", "type_for_alias"),
 }
 _BUILTINS = (
@@ -76,124 +76,119 @@ _ALLOWED = {
 }
 
 
-class _Refused(pickle.UnpicklingError):
-  """A class that may not be built."""
+class _RefusedError(pickle.UnpicklingError):
+  """An error for a class or function that is not allowed."""
 
 
 class _Unpickler(pickle.Unpickler):
-  """Builds nothing but what `_ALLOWED` lists."""
+  """An unpickler that builds only what `_ALLOWED` lists."""
 
   def find_class(self, module, name):
-    # How Python 3 writes bytes where the protocol has none.
+    """Returns an allowed class or function, or refuses it by name."""
+    # Protocols before 3 have no bytes: Python 3 writes them as a call of
+    # `_codecs.encode` on a Latin-1 string.
     if (module, name) == ("_codecs", "encode"):
-      return _latin1
+      return _encode_latin1
     if (module, name) == ("pyarrow.lib", "_restore_array"):
-      return _arrow_array
+      return _restore_arrow_array
     if name not in _ALLOWED.get(module, ()):
-      raise _Refused(f"{module}.{name}")
-    if module.startswith("pandas") and not _installed("pandas"):
-      raise _Refused(f"{module}.{name}, for which pandas must be installed")
-    # Python 2's names become those of Python 3.
+      raise _RefusedError(f"{module}.{name}")
+    if module.startswith("pandas") and not _is_installed("pandas"):
+      raise _RefusedError(f"{module}.{name} (needs pandas: install it)")
+    # The base class maps the module names of Python 2 to those of Python 3.
     return super().find_class(module, name)
 
 
-class _Limited(io.RawIOBase):
-  """A stream that ends with an error when too much comes out of it."""
+class _LimitedReader(io.RawIOBase):
+  """A stream that raises an error when more than `limit` bytes are read."""
 
   def __init__(self, file, limit):
     super().__init__()
-    self._file, self._left, self._limit = file, limit, limit
+    self._file, self._remaining, self._limit = file, limit, limit
 
   def readable(self):
+    """Returns True."""
     return True
 
   def readinto(self, buffer):
-    found = self._file.read(min(len(buffer), self._left + 1))
-    self._left -= len(found)
-    if self._left < 0:
+    """Reads into a buffer, and counts the bytes."""
+    # One byte more than the limit tells a longer file from one that ends there.
+    content = self._file.read(min(len(buffer), self._remaining + 1))
+    self._remaining -= len(content)
+    if self._remaining < 0:
       raise errors.InputError(
-        f"unpacks to more than {self._limit:,} bytes: it is no data set that"
-        " fits here, or a trap"
+        f"unpacks to more than {self._limit:,} bytes: it is too large, or a"
+        " decompression bomb; give a smaller file"
       )
-    buffer[: len(found)] = found
-    return len(found)
+    buffer[: len(content)] = content
+    return len(content)
 
 
 def load(path: str | pathlib.Path, *, max_bytes: int = MAX_BYTES) -> object:
-  """Reads a pickle, gzipped or not, of any protocol and of Python 2 or 3.
+  """Reads a pickle of any protocol, gzipped or not, of Python 2 or 3.
 
-  Args:
-    path: the file.
-    max_bytes: the most that it may unpack to.
-
-  Returns:
-    Containers, strings, numbers, NumPy arrays and pandas tables.
+  The result consists of containers, strings, numbers, NumPy arrays and pandas
+  tables.
 
   Raises:
-    InputError: if the file is missing, cut short, no pickle, too large, or
-      names a class or function that is none of these.
+    InputError: if the file is missing, truncated, not a pickle, unpacks to more
+      than `max_bytes`, or names another class or function.
   """
   path = pathlib.Path(path)
   try:
     with path.open("rb") as raw:
       zipped = raw.peek(2)[:2] == _GZIP
       file = gzip.GzipFile(fileobj=raw) if zipped else raw
-      stream = io.BufferedReader(_Limited(file, max_bytes), 2**20)
+      stream = io.BufferedReader(_LimitedReader(file, max_bytes), 2**20)
       return _Unpickler(stream, encoding="latin1").load()
   except FileNotFoundError as error:
     raise errors.InputError(f"{path}: no such file: set the path.") from error
   except errors.InputError as error:
     raise errors.InputError(f"{path}: {error}.") from error
-  except _Refused as error:
+  except _RefusedError as error:
     raise errors.InputError(
-      f"{path}: asks for {error}, which is neither of NumPy, pandas nor a"
-      " container: it was not called; save plain arrays instead."
+      f"{path}: asks for {error}, which this reader does not build: it was not"
+      " called; save NumPy arrays, pandas tables or containers instead."
     ) from error
-  # A file from the wild can raise anything; a defect of ours is not here.
+  # A malformed pickle can raise an exception of any type.
   except Exception as error:
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     raise errors.InputError(
-      f"{path}: cannot be read as a pickle ({reason}): fetch or write it again."
+      f"{path}: cannot be read as a pickle ({reason}): download or write it"
+      " again."
     ) from error
 
 
 def locate(path: str, names: Sequence[str]) -> pathlib.Path:
-  """The file meant by a path that may be the folder it lies in.
-
-  Args:
-    path: of the file, or of its folder.
-    names: that it has in a folder, one of them.
-
-  Returns:
-    The file.
+  """Returns `path`, or the file of one of the `names` if it is a folder.
 
   Raises:
-    InputError: if the folder holds none of them, or several.
+    InputError: if the folder holds none or several of the names.
   """
   folder = pathlib.Path(path)
   if not folder.is_dir():
     return folder
-  found = [folder / name for name in names if (folder / name).exists()]
-  if len(found) != 1:
-    what = "none" if not found else "more than one"
+  matches = [folder / name for name in names if (folder / name).exists()]
+  if len(matches) != 1:
+    number = "none" if not matches else "more than one"
     raise errors.InputError(
-      f"{folder}: holds {what} of {', '.join(names)}: name the file."
+      f"{folder}: holds {number} of {', '.join(names)}: name the file."
     )
-  return found[0]
+  return matches[0]
 
 
-def _latin1(text, encoding):
+def _encode_latin1(text, encoding):
   if encoding not in ("latin1", "latin-1"):
-    raise _Refused(f"_codecs.encode to {encoding}")
+    raise _RefusedError(f"_codecs.encode to {encoding}")
   return text.encode("latin1")
 
 
-def _arrow_array(data):
-  """An Arrow array that stays inside its buffers."""
+def _restore_arrow_array(data):
+  # Validation rejects offsets that point outside the array's buffers.
   array = pyarrow.lib._restore_array(data)
   array.validate(full=True)
   return array
 
 
-def _installed(name):
+def _is_installed(name):
   return importlib.util.find_spec(name) is not None

@@ -1,4 +1,4 @@
-"""Which examples a batch has, and in what shape, before anything is read."""
+"""The plan of batches: their examples and shapes, before anything is read."""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
@@ -6,37 +6,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-# In place of the number of an example.
+# Stands for the number of an example in a slot that has none.
 PADDING = -1
 
 
 class Buckets(NamedTuple):
-  """Shapes that batches come in.
+  """The padded shapes of batches, from small to large.
 
   Attributes:
-    num_steps: of each bucket, modality -> steps; the last holds any example.
+    num_steps: per bucket, modality -> steps; the last bucket fits any example.
   """
 
   num_steps: tuple[Mapping[str, int], ...]
 
   def assign(self, length: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-    """The first bucket that each example fits in.
+    """Returns the `[N]` smallest bucket that each of N = `count` examples fits.
 
-    Args:
-      length: modality -> `[N]` steps.
-      count: N.
-
-    Returns:
-      `[N]` positions of buckets.
+    `length` maps a modality to the `[N]` number of steps.
     """
-    found = np.zeros(count, int)
-    for bucket in self.num_steps[:-1]:
+    bucket = np.zeros(count, int)
+    for steps_by_modality in self.num_steps[:-1]:
       fits = np.ones(count, bool)
-      for modality, steps in bucket.items():
+      for modality, steps in steps_by_modality.items():
         fits &= length[modality] <= steps
-      # Each holds all that the one before it does.
-      found += ~fits
-    return found
+      # Each bucket is at least as large as the one before it, so the number of
+      # buckets that are too small is the position of the first that fits.
+      bucket += ~fits
+    return bucket
 
 
 def make_buckets(
@@ -45,50 +41,50 @@ def make_buckets(
   groups: Sequence[Sequence[str]],
   count: int,
 ) -> Buckets:
-  """Buckets that hold about equally many examples each.
+  """Makes buckets that hold about equally many examples each.
 
   Args:
     length: modality -> `[N]` steps of each example.
-    sizes: modality -> most steps of any example, and features of a step; only
-      of those that come in steps.
-    groups: modalities that must have as many steps as each other.
-    count: of buckets, at most.
+    sizes: sequence modality -> most steps of any example, features of a step.
+    groups: modalities that must have the same number of steps.
+    count: the maximum number of buckets.
 
   Returns:
-    The buckets; a single one where nothing comes in steps.
+    The buckets; a single one if there are no sequences.
   """
-  whole = {m: steps for m, (steps, _) in sizes.items()}
+  largest = {m: steps for m, (steps, _) in sizes.items()}
   if not sizes or count == 1:
-    return Buckets((whole,))
+    return Buckets((largest,))
   size = sum(length[m] * width for m, (_, width) in sizes.items())
   order = np.argsort(size, kind="stable")
-  found, so_far = [], dict.fromkeys(sizes, 1)
+  # The running maximum makes every bucket at least as large as the one before.
+  smaller, steps = [], dict.fromkeys(sizes, 1)
   for members in np.array_split(order, count)[:-1]:
     if not len(members):
       continue
     for m in sizes:
-      so_far[m] = max(so_far[m], int(length[m][members].max()))
+      steps[m] = max(steps[m], int(length[m][members].max()))
     for names in groups:
-      longest = max(so_far[m] for m in names)
-      so_far |= dict.fromkeys(names, longest)
-    if dict(so_far) not in (*found, whole):
-      found.append(dict(so_far))
-  return Buckets((*found, whole))
+      longest = max(steps[m] for m in names)
+      steps |= dict.fromkeys(names, longest)
+    if dict(steps) not in (*smaller, largest):
+      smaller.append(dict(steps))
+  return Buckets((*smaller, largest))
 
 
 @dataclasses.dataclass(frozen=True)
 class SlotLayout:
-  """Which slot of a batch, hence which device, each example belongs to.
+  """The slot of a batch, hence the device, that each example belongs to.
 
-  Slot j of every batch is filled from examples of its own, so the batches of an
-  epoch are the same on any number of devices, and yet a device needs only the
-  examples and the weights of its slots. With examples `[B, L]`, a row for every
-  slot: example `t * B + j` of `order` is the t-th of slot j.
+  Slot j of every batch takes its examples from a fixed set. So the batches of
+  an epoch are the same on any number of devices, and a device needs only the
+  examples and the weights of its slots. The examples form a table `[B, L]` with
+  one row per slot: example `t * B + j` of `order` is the t-th of slot j.
 
   Attributes:
     num_examples: N.
     num_slots: B.
-    order: `[N]` examples, those of a bucket side by side; by number if None.
+    order: `[N]` examples sorted by bucket; None for the order of the data.
   """
 
   num_examples: int
@@ -97,40 +93,28 @@ class SlotLayout:
 
   @property
   def length(self) -> int:
-    """L, the most examples of a slot; others have one less."""
+    """The largest number of examples of a slot, L; some slots have L - 1."""
     return -(-self.num_examples // self.num_slots)
 
   @property
   def num_batches(self) -> int:
-    """Full batches of an epoch."""
+    """The number of full batches in an epoch."""
     return self.num_examples // self.num_slots
 
   def rows(self, slots: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Numbers of the examples of some slots.
-
-    Args:
-      slots: n of them.
-
-    Returns:
-      `[n, L]` int; `PADDING` where a slot has one less.
-    """
-    place = np.arange(self.length) * self.num_slots
-    place = place + np.asarray(slots)[:, None]
-    inside = place < self.num_examples
+    """Returns the `[n, L]` examples of n slots, with `PADDING` at the end."""
+    position = np.arange(self.length) * self.num_slots
+    position = position + np.asarray(slots)[:, None]
+    inside = position < self.num_examples
     if self.order is not None:
-      place = self.order[np.minimum(place, self.num_examples - 1)]
-    return np.where(inside, place, PADDING)
+      position = self.order[np.minimum(position, self.num_examples - 1)]
+    return np.where(inside, position, PADDING)
 
 
 def by_bucket(bucket: np.ndarray, num_slots: int) -> SlotLayout:
-  """A layout whose slots have as many examples of every bucket.
+  """Returns a layout that deals the examples of each bucket evenly to slots.
 
-  Args:
-    bucket: `[N]` bucket of each example.
-    num_slots: B.
-
-  Returns:
-    The layout.
+  `bucket` is the `[N]` bucket of each example.
   """
   order = None
   if len(bucket) and bucket.min() != bucket.max():
@@ -139,12 +123,12 @@ def by_bucket(bucket: np.ndarray, num_slots: int) -> SlotLayout:
 
 
 class PlannedBatch(NamedTuple):
-  """What some slots contribute to one batch to come.
+  """The examples that n slots contribute to one batch.
 
   Attributes:
-    bucket: the batch's position among the buckets.
-    rows: `[n, C]` numbers of its examples, C of each slot; or `PADDING`.
-    places: `[n, C]` where these are among those of their slot.
+    bucket: the bucket of the batch.
+    rows: `[n, C]` numbers of the examples, C per slot, or `PADDING`.
+    places: `[n, C]` positions of the examples within their slot.
   """
 
   bucket: int
@@ -158,72 +142,71 @@ def epoch(
   places: np.ndarray,
   bucket: np.ndarray,
   seed: Sequence[int],
-  largest: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+  max_over_processes: Callable[[np.ndarray], np.ndarray] = lambda x: x,
 ) -> list[PlannedBatch]:
-  """The batches of an epoch, few of them of examples of several buckets.
+  """Plans the batches of an epoch; few of them mix buckets.
 
   Args:
     layout: of the training set.
-    slots: `[n]` those to plan for.
-    places: `[batches, n]` the examples of each slot, by place, in the order of
-      the epoch.
+    slots: `[n]` slots to plan for.
+    places: `[batches, n]` positions within the slots, in the epoch's order.
     bucket: `[N]` bucket of each example.
-    seed: of the order of batches, if there are several buckets.
-    largest: of `[batches]` the largest among all slots, where others plan for
-      the rest of them.
+    seed: draws the order of the batches, if there are several buckets.
+    max_over_processes: maps `[batches]` buckets to their maximum over the
+      processes that plan for the other slots.
 
   Returns:
-    As many batches, an example of every slot in each.
+    The batches, each with one example per slot.
   """
   places = places.T
   rows = np.take_along_axis(layout.rows(slots), places, axis=1)
+  # Every slot has about as many examples of a bucket, so if each slot goes
+  # through its buckets in ascending order, the slots of a batch mostly agree.
   by_size = np.argsort(bucket[rows], axis=1, kind="stable")
   rows = np.take_along_axis(rows, by_size, axis=1)
   places = np.take_along_axis(places, by_size, axis=1)
-  of_batch = largest(bucket[rows].max(axis=0))
-  order = np.arange(len(of_batch))
+  batch_bucket = max_over_processes(bucket[rows].max(axis=0))
+  # Training must not see all small examples first.
+  order = np.arange(len(batch_bucket))
   if layout.order is not None:
-    order = np.random.default_rng(seed).permutation(len(of_batch))
+    order = np.random.default_rng(seed).permutation(len(batch_bucket))
   return [
-    PlannedBatch(int(of_batch[t]), rows[:, t : t + 1], places[:, t : t + 1])
+    PlannedBatch(int(batch_bucket[t]), rows[:, t : t + 1], places[:, t : t + 1])
     for t in order
   ]
 
 
-def in_order(
+def full_pass(
   layout: SlotLayout,
   slots: np.ndarray,
   bucket: np.ndarray,
-  at_once: int,
-  largest: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+  batch_size: int,
+  max_over_processes: Callable[[np.ndarray], np.ndarray] = lambda x: x,
 ) -> list[PlannedBatch]:
-  """All examples once, those of small buckets first, in batches of one size.
+  """Plans a pass over all examples, small buckets first.
 
-  Args:
-    layout: of the examples.
-    slots: `[n]` those to plan for.
-    bucket: `[N]` bucket of each example.
-    at_once: examples of a batch over all slots, about.
-    largest: as of `epoch`.
-
-  Returns:
-    Batches; the last one is filled up with `PADDING`.
+  The arguments are as for `epoch`, with about `batch_size` examples of a batch
+  over all slots. Returns batches of one size; the last one is filled up with
+  `PADDING`.
   """
   rows = layout.rows(slots)
-  each = min(max(1, at_once // layout.num_slots), layout.length)
-  num_batches = -(-layout.length // each)
-  fill = num_batches * each - layout.length
+  per_slot = min(max(1, batch_size // layout.num_slots), layout.length)
+  num_batches = -(-layout.length // per_slot)
+  fill = num_batches * per_slot - layout.length
   rows = np.pad(rows, ((0, 0), (0, fill)), constant_values=PADDING)
+  # Padding gets the last position, so that it is a valid index too.
   places = np.broadcast_to(
     np.minimum(np.arange(rows.shape[1]), layout.length - 1), rows.shape
   )
-  of_row = np.where(rows == PADDING, 0, bucket[np.maximum(rows, 0)])
-  of_batch = largest(of_row.reshape(len(rows), num_batches, each).max((0, 2)))
+  row_bucket = np.where(rows == PADDING, 0, bucket[np.maximum(rows, 0)])
+  batch_bucket = max_over_processes(
+    row_bucket.reshape(len(rows), num_batches, per_slot).max((0, 2))
+  )
   return [
     PlannedBatch(
-      int(of_batch[b]),
-      rows[:, b * each : (b + 1) * each],
-      places[:, b * each : (b + 1) * each],
+      int(batch_bucket[b]),
+      rows[:, b * per_slot : (b + 1) * per_slot],
+      places[:, b * per_slot : (b + 1) * per_slot],
     )
     for b in range(num_batches)
   ]

@@ -1,10 +1,9 @@
-"""Examples as records on disk, read back by number.
+"""The reading of examples from records on disk, by number.
 
-A record is a `tf.train.Example` in an ArrayRecord file, as TFDS writes it and
-anybody's TFDS reads it. Reading many of them is most of what training from
-disk costs, so here they are decoded straight into the arrays of a batch: of the
-protocol buffer only the ends of its fields are looked at, and every sequence is
-copied once.
+A record is a `tf.train.Example` in an ArrayRecord file, in the format of TFDS.
+Reading records takes most of the time of training from disk. They are therefore
+decoded straight into the arrays of a batch: only the positions of the fields of
+the protocol buffer are parsed, and every sequence is copied once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,20 +19,20 @@ from btw_jax.data import buffers as buffers_lib
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import tf_example
 
-# Records that are held undecoded at a time: few, so that they are still in the
-# cache when they are decoded.
-_AT_ONCE = 8
+# The records that are read before they are decoded: few, so that they are still
+# in the CPU's cache by then.
+_CHUNK_SIZE = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordSchema:
-  """What a record has of a modality.
+  """The fields and sizes of a modality in a record.
 
   Attributes:
-    width: features, D.
-    num_steps: most steps of any example, T; 0 for a vector.
-    times: whether steps have times.
-    observed: whether values can be missing from a step.
+    width: the number of features, D.
+    num_steps: the largest number of steps of an example, T; 0 for a vector.
+    times: True if the record has the times of steps.
+    observed: True if the record has a mask of observed values.
   """
 
   width: int
@@ -43,14 +42,14 @@ class RecordSchema:
 
 
 class Index(NamedTuple):
-  """What is small of some records.
+  """The metadata of N records: everything but features.
 
   Attributes:
     present: modality -> `[N]` bool.
-    length: modality -> `[N]` int, for those that come in steps.
+    length: sequence modality -> `[N]` int.
     target: `[N]` or `[N, C]`.
     ids: `[N]` strings.
-    subjects: `[N]` strings, empty where nobody knows.
+    subjects: `[N]` strings, empty if unknown.
   """
 
   present: Mapping[str, np.ndarray]
@@ -61,38 +60,33 @@ class Index(NamedTuple):
 
 
 class Reader:
-  """Records of one split, by number.
+  """A reader of the records of one split, by number.
 
   Attributes:
-    layout: modality -> what a record has of it.
-    subjects: whether records say whom they are of.
+    schemas: modality -> schema.
+    subjects: True if the records name the subject of each example.
     name: the folder, for messages.
   """
 
   def __init__(
     self,
     paths: Sequence[str],
-    layout: Mapping[str, RecordSchema],
+    schemas: Mapping[str, RecordSchema],
     target_shape: Sequence[int],
     *,
     subjects: bool,
     name: str,
   ):
-    """Opens the files.
+    """Opens the ArrayRecord files of a split, in order.
 
-    Args:
-      paths: of ArrayRecord files, in order.
-      layout: modality -> what a record has of it.
-      target_shape: of one example's target.
-      subjects: whether records say whom they are of.
-      name: the folder, for messages.
+    `target_shape` is the shape of one example's target.
 
     Raises:
-      InputError: if a file is missing or cut short.
+      InputError: if a file is missing or truncated.
     """
-    self.layout, self.name = dict(layout), name
+    self.schemas, self.name = dict(schemas), name
     self._target_shape, self.subjects = tuple(target_shape), subjects
-    # For reading in any order; threads may share them.
+    # Random access gains nothing from read-ahead. Threads may share a reader.
     options = "readahead_buffer_size:0,max_parallelism:0"
     try:
       self._files = [
@@ -109,192 +103,180 @@ class Reader:
     self._buffers = buffers_lib.Buffers()
 
   def __len__(self) -> int:
-    """Number of records."""
+    """Returns the number of records."""
     return int(self._starts[-1])
 
-  def lengthened(self, layout: Mapping[str, RecordSchema]) -> "Reader":
-    """The same records, in arrays with as many steps as a layout says."""
+  def with_schemas(self, schemas: Mapping[str, RecordSchema]) -> "Reader":
+    """Returns a reader of the same records that pads to other schemas."""
     reader = copy.copy(self)
-    reader.layout = dict(layout)
+    reader.schemas = dict(schemas)
     return reader
 
-  def raw(self, wanted: np.ndarray) -> list[bytes]:
-    """Records undecoded.
-
-    Args:
-      wanted: their numbers.
-
-    Returns:
-      As many byte strings.
+  def raw(self, numbers: np.ndarray) -> list[bytes]:
+    """Reads the records with the given numbers, without decoding them.
 
     Raises:
       InputError: if the file is damaged.
     """
-    wanted = np.asarray(wanted)
-    found = [b""] * len(wanted)
-    files = np.searchsorted(self._starts, wanted, side="right") - 1
+    numbers = np.asarray(numbers)
+    records = [b""] * len(numbers)
+    files = np.searchsorted(self._starts, numbers, side="right") - 1
     try:
       for file in np.unique(files):
-        places = np.flatnonzero(files == file)
-        numbers = (wanted[places] - self._starts[file]).tolist()
-        read = self._files[file].read(numbers)
-        for place, record in zip(places.tolist(), read, strict=True):
-          found[place] = record
+        positions = np.flatnonzero(files == file)
+        in_file = (numbers[positions] - self._starts[file]).tolist()
+        contents = self._files[file].read(in_file)
+        for position, record in zip(positions.tolist(), contents, strict=True):
+          records[position] = record
     except (OSError, ValueError, RuntimeError) as error:
       reason = " ".join(str(error).split())
       raise errors.InputError(
-        f"{self.name}: record {wanted[0]} or one of {len(wanted)} from there"
-        f" cannot be read ({reason}): prepare it again."
+        f"{self.name}: record {numbers[0]} or one of the {len(numbers)} records"
+        f" read with it cannot be read ({reason}): prepare it again."
       ) from error
-    return found
+    return records
 
   def read(
-    self, wanted: np.ndarray, num_steps: Mapping[str, int] | None = None
+    self, numbers: np.ndarray, num_steps: Mapping[str, int] | None = None
   ) -> dataset_lib.Examples:
-    """Records as arrays.
+    """Reads the N records with the given numbers.
 
     Args:
-      wanted: their numbers, N of them.
-      num_steps: modality -> T of its array, at least as many as any of these
-        records has; the most of the split by default.
-
-    Returns:
-      The examples.
+      numbers: `[N]`.
+      num_steps: modality -> T of its array, at least the largest length of
+        these records; the T of its schema by default.
 
     Raises:
       InputError: if the file is damaged.
     """
-    small = _Metadata(len(wanted), self.layout, self._target_shape)
+    metadata = _Metadata(len(numbers), self.schemas, self._target_shape)
     arrays = _Arrays(
-      len(wanted), self.layout, num_steps, small.length, self._buffers
+      len(numbers), self.schemas, num_steps, metadata.length, self._buffers
     )
-    self._decode(wanted, small, arrays)
+    self._decode(numbers, metadata, arrays)
     return dataset_lib.Examples(
       features=arrays.values,
-      present=small.present,
-      target=small.target,
-      ids=np.array(small.ids, str),
-      files={f: self.name for f in (*self.layout, "target", "id")},
+      present=metadata.present,
+      target=metadata.target,
+      ids=np.array(metadata.ids, str),
+      files={f: self.name for f in (*self.schemas, "target", "id")},
       steps=arrays.steps,
-      subjects=np.array(small.subjects, str) if self.subjects else None,
+      subjects=np.array(metadata.subjects, str) if self.subjects else None,
     )
 
-  def index(self, wanted: np.ndarray) -> Index:
-    """What is small of records.
-
-    Args:
-      wanted: their numbers, N of them.
-
-    Returns:
-      The index.
+  def index(self, numbers: np.ndarray) -> Index:
+    """Reads the metadata of the N records with the given numbers.
 
     Raises:
       InputError: if the file is damaged.
     """
-    small = _Metadata(len(wanted), self.layout, self._target_shape)
-    self._decode(wanted, small)
+    metadata = _Metadata(len(numbers), self.schemas, self._target_shape)
+    self._decode(numbers, metadata)
     return Index(
-      small.present,
-      small.length,
-      small.target,
-      np.array(small.ids, str),
-      np.array(small.subjects, str),
+      metadata.present,
+      metadata.length,
+      metadata.target,
+      np.array(metadata.ids, str),
+      np.array(metadata.subjects, str),
     )
 
-  def _decode(self, wanted, *parts):
-    # In the order in which they lie on disk.
-    order = np.argsort(wanted, kind="stable")
-    for start in range(0, len(wanted), _AT_ONCE):
-      rows = order[start : start + _AT_ONCE]
-      records = self.raw(wanted[rows])
+  def _decode(self, numbers, *outputs):
+    """Writes the records to `outputs`, `_Metadata` or `_Arrays`."""
+    # Reading is fastest in the order in which the records lie on disk.
+    order = np.argsort(numbers, kind="stable")
+    for start in range(0, len(numbers), _CHUNK_SIZE):
+      rows = order[start : start + _CHUNK_SIZE]
+      records = self.raw(numbers[rows])
       for row, record in zip(rows.tolist(), records, strict=True):
         try:
-          found = tf_example.parse(record)
-          for part in parts:
-            part.put(row, record, found)
+          spans = tf_example.parse(record)
+          for output in outputs:
+            output.put(row, record, spans)
         except (ValueError, KeyError, IndexError) as error:
           raise errors.InputError(
-            f"{self.name}: record {wanted[row]} is not as this project writes"
-            f" them ({error!r}): prepare it again."
+            f"{self.name}: record {numbers[row]} does not have the format of"
+            f" this project ({error!r}): prepare it again."
           ) from error
 
 
 class _Metadata:
-  """What is small of some examples, filled record by record."""
+  """The metadata of N examples, filled record by record."""
 
-  def __init__(self, count, layout, target_shape):
+  def __init__(self, count, schemas, target_shape):
     self.ids, self.subjects = [""] * count, [""] * count
     self.target = np.zeros((count, *target_shape), np.float32)
-    self.present = {m: np.zeros(count, bool) for m in layout}
+    self.present = {m: np.zeros(count, bool) for m in schemas}
     self.length = {
-      m: np.zeros(count, np.int32) for m, own in layout.items() if own.num_steps
+      m: np.zeros(count, np.int32) for m, s in schemas.items() if s.num_steps
     }
+    # The presence of a sequence follows from its number of steps, and that from
+    # the number of bytes: 4 a value.
     self._fields = [
-      (m, f"{m}/values", 4 * own.width)
-      if own.num_steps
-      else (m, f"{m}/present", 0)
-      for m, own in layout.items()
+      (m, f"{m}/values", 4 * s.width) if s.num_steps else (m, f"{m}/present", 0)
+      for m, s in schemas.items()
     ]
 
-  def put(self, row, record, found):
-    """Takes one record, whose values lie where `found` says."""
-    start, end = found["id"]
+  def put(self, row, record, spans):
+    """Writes one record to `row`; `spans` is the result of `parse`."""
+    start, end = spans["id"]
     self.ids[row] = record[start:end].decode()
-    if "subject" in found:
-      start, end = found["subject"]
+    if "subject" in spans:
+      start, end = spans["subject"]
       self.subjects[row] = record[start:end].decode()
-    self.target[row] = _numbers(
-      record, found["target"], self.target.shape[1:], self.target.dtype
+    self.target[row] = _read_numbers(
+      record, spans["target"], self.target.shape[1:], self.target.dtype
     )
-    for modality, field, size in self._fields:
-      start, end = found[field]
-      if size:
-        self.length[modality][row] = (end - start) // size
+    for modality, field, step_bytes in self._fields:
+      start, end = spans[field]
+      if step_bytes:
+        self.length[modality][row] = (end - start) // step_bytes
         self.present[modality][row] = end > start
       else:
         self.present[modality][row] = record[start:end] == b"\x01"
 
 
 class _Arrays:
-  """Values, times and masks of some examples, filled record by record."""
+  """The features, times and masks of N examples, filled record by record."""
 
-  def __init__(self, count, layout, num_steps, length, buffers):
+  def __init__(self, count, schemas, num_steps, length, buffers):
     self.values, self.steps, self._fields = {}, {}, []
-    for modality, own in layout.items():
-      steps = (num_steps or {}).get(modality, own.num_steps)
-      shape = (count, steps, own.width) if own.num_steps else (count, own.width)
-      # Written once: what is past an end is zeroed when the record is put.
+    for modality, s in schemas.items():
+      steps = (num_steps or {}).get(modality, s.num_steps)
+      shape = (count, steps, s.width) if s.num_steps else (count, s.width)
+      # The arrays need no zeros: `put` sets the padding to 0.
       self.values[modality] = buffers.empty(shape, np.float32)
       self._fields.append((modality, "values", self.values[modality]))
-      if own.num_steps:
-        times = np.empty(shape[:2], np.float32) if own.times else None
-        observed = np.empty(shape, bool) if own.observed else None
+      if s.num_steps:
+        times = np.empty(shape[:2], np.float32) if s.times else None
+        observed = np.empty(shape, bool) if s.observed else None
         self.steps[modality] = dataset_lib.Steps(
           length[modality], times, observed
         )
-        self._fields += [(modality, "times", times)] * own.times
-        self._fields += [(modality, "observed", observed)] * own.observed
+        self._fields += [(modality, "times", times)] * s.times
+        self._fields += [(modality, "observed", observed)] * s.observed
     self._fields = [
       (array, f"{m}/{field}", (-1, *array.shape[2:]))
       for m, field, array in self._fields
     ]
 
-  def put(self, row, record, found):
-    """Takes one record, whose values lie where `found` says."""
-    for target, field, shape in self._fields:
-      values = _numbers(record, found[field], shape, target.dtype)
-      own = target[row]
-      if len(values) == len(own):
-        own[:] = values
+  def put(self, row, record, spans):
+    """Writes one record to `row`; `spans` is the result of `parse`."""
+    for array, field, shape in self._fields:
+      values = _read_numbers(record, spans[field], shape, array.dtype)
+      out = array[row]
+      if len(values) == len(out):
+        out[:] = values
       else:
-        own[: len(values)] = values
-        own[len(values) :] = 0
+        out[: len(values)] = values
+        out[len(values) :] = 0
 
 
-def _numbers(record, place, shape, dtype):
-  """The numbers at a place, in a shape of which the first size may be free."""
-  start, end = place
-  count, rest = divmod(end - start, dtype.itemsize)
-  if rest:
-    raise ValueError(f"{end - start} bytes for numbers of {dtype.itemsize}")
+def _read_numbers(record, span, shape, dtype):
+  """Returns the numbers in a span; the first size of `shape` may be -1."""
+  start, end = span
+  count, remainder = divmod(end - start, dtype.itemsize)
+  if remainder:
+    raise ValueError(
+      f"{end - start} bytes are no numbers of {dtype.itemsize} bytes"
+    )
   return np.frombuffer(record, dtype, count, start).reshape(shape)

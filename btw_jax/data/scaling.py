@@ -1,4 +1,4 @@
-"""Standardisation by the training split alone."""
+"""The standardisation of features and targets, fitted on the training split."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,13 @@ from btw_jax.data import moments
 
 
 class Scaler(NamedTuple):
-  """What turns raw numbers into those that a model sees.
+  """The means and scales that standardise features, times and targets.
 
   Attributes:
     mean: `[M, D]` training means, zero-padded.
-    inverse_std: `[M, D]`, 0 for a constant or padded column, which stays 0.
-    last_time: `[M]` latest time of a step in training; 1 where none is later.
+    inverse_std: `[M, D]` 1 / standard deviation; 0 for a constant or padded
+      feature, which becomes 0.
+    last_time: `[M]` latest time of a step in training, at least 1.
     target_mean: scalar, 0 unless the task is regression.
     target_std: scalar, 1 unless the task is regression.
   """
@@ -27,30 +28,23 @@ class Scaler(NamedTuple):
 
 
 def fit(dataset: dataset_lib.Dataset) -> Scaler:
-  """Means and standard deviations of the training examples.
-
-  Args:
-    dataset: its `train` split is read, no other.
-
-  Returns:
-    The scaler.
-  """
+  """Computes means and standard deviations of the `train` split alone."""
   train = dataset.splits["train"]
   shape = (len(train.widths), max(train.widths))
-  found = [moments.Moments(width) for width in train.widths]
+  modality_moments = [moments.Moments(width) for width in train.widths]
   last_time = np.ones(shape[0], np.float32)
   for examples in train.chunks():
     for m, modality in enumerate(examples.modalities):
-      found[m].add(*moments.rows(examples, modality))
+      modality_moments[m].add(*moments.valid_rows(examples, modality))
       steps = examples.steps.get(modality)
       if steps is not None and steps.times is not None:
-        there = steps.inside(steps.times.shape[1])
-        there &= examples.present[modality][:, None]
-        last_time[m] = np.max(steps.times, initial=last_time[m], where=there)
+        valid = steps.inside(steps.times.shape[1])
+        valid &= examples.present[modality][:, None]
+        last_time[m] = np.max(steps.times, initial=last_time[m], where=valid)
   mean, inverse_std = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-  for m, own in enumerate(found):
-    width = train.widths[m]
-    mean[m, :width], inverse_std[m, :width] = own.mean, own.inverse_std
+  for m, width in enumerate(train.widths):
+    mean[m, :width] = modality_moments[m].mean
+    inverse_std[m, :width] = modality_moments[m].inverse_std
   target = train.target.astype(np.float64)
   regression = dataset.task == "regression"
   return Scaler(

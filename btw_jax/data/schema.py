@@ -1,4 +1,4 @@
-"""How examples are written: the fields of a record, and their values."""
+"""The fields of the records that hold examples, and their values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,105 +10,89 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import records
 
 
-def layouts(
+def from_splits(
   splits: Mapping[str, dataset_lib.Examples],
 ) -> dict[str, records.RecordSchema]:
-  """How examples would be written.
-
-  Args:
-    splits: of the same modalities.
-
-  Returns:
-    Modality -> layout, in order.
-  """
-  found = {}
-  every = list(splits.values())
-  for modality, x in every[0].features.items():
-    steps = [e.steps[modality] for e in every if modality in e.steps]
-    found[modality] = records.RecordSchema(
+  """Returns the schema of each modality, large enough for all splits."""
+  schemas = {}
+  examples = list(splits.values())
+  for modality, x in examples[0].features.items():
+    steps = [e.steps[modality] for e in examples if modality in e.steps]
+    schemas[modality] = records.RecordSchema(
       x.shape[-1],
-      max((e.features[modality].shape[1] for e in every if steps), default=0),
+      max(
+        (e.features[modality].shape[1] for e in examples if steps), default=0
+      ),
       any(s.times is not None for s in steps),
       any(s.observed is not None for s in steps),
     )
-  return found
+  return schemas
 
 
 def features(
-  layout: Mapping[str, records.RecordSchema],
+  schemas: Mapping[str, records.RecordSchema],
   target_shape: Sequence[int],
   *,
   subjects: bool,
 ) -> tfds.features.FeaturesDict:
-  """The schema of a record.
+  """Returns the TFDS features of a record.
 
   Args:
-    layout: modality -> what a record has of it.
-    target_shape: of one example's target.
-    subjects: whether it is known whom an example is of.
-
-  Returns:
-    TFDS features.
+    schemas: modality -> schema.
+    target_shape: the shape of one example's target.
+    subjects: True if the records name the subject of each example.
   """
 
   def tensor(shape, dtype=np.float32):
-    # Numbers one by one take five times as long to write.
+    # Encoding numbers one by one takes five times as long to write.
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
 
-  schema = {"id": tfds.features.Text(), "target": tensor(tuple(target_shape))}
+  fields = {"id": tfds.features.Text(), "target": tensor(tuple(target_shape))}
   if subjects:
-    schema["subject"] = tfds.features.Text()
-  for modality, own in layout.items():
-    steps = (None,) if own.num_steps else ()
-    schema[modality] = {
-      # A sequence that is absent has no steps.
-      **({} if own.num_steps else {"present": np.bool_}),
-      "values": tensor((*steps, own.width)),
-      **({"times": tensor(steps)} if own.times else {}),
+    fields["subject"] = tfds.features.Text()
+  for modality, schema in schemas.items():
+    steps = (None,) if schema.num_steps else ()
+    fields[modality] = {
+      # An absent sequence has no steps, so it needs no field.
+      **({} if schema.num_steps else {"present": np.bool_}),
+      "values": tensor((*steps, schema.width)),
+      **({"times": tensor(steps)} if schema.times else {}),
       **(
-        {"observed": tensor((*steps, own.width), np.bool_)}
-        if own.observed
+        {"observed": tensor((*steps, schema.width), np.bool_)}
+        if schema.observed
         else {}
       ),
     }
-  return tfds.features.FeaturesDict(schema)
+  return tfds.features.FeaturesDict(fields)
 
 
 def rows(
-  examples: dataset_lib.Examples, layout: Mapping[str, records.RecordSchema]
+  examples: dataset_lib.Examples, schemas: Mapping[str, records.RecordSchema]
 ) -> Iterator[dict[str, Any]]:
-  """Examples one by one, as `features` describes them.
-
-  Args:
-    examples: a split.
-    layout: modality -> what a record has of it.
-
-  Yields:
-    What TFDS encodes.
-  """
+  """Yields the examples of a split as dictionaries that `features` encodes."""
   target = examples.target.astype(np.float32)
   for i in range(len(examples)):
     row = {"id": examples.ids[i], "target": target[i]}
     if examples.subjects is not None:
       row["subject"] = examples.subjects[i]
-    for modality, own in layout.items():
+    for modality, schema in schemas.items():
       present = bool(examples.present[modality][i])
       x = examples.features[modality][i]
-      if not own.num_steps:
+      if not schema.num_steps:
         row[modality] = {"present": present, "values": x}
       else:
         steps = examples.steps[modality]
         end = int(steps.length[i]) if present else 0
         row[modality] = {"values": x[:end]}
-        if own.times:
+        if schema.times:
           times = np.linspace(0, 1, len(x)) if steps.times is None else (
             steps.times[i]
           )  # fmt: skip
           row[modality]["times"] = times[:end].astype(np.float32)
-        if own.observed:
+        if schema.observed:
           observed = steps.observed
           row[modality]["observed"] = (
-            np.ones((end, own.width), bool)
+            np.ones((end, schema.width), bool)
             if observed is None
             else observed[i, :end]
           )

@@ -1,4 +1,4 @@
-"""What several pickles of CMU-MOSI and CMU-MOSEI have in common."""
+"""The reading of CMU-MOSI and CMU-MOSEI pickles that hold arrays by field."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,9 +11,9 @@ from btw_jax.data import pickles
 
 _MODALITIES = ("text", "audio", "vision")
 
-# From a split, a modality and its values `[N, T, D]` to the values of sequences
-# that start at step 0, and their lengths `[N]`.
-Place = Callable[
+# Maps the fields of a split, a modality and its values `[N, T, D]` to values
+# whose sequences start at step 0, and the `[N]` lengths.
+Align = Callable[
   [fields.Fields, str, np.ndarray], tuple[np.ndarray, np.ndarray]
 ]
 
@@ -21,40 +21,39 @@ Place = Callable[
 def load(
   path: str,
   files: Sequence[str],
-  what: str,
+  kind: str,
   *,
   target: str,
-  place: Place,
+  align: Align,
   subject: Callable[[str], str],
 ) -> dataset_lib.LoadedSplits:
-  """Reads the splits of a pickle: split -> field -> array.
+  """Reads the splits of a pickle that maps split -> field -> array.
 
-  A modality that is all zeros in a row is absent from it; values that are not
-  finite become 0 and are counted.
+  A modality is missing from an example if all its values are 0. Values that are
+  not finite become 0 and are counted.
 
   Args:
-    path: of the pickle, or the folder that holds one.
-    files: names that it has in a folder.
-    what: the format, for messages.
-    target: field of the sentiment.
-    place: finds where sequences are.
-    subject: from an id to whom it is of.
-
-  Returns:
-    The splits and the task, a regression.
+    path: the pickle, or the folder that has it.
+    files: the names that the pickle may have in a folder.
+    kind: the format, for messages.
+    target: the field of the sentiment.
+    align: moves sequences to step 0 and finds their lengths.
+    subject: maps an id to its subject.
 
   Raises:
     InputError: if the file is unreadable or lacks a field.
   """
   file = pickles.locate(path, files)
-  content = fields.Fields(file, what, pickles.load(file))
+  content = fields.Fields(file, kind, pickles.load(file))
 
-  def examples(split):
+  def read_split(split):
     y = split.array(target, 1)
     features, steps, present, replaced = {}, {}, {}, {}
     for modality in _MODALITIES:
-      x, replaced[modality] = padding.finite(split.array(modality, 3))
-      features[modality], length = place(split, modality, x)
+      x, replaced[modality] = padding.replace_non_finite(
+        split.array(modality, 3)
+      )
+      features[modality], length = align(split, modality, x)
       steps[modality] = dataset_lib.Steps(length)
       present[modality] = length > 0
     ids = split.texts("id", len(y))
@@ -69,5 +68,5 @@ def load(
       name=split.name,
     )
 
-  splits = {s: examples(content.inside(s)) for s in dataset_lib.SPLITS}
+  splits = {s: read_split(content.nested(s)) for s in dataset_lib.SPLITS}
   return dataset_lib.deduplicate_ids(splits, "regression")

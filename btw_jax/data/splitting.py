@@ -1,4 +1,4 @@
-"""Which examples to train on, to validate on and to test on."""
+"""Random splits of examples into training, validation and test."""
 
 from collections.abc import Mapping
 
@@ -11,80 +11,65 @@ from btw_jax import errors
 def hold_out(
   target: np.ndarray, task: str, *, share: float, seed: int
 ) -> dict[str, np.ndarray]:
-  """Holds a seeded share of train out for validation.
+  """Holds out a random share of the training examples for validation.
 
-  Args:
-    target: `[N]` or `[N, C]`; classes keep their shares where each has enough.
-    task: name of the task.
-    share: to hold out.
-    seed: of the draw.
-
-  Returns:
-    Rows of "train" and of "valid", in order.
+  The draw is stratified by class if every class has enough examples. Returns
+  the sorted rows of "train" and of "valid".
 
   Raises:
-    InputError: if nothing is left to train on.
+    InputError: if no example is left to train on.
   """
   num_examples = len(target)
   size = max(1, round(num_examples * share))
   if size >= num_examples:
     raise errors.InputError(
-      f"--valid_share={share}: leaves nothing to train on of"
-      f" {num_examples} examples: give a smaller share or a valid split."
+      f"--valid_share={share}: leaves none of {num_examples} examples to train"
+      " on: give a smaller share or a valid split."
     )
   counts = np.unique(target, axis=0, return_counts=True)[1]
-  classes = task in ("binary", "multiclass") and counts.min() > 1
-  classes = classes and len(counts) <= min(size, num_examples - size)
-  kept, held = model_selection.train_test_split(
+  # scikit-learn refuses to stratify if a class has a single example, or a part
+  # has fewer examples than there are classes.
+  stratify = task in ("binary", "multiclass") and counts.min() > 1
+  stratify = stratify and len(counts) <= min(size, num_examples - size)
+  train, valid = model_selection.train_test_split(
     np.arange(num_examples),
     test_size=size,
-    stratify=target if classes else None,
+    stratify=target if stratify else None,
     random_state=seed,
   )
-  return {"train": np.sort(kept), "valid": np.sort(held)}
+  return {"train": np.sort(train), "valid": np.sort(valid)}
 
 
 def three_ways(
   num_examples: int, classes: np.ndarray | None = None, *, seed: int
 ) -> dict[str, np.ndarray]:
-  """Splits what comes in one piece: 60% train, 20% valid, 20% test.
+  """Draws the sorted rows of 60% train, 20% valid and 20% test.
 
-  Args:
-    num_examples: N.
-    classes: `[N]`, which keep their shares; none by default.
-    seed: of the draw.
-
-  Returns:
-    Split -> rows, in order.
+  The draw is stratified by the `[N]` classes, if given.
   """
-  train, rest = model_selection.train_test_split(
+  train, others = model_selection.train_test_split(
     np.arange(num_examples),
     train_size=0.6,
     stratify=classes,
     random_state=seed,
   )
   valid, test = model_selection.train_test_split(
-    rest,
+    others,
     train_size=0.5,
-    stratify=None if classes is None else classes[rest],
+    stratify=None if classes is None else classes[others],
     random_state=seed,
   )
   rows = {"train": train, "valid": valid, "test": test}
-  return {split: np.sort(own) for split, own in rows.items()}
+  return {split: np.sort(r) for split, r in rows.items()}
 
 
 def by_subject(
   subjects: np.ndarray, shares: Mapping[str, float], *, seed: int
 ) -> dict[str, np.ndarray]:
-  """Draws splits so that no subject is in two of them.
+  """Draws splits that share no subject: split -> sorted rows.
 
-  Args:
-    subjects: `[N]`, whom each example is of.
-    shares: split -> its share of the subjects; they add up to 1.
-    seed: of the draw.
-
-  Returns:
-    Split -> rows, in order.
+  `subjects` `[N]` is the subject of each example; `shares` maps each split to
+  its share of the subjects, and adds up to 1.
 
   Raises:
     InputError: if there are fewer subjects than splits.
@@ -98,7 +83,8 @@ def by_subject(
     )
   order = np.random.default_rng(seed).permutation(len(names))
   ends = np.round(np.cumsum(list(shares.values())) * len(names))
-  # Every split keeps a subject at least.
+  # Rounding must leave at least one subject in every split: one for each split
+  # up to this one, and one for each split after it.
   ends = np.maximum(ends, np.arange(count) + 1)
   ends = np.minimum(ends, len(names) - np.arange(count)[::-1]).astype(int)
   rows, start = {}, 0
@@ -111,15 +97,11 @@ def by_subject(
 def shared_subjects(
   subjects: Mapping[str, np.ndarray | None],
 ) -> list[tuple[str, str, int]]:
-  """Subjects that are in two splits.
+  """Returns the pairs of splits that share subjects, and how many they share.
 
-  Args:
-    subjects: split -> `[N]`, or None where nobody knows.
-
-  Returns:
-    Two splits and how many subjects they share, for those that share some.
+  `subjects` maps a split to the `[N]` subjects of its examples, or to None.
   """
-  known = {s: set(own) for s, own in subjects.items() if own is not None}
+  known = {s: set(names) for s, names in subjects.items() if names is not None}
   names = list(known)
   pairs = [
     (a, b, len(known[a] & known[b]))

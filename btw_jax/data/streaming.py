@@ -1,41 +1,44 @@
-"""Splits that stay on disk, read batch by batch while others are trained on.
+"""The splits that stay on disk and are read ahead while a model trains.
 
-What is small (targets, presence, lengths) is held in memory; features are read
-by record number. A batch is padded to the shape of its bucket, so sequences of
-many lengths make few shapes. Which rows a batch has is decided before anything
-is read, hence a position in the stream is a number of batches.
+Metadata (targets, presence, lengths) is held in memory; features are read by
+record number. A batch is padded to the shape of its bucket, so that sequences
+of many lengths need few shapes. The rows of all batches are planned before
+anything is read, so the number of batches read is enough to resume a stream.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import records
 
-# More threads, or more batches that wait, gain nothing on two cores.
+# More threads, or more batches read ahead, gain nothing on two cores.
 _THREADS, _AHEAD = 2, 2
 _CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Streamed:
-  """A split of which only features are left on disk.
+  """A split whose features stay on disk.
 
   Attributes:
-    reader: of the records.
+    reader: reader of the records.
     rows: `[N]` numbers of the records.
     modalities: names, in order.
-    average: whether sequences are replaced by their mean step.
+    average: True to replace each sequence by its mean over the steps.
     present: modality -> `[N]` bool.
-    length: modality -> `[N]` int, for those that come in steps on disk.
+    length: modality -> `[N]` int, for modalities that are sequences on disk.
     target: `[N]` or `[N, C]`.
     ids: `[N]` strings.
     files: field -> folder, for messages.
-    subjects: `[N]` strings, or None.
+    subjects: `[N]` strings, or None if unknown.
+    on_disk: True, unlike for `dataset.Examples`.
   """
+
+  on_disk: ClassVar[bool] = True
 
   reader: records.Reader
   rows: np.ndarray
@@ -49,28 +52,28 @@ class Streamed:
   subjects: np.ndarray | None
 
   def __len__(self) -> int:
-    """Number of examples."""
+    """Returns the number of examples."""
     return len(self.rows)
 
   @property
   def replaced(self) -> dict[str, int]:
-    """None: what was not finite was replaced before it was written."""
+    """Empty: non-finite values were replaced before they were written."""
     return {}
 
   @property
   def widths(self) -> tuple[int, ...]:
-    """Features of each modality."""
-    return tuple(self.reader.layout[m].width for m in self.modalities)
+    """The number of features D of each modality."""
+    return tuple(self.reader.schemas[m].width for m in self.modalities)
 
   @property
   def num_steps(self) -> tuple[int, ...]:
-    """Most steps of each modality, 0 for a vector."""
+    """The number of steps T of each modality, 0 for a vector."""
     if self.average:
       return (0,) * len(self.modalities)
-    return tuple(self.reader.layout[m].num_steps for m in self.modalities)
+    return tuple(self.reader.schemas[m].num_steps for m in self.modalities)
 
   def take(self, rows: np.ndarray) -> "Streamed":
-    """The examples of those rows, in that order."""
+    """Returns the examples at `rows`, in that order."""
     return dataclasses.replace(
       self,
       rows=self.rows[rows],
@@ -82,7 +85,7 @@ class Streamed:
     )
 
   def select(self, modalities: Sequence[str]) -> "Streamed":
-    """The same with those modalities, in that order."""
+    """Returns the examples with the given modalities only, in that order."""
     return dataclasses.replace(
       self,
       modalities=tuple(modalities),
@@ -91,54 +94,53 @@ class Streamed:
     )
 
   def padded(self, num_steps: Mapping[str, int]) -> "Streamed":
-    """The same where sequences have at least so many steps."""
-    layout = {
+    """Returns the examples with sequences of at least `num_steps[m]` steps."""
+    schemas = {
       m: dataclasses.replace(
-        own,
-        num_steps=own.num_steps and max(own.num_steps, num_steps.get(m, 0)),
+        s, num_steps=s.num_steps and max(s.num_steps, num_steps.get(m, 0))
       )
-      for m, own in self.reader.layout.items()
+      for m, s in self.reader.schemas.items()
     }
-    return dataclasses.replace(self, reader=self.reader.lengthened(layout))
+    return dataclasses.replace(self, reader=self.reader.with_schemas(schemas))
 
   def averaged(self) -> "Streamed":
-    """The same with sequences averaged over the steps that are there."""
+    """Returns the examples with each sequence replaced by its mean `[N, D]`."""
     return dataclasses.replace(self, average=True)
 
   def read(
     self, rows: np.ndarray, num_steps: Mapping[str, int] | None = None
   ) -> dataset_lib.Examples:
-    """Examples in memory.
+    """Reads the examples at `rows` into memory.
 
-    Args:
-      rows: which of the N.
-      num_steps: modality -> steps of its array; the most of any by default.
-
-    Returns:
-      The examples, with times for steps that were evenly spaced: in arrays of
-      several sizes a step must have one time.
+    `num_steps` maps a modality to the steps T of its array, by default those of
+    the longest sequence of the split. The steps of all sequences have times.
     """
-    found = self.reader.read(self.rows[rows], num_steps).select(self.modalities)
-    found = dataclasses.replace(found, target=self.target[rows])
+    examples = self.reader.read(self.rows[rows], num_steps)
+    examples = examples.select(self.modalities)
+    examples = dataclasses.replace(examples, target=self.target[rows])
     if self.average:
-      return found.averaged()
+      return examples.averaged()
     return dataclasses.replace(
-      found,
+      examples,
       steps={
-        m: self._timed(m, steps, found) for m, steps in found.steps.items()
+        m: self._fill_times(m, steps, examples)
+        for m, steps in examples.steps.items()
       },
     )
 
-  def _timed(self, modality, steps, examples):
+  def _fill_times(self, modality, steps, examples):
+    """Returns steps with evenly spaced times if they have none."""
     if steps.times is not None:
       return steps
-    evenly = np.linspace(0, 1, self.reader.layout[modality].num_steps)
+    # Spaced by the longest sequence of the split, not by the array: a step must
+    # have the same time in arrays of different T.
+    times = np.linspace(0, 1, self.reader.schemas[modality].num_steps)
     shape = examples.features[modality].shape[:2]
-    evenly = np.broadcast_to(evenly[: shape[1]].astype(np.float32), shape)
-    return dataclasses.replace(steps, times=evenly)
+    times = np.broadcast_to(times[: shape[1]].astype(np.float32), shape)
+    return dataclasses.replace(steps, times=times)
 
   def chunks(self) -> Iterator[dataset_lib.Examples]:
-    """All examples, some at a time, in order."""
+    """Yields all examples in order, some at a time."""
     plan = [
       np.arange(start, min(start + _CHUNK, len(self)))
       for start in range(0, len(self), _CHUNK)
@@ -147,59 +149,52 @@ class Streamed:
 
 
 def open_split(reader: records.Reader) -> Streamed:
-  """Reads what is small of every record.
-
-  Args:
-    reader: of the records.
-
-  Returns:
-    The split, all modalities, sequences as they are.
-  """
-  parts = [
+  """Reads the metadata of every record; returns the split on disk."""
+  indices = [
     reader.index(np.arange(start, min(start + _CHUNK, len(reader))))
     for start in range(0, len(reader), _CHUNK)
   ]
   index = records.Index(
     *(
-      {m: np.concatenate([p[m] for p in each]) for m in each[0]}
-      if isinstance(each[0], dict)
-      else np.concatenate(each)
-      for each in zip(*parts, strict=True)
+      {m: np.concatenate([chunk[m] for chunk in chunks]) for m in chunks[0]}
+      if isinstance(chunks[0], dict)
+      else np.concatenate(chunks)
+      for chunks in zip(*indices, strict=True)
     )
   )
   return Streamed(
     reader=reader,
     rows=np.arange(len(reader)),
-    modalities=tuple(reader.layout),
+    modalities=tuple(reader.schemas),
     average=False,
     present=index.present,
     length=index.length,
     target=index.target,
     ids=index.ids,
-    files={f: reader.name for f in (*reader.layout, "target", "id")},
+    files={f: reader.name for f in (*reader.schemas, "target", "id")},
     subjects=index.subjects if reader.subjects else None,
   )
 
 
 class Stream:
-  """Items made ahead of their use, on threads, in order.
+  """An iterator over items that threads make ahead of their use, in order.
 
   Attributes:
-    position: how many were handed out, or passed over; where to start from to
-      go on after them.
+    position: the number of items skipped or returned; a new stream that starts
+      there goes on with the next item.
   """
 
   def __init__(
     self, make: Callable[[Any], Any], plan: Sequence[Any], *, start: int = 0
   ):
-    """Starts to read.
+    """Starts the threads.
 
     Args:
-      make: makes an item from its entry of the plan, on a thread.
-      plan: an entry per item.
-      start: entries to pass over.
+      make: makes an item from an entry of the plan; called on a thread.
+      plan: one entry per item.
+      start: the number of entries to skip.
     """
-    # Takes longer to import than most data sets to read.
+    # This import takes longer than reading most data sets.
     import grain
 
     options = grain.ReadOptions(
@@ -210,18 +205,18 @@ class Stream:
     self.position = start
 
   def __iter__(self) -> "Stream":
-    """Itself."""
+    """Returns the stream itself."""
     return self
 
   def __next__(self) -> Any:
-    """The next item."""
+    """Returns the next item."""
     item = next(self._items)
     self.position += 1
     return item
 
 
 class _Planned:
-  """Makes item i from entry i."""
+  """A data source for `grain` that makes item i from entry i of a plan."""
 
   def __init__(self, make, plan):
     self._make, self._plan = make, plan

@@ -1,33 +1,34 @@
-"""Where the features of a serialised `tf.train.Example` lie.
+"""A parser that locates the features of a serialised `tf.train.Example`.
 
-Protocol buffers copy what they parse; to put a sequence into a batch it is
-enough to know where it begins and ends. Wire format:
-protobuf.dev/programming-guides/encoding; messages: TensorFlow's `example.proto`
-and `feature.proto`.
+Protocol buffers copy the values they parse. To copy a sequence straight into a
+batch, its start and end are enough. The wire format is that of
+protobuf.dev/programming-guides/encoding, the messages are those of TensorFlow's
+`example.proto` and `feature.proto`.
 """
 
-# The first byte of a field: its number and, in the last three bits, its wire
-# type, here always the one with a length.
+# The first byte (tag) of fields 1 and 2. The last three bits are the wire type,
+# here always 2: the content follows its length.
 _FIRST, _SECOND = 1 << 3 | 2, 2 << 3 | 2
 
 
 def parse(record: bytes) -> dict[str, tuple[int, int]]:
-  """Where in a serialised `tf.train.Example` the values of its features lie.
+  """Locates the values of the features of a serialised `tf.train.Example`.
 
-  `Example {1: Features {1: {1: name, 2: Feature {kind: {1: values}}}}}`, a
-  field being its number and wire type, the length of its content, its content.
+  The message is
+  `Example {1: Features {1: {1: name, 2: Feature {kind: {1: values}}}}}`. A
+  field is a tag, the length of its content and the content.
 
   Args:
-    record: the message, its lists of numbers packed, as they are in proto3.
+    record: the message, with packed lists of numbers, as in proto3.
 
   Returns:
-    Name -> start and end of the only byte string, or of the packed numbers;
+    Name -> start and end of the only byte string or of the packed numbers;
     an empty list ends where it starts.
 
   Raises:
-    ValueError: if the bytes are no such message.
+    ValueError, IndexError: if the bytes are no such message.
   """
-  found = {}
+  spans = {}
   at, end = _content(record, 0, _FIRST)
   while at < end:
     at, entry_end = _content(record, at, _FIRST)
@@ -35,24 +36,28 @@ def parse(record: bytes) -> dict[str, tuple[int, int]]:
     name = record[start:at].decode()
     at, value_end = _content(record, at, _SECOND)
     if at < value_end:
-      # The kind: bytes, floats or integers.
+      # The tag says the kind of list: bytes, floats or integers.
       at, value_end = _content(record, at, None)
     if at < value_end:
       at, value_end = _content(record, at, _FIRST)
     if value_end != entry_end:
-      raise ValueError(f"{name!r} is no single value")
-    found[name] = at, value_end
+      raise ValueError(f"{name!r} is not a single value")
+    spans[name] = at, value_end
     at = entry_end
-  return found
+  return spans
 
 
 def _content(record, at, tag):
-  """Start and end of the content of the field at a place."""
+  """Returns start and end of the content of the field at `at`.
+
+  `tag` is the expected first byte; None accepts any field of wire type 2.
+  """
   if record[at] != tag and (tag is not None or record[at] & 7 != _FIRST & 7):
-    raise ValueError(f"byte {at} begins no field that is expected there")
+    raise ValueError(f"no expected field begins at byte {at}")
   length, shift, at = record[at + 1], 7, at + 2
   if length > 127:
-    # Seven bits a byte, the lowest first.
+    # The length is a varint: each byte adds seven bits, the lowest first; the
+    # eighth bit marks that another byte follows.
     length &= 127
     while record[at] > 127:
       length |= (record[at] & 127) << shift

@@ -1,1 +1,1 @@
-"""Metrics of finished predictions, in NumPy."""
+"""Metrics of predictions, in NumPy."""

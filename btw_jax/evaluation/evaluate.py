@@ -1,4 +1,4 @@
-"""From raw outputs to predictions in the target's own unit, and metrics."""
+"""Turns raw outputs into metrics and predictions in the target's unit."""
 
 from typing import NamedTuple
 
@@ -13,14 +13,14 @@ from btw_jax.evaluation import metrics
 
 
 class Evaluation(NamedTuple):
-  """One model on one split.
+  """The evaluation of one model on one split.
 
   Attributes:
     metrics: name -> value, see `btw_jax.evaluation.metrics`.
-    prediction: `[N]` class number, probability of yes (`[N, C]` if several
-      labels), or mean.
-    certainty: `[N]` or `[N, C]`, the probability given to the decision, or
-      the predicted standard deviation (Laplace: scale).
+    prediction: `[N]` class number, probability of the label (`[N, C]` for
+      several labels), or mean.
+    certainty: `[N]` or `[N, C]`, the probability of the decision, or the
+      predicted standard deviation (Laplace: scale).
   """
 
   metrics: dict[str, float]
@@ -36,17 +36,11 @@ def evaluate(
   *,
   sentiment: bool = False,
 ) -> Evaluation:
-  """Metrics of a model's outputs.
+  """Evaluates a model's outputs `[N, K]` against `[N]` or `[N, C]` targets.
 
-  Args:
-    task: what the outputs mean.
-    outputs: `[N, K]`.
-    target: `[N]` or `[N, C]`, in its own unit.
-    scaler: what the target was standardised with.
-    sentiment: add the metrics of sentiment in [−3, 3] to a regression.
-
-  Returns:
-    The evaluation; every metric is finite or NaN where undefined.
+  The target is in its raw unit; `scaler` standardised it for training.
+  `sentiment` adds the metrics of sentiment in [−3, 3] to a regression. An
+  undefined metric is NaN, all others are finite.
   """
   prediction = task.predict(np.asarray(outputs, np.float64))
   if isinstance(prediction, predictions.Categorical):
@@ -56,19 +50,19 @@ def evaluate(
     )
   if isinstance(prediction, predictions.Bernoulli):
     probs = scipy.special.expit(prediction.logits)
-    found = metrics.labels(probs, target.reshape(probs.shape))
+    label_metrics = metrics.labels(probs, target.reshape(probs.shape))
     probs = probs[:, 0] if task.name == "binary" else probs
-    return Evaluation(found, probs, np.maximum(probs, 1 - probs))
+    return Evaluation(label_metrics, probs, np.maximum(probs, 1 - probs))
   mean, spread = (np.asarray(v, np.float64) for v in prediction)
   mean = mean * scaler.target_std + scaler.target_mean
   spread = spread * scaler.target_std
-  family = {
+  distribution = {
     predictions.Gaussian: scipy.stats.norm,
     predictions.Laplace: scipy.stats.laplace,
   }[type(prediction)](mean, spread)
-  found = metrics.regression(
-    mean, family.cdf(target), -family.logpdf(target), target
+  regression_metrics = metrics.regression(
+    mean, distribution.cdf(target), -distribution.logpdf(target), target
   )
   if sentiment:
-    found |= metrics.sentiment(mean, target)
-  return Evaluation(found, mean, spread)
+    regression_metrics |= metrics.sentiment(mean, target)
+  return Evaluation(regression_metrics, mean, spread)

@@ -1,7 +1,7 @@
 """Metrics of finished predictions, in NumPy and scikit-learn.
 
-Each function takes what a split's evaluation left on the host and returns a
-dict from name to number; names mean one thing everywhere:
+Each function takes the arrays of one split and returns a dict from name to
+number. A name always means the same metric:
 
   accuracy, nll, ece              classes and labels
   auroc, auprc, f1                binary; macro over labels or classes
@@ -18,36 +18,29 @@ _QUANTILES = np.arange(1, 10) / 10
 
 
 def classification(probs: np.ndarray, target: np.ndarray) -> dict[str, float]:
-  """Metrics of class probabilities.
+  """Computes the metrics of class probabilities `[N, C]` and classes `[N]`.
 
-  Args:
-    probs: `[N, C]` rows summing to 1.
-    target: `[N]` class numbers.
-
-  Returns:
-    accuracy, nll (nats), ece, auroc (one against the rest, macro), f1 (macro).
+  They are accuracy, nll (nats), ece, auroc (one against rest, macro) and f1
+  (macro).
   """
-  chosen = np.argmax(probs, axis=-1)
-  picked = np.take_along_axis(probs, target[:, None], axis=-1)[:, 0]
+  decided = np.argmax(probs, axis=-1)
+  target_probs = np.take_along_axis(probs, target[:, None], axis=-1)[:, 0]
   return {
-    "accuracy": float(np.mean(chosen == target)),
-    "nll": float(-np.mean(np.log(np.maximum(picked, _tiny(probs))))),
-    "ece": calibration_error(np.max(probs, axis=-1), chosen == target),
+    "accuracy": float(np.mean(decided == target)),
+    "nll": float(-np.mean(np.log(np.maximum(target_probs, _tiny(probs))))),
+    "ece": calibration_error(np.max(probs, axis=-1), decided == target),
     "auroc": _auroc(target[:, None] == np.arange(probs.shape[1]), probs),
-    "f1": float(sklearn_metrics.f1_score(target, chosen, average="macro")),
+    "f1": float(sklearn_metrics.f1_score(target, decided, average="macro")),
   }
 
 
 def labels(probs: np.ndarray, target: np.ndarray) -> dict[str, float]:
-  """Metrics of independent yes/no labels; a binary task is one label.
+  """Computes the metrics of independent labels; a binary task has one label.
 
-  Args:
-    probs: `[N, C]` probability of yes.
-    target: `[N, C]` 0 or 1.
-
-  Returns:
-    accuracy (mean over labels), nll (nats, summed over labels), ece of the
-    decisions, auroc, auprc and f1 (macro over labels, decision at 0.5).
+  `probs` is the probability of 1, `target` is 0 or 1, `[N, C]` each. The
+  metrics are accuracy (mean over labels), nll (nats, summed over labels), ece
+  of the decisions, auroc, auprc and f1 (macro over labels). A label is
+  predicted if its probability is above 0.5.
   """
   decided = probs > 0.5
   truth = target > 0.5
@@ -75,18 +68,18 @@ def labels(probs: np.ndarray, target: np.ndarray) -> dict[str, float]:
 def regression(
   mean: np.ndarray, cdf: np.ndarray, nll: np.ndarray, target: np.ndarray
 ) -> dict[str, float]:
-  """Metrics of a predicted distribution over the reals.
+  """Computes the metrics of predicted distributions over the reals.
 
   Args:
     mean: `[N]` point predictions.
     cdf: `[N]` predicted probability of a value below the target.
-    nll: `[N]` −log density of the target, in the target's own unit.
+    nll: `[N]` −log density of the target, in the target's unit.
     target: `[N]`.
 
   Returns:
-    mae, pearson, nll (nats), and ece: the mean distance between the share of
-    targets below each predicted decile and that decile (Kuleshov et al. 2018,
-    arXiv 1807.00263, with absolute differences).
+    mae, pearson, nll (nats), and ece: the mean absolute difference between each
+    decile and the fraction of targets below the predicted decile (Kuleshov et
+    al. 2018, arXiv 1807.00263, with absolute differences).
   """
   below = np.mean(cdf[:, None] <= _QUANTILES, axis=0)
   return {
@@ -98,27 +91,23 @@ def regression(
 
 
 def sentiment(mean: np.ndarray, target: np.ndarray) -> dict[str, float]:
-  """The metrics of sentiment in [−3, 3].
+  """Computes the metrics of sentiment in [−3, 3].
 
   Acc-7 and Acc-5 clip to ±3 and ±2 and round half to even. The two-class
-  metrics come twice: `has0` splits all rows at `>= 0`; `non0` drops the rows
-  whose truth is exactly 0 and splits at `> 0`. F1 is weighted by class.
+  metrics have two versions: `has0` splits all examples at `>= 0`; `non0` drops
+  examples whose target is exactly 0 and splits at `> 0`. F1 is weighted by
+  class.
 
-  Args:
-    mean: `[N]` point predictions.
-    target: `[N]` in [−3, 3].
-
-  Returns:
-    acc_7, acc_5, acc_2_has0, acc_2_non0, f1_2_has0, f1_2_non0.
+  `mean` holds the `[N]` point predictions.
   """
   result = {}
   for classes, bound in ((7, 3.0), (5, 2.0)):
     rounded = [np.round(np.clip(v, -bound, bound)) for v in (mean, target)]
     result[f"acc_{classes}"] = float(np.mean(rounded[0] == rounded[1]))
-  kept = target != 0
+  nonzero = target != 0
   for name, decided, truth in (
     ("has0", mean >= 0, target >= 0),
-    ("non0", mean[kept] > 0, target[kept] > 0),
+    ("non0", mean[nonzero] > 0, target[nonzero] > 0),
   ):
     result[f"acc_2_{name}"] = float(np.mean(decided == truth))
     result[f"f1_2_{name}"] = float(
@@ -128,17 +117,13 @@ def sentiment(mean: np.ndarray, target: np.ndarray) -> dict[str, float]:
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-  """Expected calibration error over 15 equal-width bins.
+  """Computes the expected calibration error over 15 bins of equal width.
 
   `Σ_b (n_b/N) |accuracy_b − confidence_b|`; Guo et al. (2017), "On calibration
   of modern neural networks", section 2.
 
-  Args:
-    confidence: `[N]` in [0, 1], probability given to the decision.
-    correct: `[N]` bool, whether the decision was right.
-
-  Returns:
-    In [0, 1].
+  `confidence` `[N]` is the probability of the decisions, `correct` `[N]` is
+  true where a decision is right.
   """
   # Bins are (lower, upper]: a confidence of exactly 1 belongs to the last.
   bins = np.ceil(np.asarray(confidence, np.float64) * _BINS).astype(int) - 1
@@ -158,25 +143,25 @@ def _pearson(x, y):
 
 
 def _auroc(truth, probs):
-  """Macro; by ranks, which all labels get at once (Mann and Whitney's U)."""
-  both = _with_both(truth)
-  positive = truth[:, both].sum(0)
-  ranks = stats.rankdata(probs[:, both], axis=0)
-  above = np.sum(ranks * truth[:, both], axis=0) - positive * (positive + 1) / 2
-  return _mean(above / (positive * (len(truth) - positive)))
+  """Computes the macro AUROC from ranks, as the Mann–Whitney U statistic."""
+  columns = _two_valued(truth)
+  positive = truth[:, columns].sum(0)
+  ranks = stats.rankdata(probs[:, columns], axis=0)
+  u = np.sum(ranks * truth[:, columns], axis=0) - positive * (positive + 1) / 2
+  return _mean(u / (positive * (len(truth) - positive)))
 
 
 def _auprc(truth, probs):
   score = sklearn_metrics.average_precision_score
-  return _mean([score(truth[:, c], probs[:, c]) for c in _with_both(truth)])
+  return _mean([score(truth[:, c], probs[:, c]) for c in _two_valued(truth)])
 
 
-def _with_both(truth):
-  """The labels that have both answers."""
+def _two_valued(truth):
+  """Returns the labels with both values, for which scores are defined."""
   positive = truth.sum(0)
   return np.flatnonzero((positive > 0) & (positive < len(truth)))
 
 
 def _mean(scores):
-  """NaN of no label."""
+  """Averages scores; NaN if there is none."""
   return float(np.mean(scores)) if len(scores) else float("nan")

@@ -1,1 +1,1 @@
-"""Ways to train against modality interference, as hooks of a trainer."""
+"""Training methods against modality interference, as hooks of a trainer."""

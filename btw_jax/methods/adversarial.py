@@ -1,4 +1,4 @@
-"""Adversarial augmentation: embeddings moved to where the loss is larger."""
+"""Adversarial augmentation: embeddings moved to increase the loss."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -15,20 +15,20 @@ from btw_jax import types
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial:
-  """A batch whose embeddings are moved by projected gradient ascent.
+  """A view of a batch with embeddings moved by projected gradient ascent.
 
   Madry et al. (2018), "Towards deep learning models resistant to adversarial
-  attacks", equation 2.1 and the paragraph after it, on embeddings and inside a
-  box: every number of an embedding moves by ε at most. Parameters are held
-  fixed while that is sought, and it is held fixed while they learn.
+  attacks", equation 2.1 and the paragraph after it, applied to embeddings in a
+  box: every entry of an embedding moves by at most ε. The ascent holds the
+  parameters fixed; the gradient of the parameters holds the move fixed.
 
   Attributes:
     radius: ε, relative to the standard deviation of a modality's embeddings in
       the batch.
     rate: length of a step, relative to ε.
-    num_steps: of ascent, static.
-    signed: ascend by the sign of the gradient, or by the gradient.
-    modalities: positions of those that may be moved; all if None.
+    num_steps: number of ascent steps, static.
+    signed: whether to ascend along the sign of the gradient.
+    modalities: positions of the modalities that may be moved; all if None.
   """
 
   radius: float = 1e-3
@@ -44,25 +44,20 @@ class Adversarial:
     embeddings: chex.Array,
     key: chex.PRNGKey,
   ) -> tuple[chex.Array, types.Batch]:
-    """Outputs for the moved embeddings.
+    """Returns outputs `[U, B, K]` for the moved embeddings, and the batch.
 
-    Args:
-      forward: of the batch.
-      embeddings: `[B, N, D]`, as it encodes them.
-      key: of where the ascent starts, the same on every device.
-
-    Returns:
-      Outputs `[U, B, K]`, and the batch.
+    `embeddings` are `[B, N, D]` from `forward.encode`. `key` draws the start of
+    the ascent and is the same on all devices.
     """
-    fixed = forward.held_fixed()
+    fixed = forward.with_fixed_params()
     start = jax.lax.stop_gradient(embeddings)
     radius = self.radii(forward, start)[:, None]
 
-    def outputs_of(forward, moved):
+    def fuse(forward, moved):
       return forward.fuse(moved, forward.batch, forward.multipliers)[0]
 
     def loss(delta):
-      outputs = outputs_of(fixed, start + delta)
+      outputs = fuse(fixed, start + delta)
       return jnp.sum(fixed.losses(outputs, fixed.batch))
 
     keys = types.keys(key, len(start), forward.axis_name)
@@ -77,28 +72,24 @@ class Adversarial:
       num_steps=self.num_steps,
       signed=self.signed,
     )
-    return outputs_of(forward, embeddings + delta), forward.batch
+    return fuse(forward, embeddings + delta), forward.batch
 
   def radii(
     self, forward: forward_lib.Forward, embeddings: chex.Array
   ) -> chex.Array:
-    """How far each embedding may be moved.
+    """Computes the radius `[N]` of the box of each embedding `[B, N, D]`.
 
-    Args:
-      forward: of the batch.
-      embeddings: `[B, N, D]`.
-
-    Returns:
-      `[N]` ε times the deviation of the modality's embeddings in the whole
-      batch; 0 of those that are not to be moved.
+    It is ε times the standard deviation of the modality's embeddings in the
+    full batch, and 0 for a modality that is not to be moved.
     """
     owners = np.asarray(forward.network.token_modalities)
-    there = forward.batch.present[:, owners, None]
-    values = jnp.where(there, embeddings, 0.0)
-    counts = jnp.broadcast_to(there, values.shape)
-    parts = (counts, values, values**2)
-    sums = types.total(
-      [jnp.sum(x, axis=(0, 2), dtype=jnp.float32) for x in parts],
+    present = forward.batch.present[:, owners, None]
+    values = jnp.where(present, embeddings, 0.0)
+    counts = jnp.broadcast_to(present, values.shape)
+    moments = (counts, values, values**2)
+    # Sums, unlike means, add up over the shards of a batch.
+    sums = types.psum_over(
+      [jnp.sum(x, axis=(0, 2), dtype=jnp.float32) for x in moments],
       forward.axis_name,
     )
     num_modalities = forward.batch.present.shape[1]
@@ -107,9 +98,9 @@ class Adversarial:
     )
     count = jnp.maximum(count, 1.0)
     variance = jnp.maximum(second / count - (first / count) ** 2, 0.0)
-    moved = np.arange(num_modalities)
-    chosen = moved if self.modalities is None else self.modalities
-    radius = self.radius * jnp.sqrt(variance) * np.isin(moved, chosen)
+    positions = np.arange(num_modalities)
+    chosen = positions if self.modalities is None else self.modalities
+    radius = self.radius * jnp.sqrt(variance) * np.isin(positions, chosen)
     return radius[owners]
 
 
@@ -122,18 +113,19 @@ def ascend(
   num_steps: int,
   signed: bool = True,
 ) -> chex.Array:
-  """Projected gradient ascent in a box: `δ ← clip(δ + rate·g, −ε, ε)`.
+  """Runs projected gradient ascent in a box, `δ ← clip(δ + rate·g, −ε, ε)`.
 
   Args:
-    loss: of δ, a scalar.
-    start: δ to begin with.
-    radius: ε, to broadcast against δ.
-    rate: to broadcast against δ.
-    num_steps: static.
-    signed: g is the sign of the gradient, or the gradient; static.
+    loss: maps δ to a scalar.
+    start: the initial δ.
+    radius: ε, broadcast against δ.
+    rate: step length, broadcast against δ.
+    num_steps: number of steps, static.
+    signed: whether g is the sign of the gradient instead of the gradient,
+      static.
 
   Returns:
-    δ, a constant of any gradient.
+    The final δ, without a gradient.
   """
 
   def body(delta, _):

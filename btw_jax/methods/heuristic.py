@@ -1,4 +1,4 @@
-"""Heuristic augmentation: copies with one modality intervened on."""
+"""Heuristic augmentation: copies of examples with one modality perturbed."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -15,24 +15,25 @@ from btw_jax import types
 
 @dataclasses.dataclass(frozen=True)
 class Heuristic:
-  """A copy of a batch, one modality of every example intervened on.
+  """A copy of a batch with an intervention on one modality of every example.
 
-  Which modality, of those that the example has, and how, is drawn anew for
-  every example and step. Labels stay: the others are to be relied on.
+  Every step draws a present modality and an intervention for each example.
+  Targets stay the same, so that the model learns to rely on the other
+  modalities.
 
   Attributes:
     kinds: names of `interventions.KINDS`.
-    shares: how often each comes, relative to the others.
-    usual: of the training sets, `[M, D]`, or `[S, M, D]` if seeds have their
-      own.
-    seeds: S of them.
-    modalities: positions of those that may be intervened on; all if None.
-    num_views: copies of the batch.
+    shares: relative frequency of each kind.
+    feature_stats: statistics of the training split, `[M, D]` each, or
+      `[S, M, D]` if each seed has its own split.
+    seeds: the S seeds.
+    modalities: positions of the modalities that may be perturbed; all if None.
+    num_views: number of copies of the batch.
   """
 
   kinds: Sequence[str]
   shares: Sequence[float]
-  usual: interventions.FeatureStats
+  feature_stats: interventions.FeatureStats
   seeds: Sequence[int]
   modalities: Sequence[int] | None = None
   num_views: int = 1
@@ -43,15 +44,10 @@ class Heuristic:
     embeddings: chex.Array,
     key: chex.PRNGKey,
   ) -> tuple[chex.Array, types.Batch]:
-    """Outputs for the copy.
+    """Returns outputs `[U, B, K]` for the copy, and the copy.
 
-    Args:
-      forward: of the batch.
-      embeddings: not used: the copy has its own.
-      key: the same on every device.
-
-    Returns:
-      Outputs `[U, B, K]`, and the copy.
+    `embeddings` are not used, because the copy needs new ones. `key` is the
+    same on all devices.
     """
     del embeddings
     batch = forward.batch
@@ -60,7 +56,7 @@ class Heuristic:
       batch,
       self.choose(by_choice, batch.present, forward.axis_name),
       by_value,
-      self._usual(forward.seed),
+      self._feature_stats(forward.seed),
       kinds=self.kinds,
       classes=forward.task.classes(batch.target),
       groups=forward.network.sizes.groups,
@@ -68,7 +64,7 @@ class Heuristic:
     )
     multipliers = forward.multipliers
     if multipliers is not None and "missing" in self.kinds:
-      multipliers = _of_those_left(multipliers, batch.present, copy.present)
+      multipliers = _keep_mean(multipliers, batch.present, copy.present)
     outputs, _ = forward.fuse(forward.encode(copy), copy, multipliers)
     return outputs, copy
 
@@ -78,39 +74,35 @@ class Heuristic:
     present: chex.Array,
     axis_name: str | tuple[str, str] | None = None,
   ) -> chex.Array:
-    """What is done with every example of a batch.
+    """Draws the intervention on each modality of a batch, from `[B, M]` bool.
 
-    Args:
-      key: the same on every device.
-      present: `[B, M]` bool.
-      axis_name: of the devices that the batch is spread over.
-
-    Returns:
-      `[B, M]` positions in `kinds`, at most one in a row, the others -1.
+    Returns positions in `kinds`, `[B, M]`, at most one in a row; -1 for none.
+    `key` is the same on all devices, over which `axis_name` shards the batch.
     """
     logits = jnp.log(jnp.asarray(self.shares))
-    places = np.arange(present.shape[1])
-    chosen = places if self.modalities is None else self.modalities
+    positions = np.arange(present.shape[1])
+    chosen = positions if self.modalities is None else self.modalities
 
-    def of_example(key, may):
+    def draw(key, allowed):
       by_modality, by_kind = jax.random.split(key)
-      among = jnp.where(may, 0.0, -jnp.inf)
-      modality = jax.random.categorical(by_modality, among)
+      modality_logits = jnp.where(allowed, 0.0, -jnp.inf)
+      modality = jax.random.categorical(by_modality, modality_logits)
       kind = jax.random.categorical(by_kind, logits)
-      return jnp.where(may & (places == modality), kind, -1)
+      return jnp.where(allowed & (positions == modality), kind, -1)
 
     keys = types.keys(key, len(present), axis_name)
-    return jax.vmap(of_example)(keys, present & np.isin(places, chosen))
+    return jax.vmap(draw)(keys, present & np.isin(positions, chosen))
 
-  def _usual(self, seed):
-    if jnp.ndim(self.usual.mean) == 2:
-      return self.usual
-    number = jnp.argmax(jnp.asarray(self.seeds) == seed)
-    return jax.tree.map(lambda x: jnp.asarray(x)[number], self.usual)
+  def _feature_stats(self, seed):
+    """Returns the statistics `[M, D]` of a seed."""
+    if jnp.ndim(self.feature_stats.mean) == 2:
+      return self.feature_stats
+    index = jnp.argmax(jnp.asarray(self.seeds) == seed)
+    return jax.tree.map(lambda x: jnp.asarray(x)[index], self.feature_stats)
 
 
-def _of_those_left(multipliers, before, after):
-  """Multipliers with their mean over fewer modalities as it was over all."""
+def _keep_mean(multipliers, before, after):
+  """Rescales multipliers so that removing modalities keeps their mean."""
 
   def mean(present):
     total = jnp.sum(jnp.where(present, multipliers, 0.0), axis=-1)

@@ -1,9 +1,9 @@
-"""Training against interference: views of a batch, learned from and agreed on.
+"""Training against interference, with losses on perturbed views of a batch.
 
 Cai et al. (2025), "Diagnosing and mitigating modality interference in
-multimodal large language models": what is minimised is the loss of the batch,
-that of views of it in which a modality is perturbed, and how far what is
-predicted for a view is from what is predicted for the batch.
+multimodal large language models". The objective adds two terms to the loss of
+the batch: the loss of views of it with a perturbed modality, and the divergence
+of the predictions for a view from the predictions for the batch.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class View(Protocol):
   """A way to perturb a batch.
 
   Attributes:
-    num_views: times that it is done, each drawn anew; their mean counts.
+    num_views: number of views to draw; their losses are averaged.
   """
 
   num_views: int
@@ -34,18 +34,18 @@ class View(Protocol):
     embeddings: chex.Array,
     key: chex.PRNGKey,
   ) -> tuple[chex.Array, types.Batch]:
-    """Outputs `[U, B, K]` for what becomes of a batch, and that batch."""
+    """Returns outputs `[U, B, K]` for the perturbed batch, and that batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Mitigation:
-  """For `Trainer.hook`: the sum of `loss(view) + λ·divergence(view ‖ batch)`.
+  """A `Trainer.hook` that sums `loss(view) + λ·divergence(view ‖ batch)`.
 
   Attributes:
-    views: of the batch.
-    augmented: factor of their losses.
+    views: ways to perturb a batch.
+    augmented: factor of the losses of the views.
     consistency: λ.
-    divergence: name of `predictions.DIVERGENCES`; "kl" has the view first.
+    divergence: a name of `predictions.DIVERGENCES`; "kl" has the view first.
   """
 
   views: Sequence[View]
@@ -60,39 +60,33 @@ class Mitigation:
     outputs: chex.Array,
     key: chex.PRNGKey,
   ) -> chex.Array:
-    """What is minimised besides the loss of the batch.
+    """Computes the additional losses `[U, B]` of a batch.
 
-    Args:
-      forward: of the batch.
-      embeddings: of the batch.
-      outputs: `[U, B, K]` for the batch, held fixed here.
-      key: the same on every device.
-
-    Returns:
-      `[U, B]`.
+    The outputs `[U, B, K]` for the batch get no gradient. `key` is the same on
+    all devices.
     """
     clean = forward.task.predict(jax.lax.stop_gradient(outputs))
 
-    def paid(view, key):
-      found, batch = view(forward, embeddings, key)
-      sums = jnp.zeros(outputs.shape[:2])
+    def view_losses(view, key):
+      view_outputs, batch = view(forward, embeddings, key)
+      losses = jnp.zeros(outputs.shape[:2])
       if self.augmented:
-        sums += self.augmented * forward.losses(found, batch)
+        losses += self.augmented * forward.losses(view_outputs, batch)
       if self.consistency:
-        apart = predictions.divergence(
-          forward.task.predict(found), clean, kind=self.divergence
+        divergence = predictions.divergence(
+          forward.task.predict(view_outputs), clean, kind=self.divergence
         )
-        sums += self.consistency * forward.counted(apart, batch)
-      return sums
+        losses += self.consistency * forward.mask(divergence, batch)
+      return losses
 
-    def mean(view, key):
+    def mean_losses(view, key):
       if view.num_views == 1:
-        return paid(view, key)
+        return view_losses(view, key)
       keys = jax.random.split(key, view.num_views)
-      each = jax.vmap(lambda key: paid(view, key))(keys)
-      return jnp.mean(each, axis=0)
+      losses = jax.vmap(lambda key: view_losses(view, key))(keys)
+      return jnp.mean(losses, axis=0)
 
     return sum(
-      mean(view, jax.random.fold_in(key, number))
+      mean_losses(view, jax.random.fold_in(key, number))
       for number, view in enumerate(self.views)
     )

@@ -1,5 +1,5 @@
-"""Networks, in Flax Linen.
+"""Neural networks, in Flax Linen.
 
-Linen rather than NNX: a Linen module's `apply` is a pure function of its
-parameters, which is what `vmap` over seeds and `pmap` over devices map.
+They use Linen rather than NNX because `apply` of a Linen module is a pure
+function of its parameters: `vmap` maps it over seeds, `pmap` over devices.
 """

@@ -1,4 +1,4 @@
-"""Sublayers of a Transformer: pre-norm, and added to what they are given."""
+"""Sublayers of a pre-norm Transformer, each with its residual connection."""
 
 import chex
 from flax import linen as nn
@@ -8,14 +8,14 @@ from btw_jax.models import dropout
 
 
 class SelfAttention(nn.Module):
-  """`x + attention(norm(x))`, every token to the tokens that are there.
+  """A residual self-attention sublayer, `x + attention(norm(x))`.
 
   Vaswani et al. (2017), "Attention is all you need", eq. 1.
 
   Attributes:
-    num_heads: a divisor of D.
-    dropout: share of the result dropped in training.
-    axis_name: of the devices that a batch is spread over, or None.
+    num_heads: number of heads, a divisor of D.
+    dropout: fraction of the attention output that is dropped in training.
+    axis_name: axis of the devices that a batch is sharded over, or None.
   """
 
   num_heads: int
@@ -26,7 +26,7 @@ class SelfAttention(nn.Module):
   def __call__(
     self, x: chex.Array, where: chex.Array, *, train: bool
   ) -> chex.Array:
-    """Maps tokens `[B, N, D]`, those of `where` `[B, N]` attended to."""
+    """Maps tokens `[B, N, D]`, attending to the tokens in `where` `[B, N]`."""
     y = nn.LayerNorm()(x)
     attend = nn.MultiHeadDotProductAttention(self.num_heads)
     y = attend(y, mask=where[:, None, None])
@@ -35,12 +35,12 @@ class SelfAttention(nn.Module):
 
 
 class Perceptron(nn.Module):
-  """`x + mlp(norm(x))`, each token for itself.
+  """A residual two-layer perceptron applied to every token, `x + mlp(norm(x))`.
 
   Attributes:
-    hidden_dim: hidden units.
-    dropout: share of the hidden units dropped in training.
-    axis_name: of the devices that a batch is spread over, or None.
+    hidden_dim: number of hidden units.
+    dropout: fraction of the hidden units that is dropped in training.
+    axis_name: axis of the devices that a batch is sharded over, or None.
   """
 
   hidden_dim: int
@@ -56,16 +56,12 @@ class Perceptron(nn.Module):
 
 
 def sinusoids(num_steps: int, width: int) -> chex.Array:
-  """Positions as sines and cosines, Vaswani et al. (2017), section 3.5.
+  """Returns sinusoidal position embeddings `[T, D]`, values in [−1, 1].
 
-  Args:
-    num_steps: T.
-    width: D.
-
-  Returns:
-    `[T, D]` in [−1, 1].
+  Vaswani et al. (2017), section 3.5.
   """
   rates = 1e-4 ** (jnp.arange(0, width, 2) / width)
   angles = jnp.arange(num_steps)[:, None] * rates
-  both = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-  return both.reshape(num_steps, -1)[:, :width]
+  waves = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+  # An odd width has one cosine too many.
+  return waves.reshape(num_steps, -1)[:, :width]

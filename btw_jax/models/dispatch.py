@@ -1,13 +1,15 @@
-"""Two ways for tokens to reach the experts that a device has.
+"""Two ways to send tokens to the experts of one device.
 
-"dense" runs every expert on every token and weighs by 0 what no gate asked for.
-"sparse" runs an expert on its own tokens alone, and drops none:
+"dense" applies every expert to every token and multiplies the outputs by the
+gates, which are 0 for experts that were not chosen. "sparse" applies an expert
+only to its own tokens, and drops none:
 
-1. Assignments of tokens to experts are sorted by expert.
-2. The first C of each expert fill its row of an `[E, C, D]` array, C a little
-   above their mean number: one batched product, weights read in place.
-3. What an expert gets beyond C follows in blocks, in a loop of as many turns
-   as there are blocks: none while the router is balanced.
+1. Assignments (pairs of a token and an expert) are sorted by expert.
+2. The first C assignments of each expert fill its row of an `[E, C, D]` buffer,
+   where C is a little above the mean number per expert. One batched product
+   computes all of them and reads the parameters in place.
+3. The assignments of an expert beyond C follow in overflow blocks, one
+   iteration of a loop per block: none while the router is balanced.
 """
 
 import math
@@ -19,7 +21,7 @@ import jax
 from jax import custom_batching
 import jax.numpy as jnp
 
-# Rows of an expert are a multiple of this: the width of a vector register.
+# The size of a buffer is a multiple of the width of a vector register.
 _ROWS = 8
 
 
@@ -42,34 +44,36 @@ class Weights(NamedTuple):
 def _dense(weights, x, experts, gates):
   num_experts = weights.hidden_bias.shape[0]
   chosen = experts[..., None] == jnp.arange(num_experts)
-  share = jnp.sum(jnp.where(chosen, gates[..., None], 0.0), axis=1)
+  expert_gates = jnp.sum(jnp.where(chosen, gates[..., None], 0.0), axis=1)
   hidden = jnp.einsum("nd,edh->neh", x, weights.hidden_kernel)
-  hidden = nn.relu(hidden + weights.hidden_bias) * share[..., None]
-  answers = jnp.einsum("neh,ehd->nd", hidden, weights.output_kernel)
-  return answers + share @ weights.output_bias
+  # The output layer is linear, so the gates can be applied before it.
+  hidden = nn.relu(hidden + weights.hidden_bias) * expert_gates[..., None]
+  outputs = jnp.einsum("neh,ehd->nd", hidden, weights.output_kernel)
+  return outputs + expert_gates @ weights.output_bias
 
 
 def _sparse(weights, x, experts, gates):
   num_experts = weights.hidden_bias.shape[0]
-  runs = sort(experts, num_experts)
-  answers = _answers(weights, x, runs).reshape(*gates.shape, x.shape[-1])
-  # Answers of nobody are 0, and gates get no gradient from them.
-  return jnp.einsum("nkd,nk->nd", answers, gates)
+  assignments = sort_by_expert(experts, num_experts)
+  outputs = _apply(weights, x, assignments).reshape(*gates.shape, x.shape[-1])
+  # Outputs of unassigned entries are 0, so their gates get no gradient.
+  return jnp.einsum("nkd,nk->nd", outputs, gates)
 
 
-# name -> way for tokens to reach their experts, as `experts.mixture` calls it
+# name -> function that mixes expert outputs, called as `experts.mixture` does
 DISPATCHES = {"dense": _dense, "sparse": _sparse}
 
 
-class Runs(NamedTuple):
-  """Assignments of tokens to experts, A = N·K, in runs of one expert each.
+class SortedAssignments(NamedTuple):
+  """Assignments of tokens to experts, A = N·K, sorted by expert.
 
   Attributes:
-    order: `[A]` assignments, sorted by expert; those to nobody come last.
-    expert: `[A]` whom each assignment, in its own order, is sent to.
-    rank: `[A]` its place in that expert's run.
-    start: `[E]` where each run starts.
-    count: `[E]` how long it is.
+    order: `[A]` assignments in sorted order; unassigned ones come last.
+    expert: `[A]` the expert of each assignment, in the original order; E where
+      there is none.
+    rank: `[A]` position of each assignment among those of its expert.
+    start: `[E]` sorted position of the first assignment of each expert.
+    count: `[E]` number of assignments of each expert.
   """
 
   order: chex.Array
@@ -79,58 +83,58 @@ class Runs(NamedTuple):
   count: chex.Array
 
 
-def sort(experts: chex.Array, num_experts: int) -> Runs:
-  """Sorts assignments by expert.
-
-  Args:
-    experts: `[N, K]` int, whom each token is sent to; E is nobody.
-    num_experts: E.
-
-  Returns:
-    The runs.
-  """
+def sort_by_expert(experts: chex.Array, num_experts: int) -> SortedAssignments:
+  """Sorts assignments `[N, K]` by expert; the value E means no expert."""
   expert = experts.reshape(-1)
   order = jnp.argsort(expert)
-  places = jnp.arange(expert.shape[0], dtype=jnp.int32)
-  place = jnp.zeros_like(places).at[order].set(places, unique_indices=True)
+  positions = jnp.arange(expert.shape[0], dtype=jnp.int32)
+  position = (
+    jnp.zeros_like(positions).at[order].set(positions, unique_indices=True)
+  )
   bounds = jnp.searchsorted(
     expert[order], jnp.arange(num_experts + 1), method="scan_unrolled"
   ).astype(jnp.int32)
   start = bounds[:-1]
-  rank = place - bounds[expert]
-  return Runs(order, expert, rank, start, jnp.diff(bounds))
+  rank = position - bounds[expert]
+  return SortedAssignments(order, expert, rank, start, jnp.diff(bounds))
 
 
-def _folding(function):
-  """Maps over runs of a program by giving each its own tokens and experts.
+def _fold_vmap(function):
+  """Adds a `vmap` rule that folds the mapped axis into experts and tokens.
 
-  `function(weights, x, runs, *grad)` mapped over S runs is itself, called once
-  with S·E experts and S·N tokens: a loop of data-dependent length stays one
-  loop.
+  `function(weights, x, assignments, *grad)` mapped over an axis of length S
+  becomes one call with S·E experts and S·N tokens. The default rule would
+  repeat the loop as often as the longest of the S loops needs, and select the
+  arrays it carries after each iteration.
   """
   mapped = custom_batching.custom_vmap(function)
 
   @mapped.def_vmap
   def rule(size, in_batched, *args):
-    def given(x, batched):
+    def broadcast(x, batched):
       return x if batched else jnp.broadcast_to(x, (size, *x.shape))
 
-    every = jax.tree.map(given, args, tuple(in_batched))
-    weights, x, runs, *rest = every
-    num_assignments, num_experts = runs.order.shape[1], runs.start.shape[1]
-    step = jnp.arange(size, dtype=jnp.int32)[:, None]
-    nobody = runs.expert == num_experts
-    folded = Runs(
-      order=runs.order + step * num_assignments,
+    batched_args = jax.tree.map(broadcast, args, tuple(in_batched))
+    weights, x, assignments, *grads = batched_args
+    num_assignments, num_experts = (
+      assignments.order.shape[1],
+      assignments.start.shape[1],
+    )
+    index = jnp.arange(size, dtype=jnp.int32)[:, None]
+    unassigned = assignments.expert == num_experts
+    folded = SortedAssignments(
+      order=assignments.order + index * num_assignments,
       expert=jnp.where(
-        nobody, size * num_experts, runs.expert + step * num_experts
+        unassigned,
+        size * num_experts,
+        assignments.expert + index * num_experts,
       ),
-      rank=runs.rank,
-      start=runs.start + step * num_assignments,
-      count=runs.count,
+      rank=assignments.rank,
+      start=assignments.start + index * num_assignments,
+      count=assignments.count,
     )
     merged = jax.tree.map(
-      lambda x: x.reshape(-1, *x.shape[2:]), (weights, x, folded, *rest)
+      lambda x: x.reshape(-1, *x.shape[2:]), (weights, x, folded, *grads)
     )
     out = mapped(*merged)
     out = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), out)
@@ -140,156 +144,177 @@ def _folding(function):
 
 
 @jax.custom_vjp
-def _answers(weights, x, runs):
-  """What each assignment's expert says, `[A, D]`, 0 where it is nobody."""
-  return _forward(weights, x, runs)[0]
+def _apply(weights, x, assignments):
+  """Returns the expert output of each assignment, `[A, D]`; 0 if unassigned."""
+  return _forward(weights, x, assignments)[0]
 
 
-def _answers_fwd(weights, x, runs):
-  answers, hidden = _forward(weights, x, runs)
-  return answers, (weights, x, runs, hidden)
+def _apply_fwd(weights, x, assignments):
+  outputs, hidden = _forward(weights, x, assignments)
+  return outputs, (weights, x, assignments, hidden)
 
 
-def _answers_bwd(kept, grad):
-  weights, x, runs, hidden = kept
-  of_weights, of_inputs = _backward(weights, x, runs, hidden, grad)
-  of_x = jnp.sum(of_inputs.reshape(x.shape[0], -1, x.shape[1]), axis=1)
-  return of_weights, of_x, None
+def _apply_bwd(residuals, grad):
+  weights, x, assignments, hidden = residuals
+  weights_grad, inputs_grad = _backward(weights, x, assignments, hidden, grad)
+  x_grad = jnp.sum(inputs_grad.reshape(x.shape[0], -1, x.shape[1]), axis=1)
+  return weights_grad, x_grad, None
 
 
-_answers.defvjp(_answers_fwd, _answers_bwd)
+_apply.defvjp(_apply_fwd, _apply_bwd)
 
 
-@_folding
-def _forward(weights, x, runs):
-  slots = Slots(runs, x.shape[0])
-  hidden = _hidden(weights, x[slots.tokens])
-  answers = slots.collect(_output(weights, hidden))
+@_fold_vmap
+def _forward(weights, x, assignments):
+  """Returns outputs `[A, D]` and the hidden units of the buffers."""
+  buffers = ExpertBuffers(assignments, x.shape[0])
+  hidden = _hidden(weights, x[buffers.tokens])
+  outputs = buffers.collect(_output(weights, hidden))
 
-  def body(block, answers):
-    expert, rows = slots.overflow(block)
-    one = _expert(weights, expert)
-    block_answers = _output(one, _hidden(one, x[slots.token(rows)][None]))
-    return answers.at[rows].set(block_answers[0], mode="drop")
+  def body(block, outputs):
+    expert, ids = buffers.overflow(block)
+    params = _select(weights, expert)
+    block_outputs = _output(
+      params, _hidden(params, x[buffers.token_ids(ids)][None])
+    )
+    return outputs.at[ids].set(block_outputs[0], mode="drop")
 
-  return jax.lax.fori_loop(0, slots.num_blocks, body, answers), hidden
+  return jax.lax.fori_loop(0, buffers.num_blocks, body, outputs), hidden
 
 
-@_folding
-def _backward(weights, x, runs, hidden, grad):
-  slots = Slots(runs, x.shape[0])
-  of_weights, of_slots = _gradients(
-    weights, x[slots.tokens], hidden, slots.fill(grad)
+@_fold_vmap
+def _backward(weights, x, assignments, hidden, grad):
+  """Returns gradients of the parameters and of the inputs `[A, D]`.
+
+  Hidden units of the overflow blocks are computed again: JAX cannot
+  differentiate a loop whose length depends on data, nor store them all.
+  """
+  buffers = ExpertBuffers(assignments, x.shape[0])
+  weights_grad, buffers_grad = _gradients(
+    weights, x[buffers.tokens], hidden, buffers.fill(grad)
   )
 
   def body(block, carry):
-    of_weights, of_inputs = carry
-    expert, rows = slots.overflow(block)
-    one, inputs = _expert(weights, expert), x[slots.token(rows)][None]
-    block_grad = grad.at[rows].get(mode="fill", fill_value=0.0)[None]
-    of_one, of_rows = _gradients(one, inputs, _hidden(one, inputs), block_grad)
-    of_weights = jax.tree.map(
-      lambda total, w: total.at[expert].add(w[0]), of_weights, of_one
+    weights_grad, inputs_grad = carry
+    expert, ids = buffers.overflow(block)
+    params, inputs = _select(weights, expert), x[buffers.token_ids(ids)][None]
+    block_grad = grad.at[ids].get(mode="fill", fill_value=0.0)[None]
+    params_grad, rows_grad = _gradients(
+      params, inputs, _hidden(params, inputs), block_grad
     )
-    return of_weights, of_inputs.at[rows].set(of_rows[0], mode="drop")
+    weights_grad = jax.tree.map(
+      lambda total, w: total.at[expert].add(w[0]), weights_grad, params_grad
+    )
+    return weights_grad, inputs_grad.at[ids].set(rows_grad[0], mode="drop")
 
   return jax.lax.fori_loop(
-    0, slots.num_blocks, body, (of_weights, slots.collect(of_slots))
+    0, buffers.num_blocks, body, (weights_grad, buffers.collect(buffers_grad))
   )
 
 
-class Slots:
-  """C places per expert for its first assignments, and blocks for the rest.
+class ExpertBuffers:
+  """Buffers of C rows per expert, and overflow blocks of C rows beyond them.
+
+  A row holds the id of an assignment, or A where the row is empty. JAX drops or
+  fills rows with the id A, which is out of bounds.
 
   Attributes:
     size: C.
-    ids: `[E, C]` the first assignments of each expert; A, nobody's, where there
-      are fewer.
-    tokens: `[E, C]` those that they are of.
-    num_blocks: of C assignments each, that the rest takes.
+    ids: `[E, C]` the first assignments of each expert.
+    tokens: `[E, C]` the tokens of `ids`.
+    num_blocks: number of overflow blocks.
   """
 
-  def __init__(self, runs: Runs, num_tokens: int):
-    """Gives out the places.
-
-    Args:
-      runs: of assignments.
-      num_tokens: N.
-    """
-    num_assignments = runs.order.shape[0]
-    self._runs, self._num_assignments = runs, num_assignments
+  def __init__(self, assignments: SortedAssignments, num_tokens: int):
+    """Places the assignments of `num_tokens` tokens."""
+    num_assignments = assignments.order.shape[0]
+    self._assignments, self._num_assignments = assignments, num_assignments
     self._num_selected = num_assignments // num_tokens
-    mean = num_assignments / runs.start.shape[0]
-    # Two standard deviations of a balanced router's counts above their mean.
+    mean = num_assignments / assignments.start.shape[0]
+    # The counts of a balanced router have a variance close to their mean: two
+    # standard deviations above it, an expert seldom needs an overflow block.
     rows = math.ceil((mean + 2 * math.sqrt(mean)) / _ROWS) * _ROWS
     self.size = min(rows, -(-num_assignments // _ROWS) * _ROWS)
-    self.ids = self.turn(0)
-    self.tokens = self.token(self.ids)
-    blocks = -(-jnp.maximum(runs.count - self.size, 0) // self.size)
+    self.ids = self.round_ids(0)
+    self.tokens = self.token_ids(self.ids)
+    blocks = -(-jnp.maximum(assignments.count - self.size, 0) // self.size)
     self._ends = jnp.cumsum(blocks)
     self.num_blocks = self._ends[-1]
 
-  def turn(self, number: chex.Array) -> chex.Array:
-    """`[E, C]` assignments of each expert after `number` times C of them."""
-    return self._rows_of(self._runs.start, self._runs.count, number * self.size)
+  def round_ids(self, index: chex.Array) -> chex.Array:
+    """Returns the assignments `[E, C]` in the round with this index.
 
-  def _rows_of(self, start, count, first):
-    """Assignments `first` to `first + C` of a run; A where it is over."""
-    places = first + jnp.arange(self.size)
-    found = self._runs.order.at[start[..., None] + places].get(mode="clip")
-    return jnp.where(places < count[..., None], found, self._num_assignments)
+    Round r holds assignments r·C to (r + 1)·C of each expert.
+    """
+    return self._slice(
+      self._assignments.start, self._assignments.count, index * self.size
+    )
 
-  def token(self, ids: chex.Array) -> chex.Array:
-    """Tokens of assignments; any token for none."""
+  def _slice(self, start, count, first):
+    """Returns assignments `first` to `first + C` of experts, A past their end.
+
+    `start` and `count` are `[E]` for all experts or scalars for one of them.
+    """
+    positions = first + jnp.arange(self.size)
+    ids = self._assignments.order.at[start[..., None] + positions].get(
+      mode="clip"
+    )
+    return jnp.where(positions < count[..., None], ids, self._num_assignments)
+
+  def token_ids(self, ids: chex.Array) -> chex.Array:
+    """Returns the tokens of assignments; an arbitrary token for the id A."""
     return jnp.minimum(ids, self._num_assignments - 1) // self._num_selected
 
   def fill(self, values: chex.Array) -> chex.Array:
-    """`[A, D]` to `[E, C, D]`, 0 in places that nobody took."""
+    """Copies `[A, D]` into buffers `[E, C, D]`, 0 in empty rows."""
     return values.at[self.ids].get(mode="fill", fill_value=0.0)
 
-  def collect(self, values: chex.Array, number: chex.Array = 0) -> chex.Array:
-    """`[E, C, D]` of a turn to `[A, D]`, 0 for what has no place in it."""
-    runs = self._runs
-    rank = runs.rank - number * self.size
+  def collect(self, values: chex.Array, index: chex.Array = 0) -> chex.Array:
+    """Copies buffers `[E, C, D]` of a round to `[A, D]`, 0 elsewhere."""
+    assignments = self._assignments
+    rank = assignments.rank - index * self.size
     inside = (rank >= 0) & (rank < self.size)
-    inside &= runs.expert < runs.start.shape[0]
-    place = jnp.where(inside, runs.expert * self.size + rank, 0)
-    found = values.reshape(-1, values.shape[-1])[place]
-    return jnp.where(inside[:, None], found, 0.0)
+    inside &= assignments.expert < assignments.start.shape[0]
+    row = jnp.where(inside, assignments.expert * self.size + rank, 0)
+    collected = values.reshape(-1, values.shape[-1])[row]
+    return jnp.where(inside[:, None], collected, 0.0)
 
   def overflow(self, block: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """The expert of a block beyond C, and the assignments in it."""
-    runs = self._runs
+    """Returns the expert of an overflow block and its assignments `[C]`."""
+    assignments = self._assignments
     expert = jnp.searchsorted(self._ends, block, side="right")
     before = jnp.where(expert > 0, self._ends[expert - 1], 0)
+    # The first C assignments are in the buffer.
     first = (1 + block - before) * self.size
-    return expert, self._rows_of(runs.start[expert], runs.count[expert], first)
+    return expert, self._slice(
+      assignments.start[expert], assignments.count[expert], first
+    )
 
 
-def _expert(weights, expert):
+def _select(weights, expert):
   return jax.tree.map(lambda w: w[expert][None], weights)
 
 
 def _hidden(weights, x):
-  """Hidden units of every expert for its own rows, `[E, C, H]`."""
+  """Returns the hidden units of every expert for its rows, `[E, C, H]`."""
   hidden = jnp.einsum("ecd,edh->ech", x, weights.hidden_kernel)
   return nn.relu(hidden + weights.hidden_bias[:, None])
 
 
 def _output(weights, hidden):
-  answers = jnp.einsum("ech,ehd->ecd", hidden, weights.output_kernel)
-  return answers + weights.output_bias[:, None]
+  outputs = jnp.einsum("ech,ehd->ecd", hidden, weights.output_kernel)
+  return outputs + weights.output_bias[:, None]
 
 
 def _gradients(weights, x, hidden, grad):
-  """Of the weights and of `x`, given that of the answers."""
-  of_hidden = jnp.einsum("ecd,ehd->ech", grad, weights.output_kernel)
-  of_hidden = jnp.where(hidden > 0, of_hidden, 0.0)
-  of_x = jnp.einsum("ech,edh->ecd", of_hidden, weights.hidden_kernel)
-  of_weights = Weights(
-    jnp.einsum("ecd,ech->edh", x, of_hidden),
-    jnp.sum(of_hidden, axis=1),
+  """Returns the gradients of `weights` and `x` for the output gradient."""
+  hidden_grad = jnp.einsum("ecd,ehd->ech", grad, weights.output_kernel)
+  hidden_grad = jnp.where(hidden > 0, hidden_grad, 0.0)
+  x_grad = jnp.einsum("ech,edh->ecd", hidden_grad, weights.hidden_kernel)
+  weights_grad = Weights(
+    jnp.einsum("ecd,ech->edh", x, hidden_grad),
+    jnp.sum(hidden_grad, axis=1),
     jnp.einsum("ech,ecd->ehd", hidden, grad),
     jnp.sum(grad, axis=1),
   )
-  return of_weights, of_x
+  return weights_grad, x_grad

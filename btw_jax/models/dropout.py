@@ -1,4 +1,4 @@
-"""Random masks of a batch, the same however many devices it is spread over."""
+"""Dropout whose masks do not depend on the number of devices."""
 
 import chex
 from flax import linen as nn
@@ -7,19 +7,20 @@ import jax.numpy as jnp
 
 from btw_jax import types
 
+# Number of values of the 8 random bits that decide about one entry.
 _LEVELS = 2**8
 
 
 class Dropout(nn.Module):
-  """Zeroes a share of the entries in training and scales up the others.
+  """Zeroes a fraction of the entries in training and scales up the others.
 
   Srivastava et al. (2014). A mask takes 8 random bits per entry, not the 32 of
   a uniform number: in a small model on CPU, drawing those is a third of a step.
 
   Attributes:
-    rate: share to drop, in [0, 1), rounded to 1/256; the others are scaled by
-      the share that is kept in fact.
-    axis_name: of the devices that a batch is spread over, or None.
+    rate: fraction to drop, in [0, 1), rounded to 1/256; the other entries are
+      divided by the fraction kept after rounding.
+    axis_name: axis of the devices that a batch is sharded over, or None.
   """
 
   rate: float
@@ -29,15 +30,10 @@ class Dropout(nn.Module):
   def __call__(
     self, x: chex.Array, *, train: bool, batch_axis: int = 0
   ) -> chex.Array:
-    """Drops entries in training, with the rng stream `dropout`.
+    """Drops entries of `x` in training, with the RNG stream `dropout`.
 
-    Args:
-      x: any array.
-      train: whether to drop.
-      batch_axis: the axis of examples.
-
-    Returns:
-      As large an array.
+    Each example has its own mask, drawn with a key that depends on its
+    slot in the full batch. `batch_axis` is the axis of examples.
     """
     threshold = round(self.rate * _LEVELS)
     if not train or threshold == 0:
@@ -45,6 +41,7 @@ class Dropout(nn.Module):
     shape = list(x.shape)
     batch_size = shape.pop(batch_axis)
     size = x.size // batch_size
+    # Each 32-bit word is split into the random bytes of four entries.
     words = jax.vmap(
       lambda key: jax.random.bits(key, (-(-size // 4),), jnp.uint32)
     )(types.keys(self.make_rng("dropout"), batch_size, self.axis_name))

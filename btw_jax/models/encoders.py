@@ -1,4 +1,4 @@
-"""Encoders: one per modality, all run as one batched matrix product."""
+"""Encoders of feature vectors: one per modality, all in one batched product."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ class ModalityDense(nn.Module):
 
   Attributes:
     features: width of the output.
-    fan_in: the inputs that carry data, per modality: the initial kernels are
-      scaled by it, so that zero-padding changes nothing.
+    fan_in: number of inputs that are not padding, per modality. It scales the
+      initial kernels, so that zero-padding does not change their scale.
   """
 
   features: int
@@ -24,12 +24,13 @@ class ModalityDense(nn.Module):
 
   @nn.compact
   def __call__(self, x: chex.Array) -> chex.Array:
-    """Applies every modality's layer to its own rows."""
+    """Applies the layer of every modality to the inputs of that modality."""
     num_modalities, _, width = x.shape
     fan_in = jnp.asarray(self.fan_in, jnp.float32)
 
     def kernel_init(key, shape):
-      # LeCun normal, truncated at two standard deviations as Flax does.
+      # LeCun normal. The divisor is the standard deviation of a unit normal
+      # truncated at two standard deviations, as in Flax.
       std = fan_in[:, None, None] ** -0.5 / 0.87962566103423978
       return std * jax.random.truncated_normal(key, -2.0, 2.0, shape)
 
@@ -40,14 +41,14 @@ class ModalityDense(nn.Module):
 
 
 class MLP(nn.Module):
-  """A two-layer perceptron per modality, `[B, M, D] -> [B, M, D_out]`.
+  """A two-layer perceptron per modality, `[B, M, D] -> [B, M, embedding_dim]`.
 
   Attributes:
-    widths: features of each modality before padding.
-    hidden_dim: hidden units.
-    embedding_dim: width of the embedding.
-    dropout: share of hidden units dropped in training.
-    axis_name: of the devices that a batch is spread over, or None.
+    widths: number of features of each modality before padding.
+    hidden_dim: number of hidden units.
+    embedding_dim: width of an embedding.
+    dropout: fraction of the hidden units that is dropped in training.
+    axis_name: axis of the devices that a batch is sharded over, or None.
   """
 
   widths: Sequence[int]
@@ -58,7 +59,7 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(self, features: chex.Array, *, train: bool) -> chex.Array:
-    """Encodes every modality."""
+    """Encodes the features of every modality."""
     x = jnp.swapaxes(features, 0, 1)
     x = nn.relu(ModalityDense(self.hidden_dim, self.widths)(x))
     drop = dropout.Dropout(self.dropout, self.axis_name)

@@ -1,15 +1,16 @@
-"""Tokens that travel to the devices of their experts, and answers back.
+"""Expert parallelism: an all-to-all exchange of tokens and expert outputs.
 
-Each of the P devices of an axis has E / P experts, in order, and tokens of its
-own. A token goes where its expert is, and its answer comes back, by all-to-all:
+Each of the P devices of an axis has E / P experts, in order, and its own
+tokens. A token is sent to the device of its expert, the output is sent back:
 
-1. Assignments are sorted by the device that they go to.
-2. The first C for each device leave in one message, C a little above their mean
-   number. What goes beyond follows in further turns, as many as the fullest
-   message needs: none while the router is balanced, and none is dropped.
+1. Assignments are sorted by the device of their expert.
+2. The first C assignments to each device leave in one message, where C is a
+   little above their mean number. Assignments beyond C follow in further
+   rounds, as many as the fullest message needs: none while the router is
+   balanced. No token is dropped.
 
 Lepikhin et al. (2021), "GShard: scaling giant models with conditional
-computation and automatic sharding", which drops what goes beyond.
+computation and automatic sharding", which drops the tokens beyond C.
 """
 
 from collections.abc import Callable
@@ -21,91 +22,98 @@ import jax.numpy as jnp
 
 from btw_jax.models import dispatch
 
-# Of experts at hand, tokens `[N, D]`, experts `[N, 1]` and gates `[N, 1]`.
-Answer = Callable[
+# A value of `dispatch.DISPATCHES`, called with the experts of one device,
+# tokens `[N, D]`, experts `[N, 1]` and gates `[N, 1]`.
+Dispatch = Callable[
   [dispatch.Weights, chex.Array, chex.Array, chex.Array], chex.Array
 ]
 
 
-def answers(
-  answer: Answer,
+def apply_experts(
+  local_dispatch: Dispatch,
   weights: dispatch.Weights,
   x: chex.Array,
   experts: chex.Array,
   axis_name: str,
 ) -> chex.Array:
-  """What the chosen experts say to each token, wherever they are.
+  """Returns the outputs of the chosen experts on any device, `[N, K, D]`.
 
-  Args:
-    answer: of one device, a value of `dispatch.DISPATCHES`; static.
-    weights: of the E / P experts of this device.
-    x: `[N, D]` tokens of this device.
-    experts: `[N, K]` int, whom each is sent to, 0 to E − 1; E is nobody.
-    axis_name: of the devices.
-
-  Returns:
-    `[N, K, D]`; 0 where it is nobody.
+  `weights` are the parameters of this device's E / P experts, which the static
+  `local_dispatch` applies; `x` are its tokens `[N, D]`. `experts` `[N, K]` are
+  the chosen experts, 0 to E − 1, or E for no expert, whose output is 0.
   """
   num_devices = jax.lax.axis_size(axis_name)
-  each = weights.hidden_bias.shape[0]
-  # Nobody is with nobody: device P.
-  runs = dispatch.sort(experts // each, num_devices)
+  num_local = weights.hidden_bias.shape[0]
+  # Expert E, which is none, becomes device P, which is none either.
+  assignments = dispatch.sort_by_expert(experts // num_local, num_devices)
   experts = experts.reshape(-1)
-  first = _turn(answer, axis_name, weights, x, experts, runs, 0)
-  size = dispatch.Slots(runs, x.shape[0]).size
-  needed = -(-jnp.max(runs.count) // size)
-  # All must take part in as many turns.
-  num_turns = jax.lax.pmax(needed, axis_name)
-  rest = _rest(answer, axis_name, weights, x, experts, runs, num_turns)
-  return (first + rest).reshape(x.shape[0], -1, x.shape[1])
+  first = _round(local_dispatch, axis_name, weights, x, experts, assignments, 0)
+  size = dispatch.ExpertBuffers(assignments, x.shape[0]).size
+  needed = -(-jnp.max(assignments.count) // size)
+  # An all-to-all needs every device, so all of them run the same rounds.
+  num_rounds = jax.lax.pmax(needed, axis_name)
+  later = _later_rounds(
+    local_dispatch, axis_name, weights, x, experts, assignments, num_rounds
+  )
+  return (first + later).reshape(x.shape[0], -1, x.shape[1])
 
 
-def _turn(answer, axis_name, weights, x, experts, runs, number):
-  """Answers `[A, D]` to what leaves in a turn, 0 to the others."""
-  slots = dispatch.Slots(runs, x.shape[0])
-  ids, each = slots.turn(number), weights.hidden_bias.shape[0]
-  # Fewer than C leaves the rest of a message to nobody.
-  whom = experts.at[ids].get(mode="fill", fill_value=-1)
-  whom = jnp.where(whom < 0, each, whom % each)
-  travel = functools.partial(
+def _round(local_dispatch, axis_name, weights, x, experts, assignments, index):
+  """Returns outputs `[A, D]` of the assignments in a round, 0 for others."""
+  buffers = dispatch.ExpertBuffers(assignments, x.shape[0])
+  ids, num_local = buffers.round_ids(index), weights.hidden_bias.shape[0]
+  # Empty rows of a message are sent to no expert.
+  targets = experts.at[ids].get(mode="fill", fill_value=-1)
+  targets = jnp.where(targets < 0, num_local, targets % num_local)
+  all_to_all = functools.partial(
     jax.lax.all_to_all, axis_name=axis_name, split_axis=0, concat_axis=0
   )
-  tokens, whom = travel(x[slots.token(ids)]), travel(whom)
-  flat, whom = tokens.reshape(-1, x.shape[1]), whom.reshape(-1, 1)
-  found = answer(weights, flat, whom, jnp.ones(whom.shape, x.dtype))
-  return slots.collect(travel(found.reshape(tokens.shape)), number)
+  tokens, targets = all_to_all(x[buffers.token_ids(ids)]), all_to_all(targets)
+  flat, targets = tokens.reshape(-1, x.shape[1]), targets.reshape(-1, 1)
+  outputs = local_dispatch(
+    weights, flat, targets, jnp.ones(targets.shape, x.dtype)
+  )
+  return buffers.collect(all_to_all(outputs.reshape(tokens.shape)), index)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _rest(answer, axis_name, weights, x, experts, runs, num_turns):
-  """Answers to what leaves after the first turn."""
+def _later_rounds(
+  local_dispatch, axis_name, weights, x, experts, assignments, num_rounds
+):
+  """Returns the summed outputs `[A, D]` of all rounds after the first.
 
-  def body(number, so_far):
-    return so_far + _turn(answer, axis_name, weights, x, experts, runs, number)
+  The gradient is written by hand, because JAX cannot differentiate a loop whose
+  length depends on data in reverse mode.
+  """
 
-  none = jnp.zeros((experts.shape[0], x.shape[1]), x.dtype)
-  return jax.lax.fori_loop(1, num_turns, body, none)
+  def body(index, outputs):
+    return outputs + _round(
+      local_dispatch, axis_name, weights, x, experts, assignments, index
+    )
+
+  zeros = jnp.zeros((experts.shape[0], x.shape[1]), x.dtype)
+  return jax.lax.fori_loop(1, num_rounds, body, zeros)
 
 
-def _rest_fwd(answer, axis_name, *arguments):
-  return _rest(answer, axis_name, *arguments), arguments
+def _later_rounds_fwd(local_dispatch, axis_name, *arguments):
+  return _later_rounds(local_dispatch, axis_name, *arguments), arguments
 
 
-def _rest_bwd(answer, axis_name, arguments, grad):
-  weights, x, experts, runs, num_turns = arguments
+def _later_rounds_bwd(local_dispatch, axis_name, arguments, grad):
+  weights, x, experts, assignments, num_rounds = arguments
 
-  def body(number, so_far):
+  def body(index, gradients):
     _, pull_back = jax.vjp(
-      lambda weights, x: _turn(
-        answer, axis_name, weights, x, experts, runs, number
+      lambda weights, x: _round(
+        local_dispatch, axis_name, weights, x, experts, assignments, index
       ),
       weights,
       x,
     )
-    return jax.tree.map(jnp.add, so_far, pull_back(grad))
+    return jax.tree.map(jnp.add, gradients, pull_back(grad))
 
-  none = jax.tree.map(jnp.zeros_like, (weights, x))
-  return *jax.lax.fori_loop(1, num_turns, body, none), None, None, None
+  zeros = jax.tree.map(jnp.zeros_like, (weights, x))
+  return *jax.lax.fori_loop(1, num_rounds, body, zeros), None, None, None
 
 
-_rest.defvjp(_rest_fwd, _rest_bwd)
+_later_rounds.defvjp(_later_rounds_fwd, _later_rounds_bwd)

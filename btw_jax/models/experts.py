@@ -1,7 +1,7 @@
-"""Experts: two-layer perceptrons, each of which answers the tokens sent to it.
+"""Experts: two-layer perceptrons, each applied to the tokens routed to it.
 
-How tokens reach those of a device is `dispatch`; how they travel where each
-device has some of the experts is `exchange`.
+`dispatch` applies the experts of one device. `exchange` sends tokens between
+devices that have different experts.
 """
 
 import chex
@@ -12,21 +12,21 @@ import jax.numpy as jnp
 from btw_jax.models import dispatch as dispatch_lib
 from btw_jax.models import exchange
 
-# "dense" does E / K times the arithmetic and moves no tokens. On CPU it gains
-# from nothing but every expert being chosen; an accelerator has arithmetic to
-# spare.
-_DENSE_UP_TO = {"cpu": 1}
-_DENSE_UP_TO_ELSEWHERE = 2
+# Largest ratio E / K at which "dense" is preferred. "dense" does E / K times
+# the arithmetic and moves no tokens. On CPU it is faster only if every expert
+# is chosen; an accelerator has arithmetic to spare.
+_MAX_DENSE_RATIO = {"cpu": 1}
+_DEFAULT_MAX_DENSE_RATIO = 2
 
 
 class Experts(nn.Module):
-  """E experts and their parameters.
+  """The parameters of E experts, and their mixture.
 
   Attributes:
     num_experts: E.
-    hidden_dim: H, hidden units of each.
+    hidden_dim: H, number of hidden units of an expert.
     dispatch: see `mixture`.
-    axis_name: of devices that have a part of the experts each, or None.
+    axis_name: axis of the devices that the experts are sharded over, or None.
   """
 
   num_experts: int
@@ -38,7 +38,7 @@ class Experts(nn.Module):
   def __call__(
     self, x: chex.Array, experts: chex.Array, gates: chex.Array
   ) -> chex.Array:
-    """Mixes the answers to tokens `[N, D]`, see `mixture`."""
+    """Mixes the expert outputs for tokens `[N, D]`; see `mixture`."""
     size, inner, width = self.num_experts, self.hidden_dim, x.shape[-1]
     if self.axis_name is not None:
       size //= jax.lax.axis_size(self.axis_name)
@@ -69,20 +69,21 @@ def mixture(
   dispatch: str = "auto",
   axis_name: str | None = None,
 ) -> chex.Array:
-  """What the chosen experts make of each token, `Σ_k g_nk f_{e_nk}(x_n)`.
+  """Computes a sparse mixture of experts, `Σ_k g_nk f_{e_nk}(x_n)`.
 
   `f_e(x) = relu(x W_e + b_e) V_e + c_e`. Shazeer et al. (2017), "Outrageously
   large neural networks: the sparsely-gated mixture-of-experts layer".
 
   Args:
-    weights: of E experts.
+    weights: parameters of the E experts.
     x: `[N, D]` tokens.
-    experts: `[N, K]` int, whom each token is sent to, 0 to E − 1; E is nobody.
-    gates: `[N, K]`, what each answer counts; that of nobody counts 0.
-    dispatch: a name of `dispatch.DISPATCHES` or "auto", static: one result,
-      with the same gradients, by another way.
-    axis_name: of a mapped axis whose P devices have E / P of the experts each,
-      in order, and tokens of their own; all are at hand by default.
+    experts: `[N, K]` int, chosen experts, 0 to E − 1; E means no expert, whose
+      output is 0.
+    gates: `[N, K]`, factors of the expert outputs.
+    dispatch: a name of `dispatch.DISPATCHES` or "auto", static. It changes the
+      speed, not the result or its gradients.
+    axis_name: mapped axis of P devices, each with E / P of the experts, in
+      order, and its own tokens. None if this device has all experts.
 
   Returns:
     `[N, D]`.
@@ -95,31 +96,26 @@ def mixture(
   num_experts, num_selected = weights.hidden_bias.shape[0], gates.shape[-1]
   if dispatch == "auto":
     if axis_name is not None:
-      # What arrives has been chosen by one.
+      # Each token that arrives from a device was sent to one expert.
       num_selected = 1
-    dispatch = fastest(num_experts, num_selected, jax.default_backend())
+    dispatch = fastest_dispatch(
+      num_experts, num_selected, jax.default_backend()
+    )
   if dispatch not in dispatch_lib.DISPATCHES:
     raise ValueError(
       f"dispatch={dispatch!r}: use one of auto,"
       f" {', '.join(dispatch_lib.DISPATCHES)}."
     )
-  answer = dispatch_lib.DISPATCHES[dispatch]
+  local_dispatch = dispatch_lib.DISPATCHES[dispatch]
   if axis_name is None:
-    return answer(*arguments)
-  found = exchange.answers(answer, weights, x, experts, axis_name)
-  return jnp.einsum("nkd,nk->nd", found, gates)
+    return local_dispatch(*arguments)
+  outputs = exchange.apply_experts(
+    local_dispatch, weights, x, experts, axis_name
+  )
+  return jnp.einsum("nkd,nk->nd", outputs, gates)
 
 
-def fastest(num_experts: int, num_selected: int, backend: str) -> str:
-  """The dispatch to prefer.
-
-  Args:
-    num_experts: E.
-    num_selected: K.
-    backend: name of JAX's backend.
-
-  Returns:
-    A name of `dispatch.DISPATCHES`.
-  """
-  factor = _DENSE_UP_TO.get(backend, _DENSE_UP_TO_ELSEWHERE)
-  return "dense" if num_experts <= factor * num_selected else "sparse"
+def fastest_dispatch(num_experts: int, num_selected: int, backend: str) -> str:
+  """Returns the name of the faster dispatch for E, K and a JAX backend."""
+  ratio = _MAX_DENSE_RATIO.get(backend, _DEFAULT_MAX_DENSE_RATIO)
+  return "dense" if num_experts <= ratio * num_selected else "sparse"

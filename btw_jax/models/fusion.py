@@ -1,8 +1,8 @@
 """The sparse mixture-of-experts network: attention and experts over tokens.
 
-Pre-norm layers of self-attention over the tokens of all modalities, each
-followed by a mixture of experts; then the mean token of every modality, side by
-side, goes through the head.
+Pre-norm layers apply self-attention to the tokens of all modalities, then a
+mixture of experts. The head takes the concatenated mean tokens of all
+modalities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,23 +22,23 @@ from btw_jax.models import networks
 from btw_jax.models import routers
 from btw_jax.models import sequences
 
-# Name of the parameters of a layer's experts.
+# The name of the experts' parameters in a layer.
 _EXPERTS = "Experts_0"
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-  """What tells one mixture of experts from another.
+  """The hyper-parameters of a mixture of experts.
 
   Attributes:
     num_experts: E.
-    num_selected: K, experts that answer a token.
+    num_selected: K, number of experts per token.
     gating: a name of `gating.GATINGS`.
-    noisy: add learned noise to scores in training.
+    noisy: whether to add learned noise to the scores in training.
     router: a name of `routers.ROUTERS`.
     dispatch: "auto" or a name of `dispatch.DISPATCHES`.
-    placeholder: put a learned embedding where a modality is absent.
-    steps: fuse the tokens of every step, not each modality's mean.
+    placeholder: whether to use a learned embedding for a missing modality.
+    steps: whether to fuse the tokens of all steps, not the mean of a modality.
   """
 
   num_experts: int = 16
@@ -58,7 +58,7 @@ class MixtureOfExperts(networks.Multimodal):
   fusion"; Shazeer et al. (2017).
 
   Attributes:
-    mixture: the experts and how they are chosen.
+    mixture: the hyper-parameters of the experts.
   """
 
   mixture: Mixture = Mixture()
@@ -73,7 +73,8 @@ class MixtureOfExperts(networks.Multimodal):
     ]
     self.norm = nn.LayerNorm()
     shape = (len(sizes.widths), sizes.embedding_dim)
-    # As large as an embedding: beside it a norm leaves small weights small.
+    # The scale of an embedding. The layer norm sees an embedding multiplied by
+    # a small weight next to this vector, and so does not scale it up again.
     init = nn.initializers.normal(0.5)
     self.kind = self.param("kind", init, shape)
     if mixture.placeholder:
@@ -81,13 +82,13 @@ class MixtureOfExperts(networks.Multimodal):
 
   @property
   def token_modalities(self) -> tuple[int, ...]:
-    """Whose each token is."""
+    """The modality of each token that `fuse` takes."""
     if self.mixture.steps:
-      return self.sizes.tokens
+      return self.sizes.step_token_modalities
     return super().token_modalities
 
   def encode(self, batch: types.Batch, *, train: bool) -> chex.Array:
-    """A batch to tokens `[B, N, D]`, one per modality or one per step."""
+    """Encodes a batch to tokens `[B, N, D]`, one per modality or per step."""
     if self.mixture.steps:
       return self.encode_steps(batch, train=train)
     return super().encode(batch, train=train)
@@ -100,16 +101,9 @@ class MixtureOfExperts(networks.Multimodal):
     *,
     train: bool,
   ) -> networks.Outputs:
-    """Tokens `[B, N, D]`, multiplied `[B, M]`, to outputs `[1, B, K]`.
+    """Maps tokens `[B, N, D]` and multipliers `[B, M]` to outputs `[1, B, K]`.
 
-    Args:
-      embeddings: from `encode`.
-      batch: says which tokens are there.
-      multipliers: of the embeddings of each modality; None for the plain model.
-      train: whether to drop units and add noise.
-
-    Returns:
-      Outputs, and the usage of experts, `[L, ...]`.
+    It also returns the usage of the experts, with a leading axis of layers.
     """
     ids = np.asarray(self.token_modalities)
     where = batch.present
@@ -119,21 +113,21 @@ class MixtureOfExperts(networks.Multimodal):
     if multipliers is not None:
       x = x * multipliers[:, ids, None]
     if self.mixture.placeholder:
-      absent = ~batch.present[:, ids]
-      x = jnp.where(absent[..., None], self.placeholder[ids], x)
-      where |= absent
+      missing = ~batch.present[:, ids]
+      x = jnp.where(missing[..., None], self.placeholder[ids], x)
+      where |= missing
     x += self.kind[ids]
     usage = []
     for layer in self.layers:
-      x, used = layer(x, where, train=train)
-      usage.append(used)
-    owners = sequences.whose(ids, len(self.sizes.widths))
+      x, layer_usage = layer(x, where, train=train)
+      usage.append(layer_usage)
+    owners = sequences.modality_one_hot(ids, len(self.sizes.widths))
     pooled = sequences.pool(self.norm(x), where, owners)
     usage = jax.tree.map(lambda *layers: jnp.stack(layers), *usage)
-    return self.read(pooled, train=train), usage
+    return self.apply_head(pooled, train=train), usage
 
-  def of_experts(self, params: chex.ArrayTree) -> chex.ArrayTree:
-    """Those of the experts of each layer."""
+  def expert_mask(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Returns a pytree of bool, true for the experts' parameters."""
     return jax.tree_util.tree_map_with_path(
       lambda path, _: any(
         isinstance(key, jax.tree_util.DictKey) and key.key == _EXPERTS
@@ -143,7 +137,7 @@ class MixtureOfExperts(networks.Multimodal):
     )
 
   def penalties(self, usage: routers.Usage) -> Mapping[str, chex.Array]:
-    """What the usage of experts by a batch may be made to cost."""
+    """Computes the auxiliary losses from the usage of the experts, by name."""
     return routers.penalties(usage, self.mixture.router)
 
 
@@ -151,9 +145,9 @@ class Layer(nn.Module):
   """Self-attention, then a mixture of experts; both pre-norm and residual.
 
   Attributes:
-    sizes: of the network.
-    mixture: the experts and how they are chosen.
-    modalities: modality of each token.
+    sizes: the sizes of the network.
+    mixture: the hyper-parameters of the experts.
+    modalities: the modality of each token.
   """
 
   sizes: networks.Sizes
@@ -164,7 +158,7 @@ class Layer(nn.Module):
   def __call__(
     self, x: chex.Array, where: chex.Array, *, train: bool
   ) -> tuple[chex.Array, routers.Usage]:
-    """Maps tokens `[B, N, D]`, and says how their experts were used."""
+    """Maps tokens `[B, N, D]`, and returns the usage of the experts too."""
     sizes, mixture = self.sizes, self.mixture
     attend = attention.SelfAttention(
       sizes.num_heads, sizes.dropout, sizes.axis_name
@@ -181,7 +175,7 @@ class Layer(nn.Module):
       sizes.axis_name,
     )
     routing, usage = router(y, where, train=train)
-    answer = experts.Experts(
+    mix = experts.Experts(
       mixture.num_experts,
       sizes.hidden_dim,
       mixture.dispatch,
@@ -189,6 +183,6 @@ class Layer(nn.Module):
       name=_EXPERTS,
     )
     flat = jax.tree.map(lambda v: v.reshape(-1, v.shape[-1]), (y, *routing))
-    y = answer(*flat).reshape(x.shape)
+    y = mix(*flat).reshape(x.shape)
     drop = dropout.Dropout(sizes.dropout, sizes.axis_name)
     return x + drop(y, train=train), usage

@@ -1,7 +1,7 @@
-"""Gating: from a token to the experts that answer it, and what each counts.
+"""Gating functions: scores of the experts for a token, and gates from scores.
 
-Plain functions of scores, `[..., E]`, one per expert: the larger, the likelier
-the expert is chosen.
+The functions take scores `[..., E]`, one per expert. A router chooses the
+experts with the largest scores.
 """
 
 import chex
@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 
 def softmax(x: chex.Array, vectors: chex.Array) -> chex.Array:
-  """Scores by inner products, `x·v_e`.
+  """Computes scores as inner products, `x·v_e`.
 
   Shazeer et al. (2017), "Outrageously large neural networks".
 
   Args:
     x: `[..., D]` tokens.
-    vectors: `[E, D]`.
+    vectors: `[E, D]`, one per expert.
 
   Returns:
     `[..., E]`.
@@ -25,77 +25,82 @@ def softmax(x: chex.Array, vectors: chex.Array) -> chex.Array:
 
 
 def gaussian(x: chex.Array, centres: chex.Array) -> chex.Array:
-  """Scores by squared distance, `−‖x − c_e‖²`.
+  """Computes scores as negative squared distances, `−‖x − c_e‖²`.
 
   Han et al. (2024), "FuseMoE: mixture-of-experts transformers for fleximodal
   fusion".
 
   Args:
     x: `[..., D]` tokens.
-    centres: `[E, D]`.
+    centres: `[E, D]`, one per expert.
 
   Returns:
     `[..., E]`, at most 0.
   """
   squares = jnp.sum(x**2, axis=-1)[..., None] + jnp.sum(centres**2, axis=-1)
+  # Rounding may make a distance negative.
   return -jnp.maximum(squares - 2.0 * (x @ centres.T), 0.0)
 
 
 def laplace(x: chex.Array, centres: chex.Array) -> chex.Array:
-  """Scores by distance, `−‖x − c_e‖`.
+  """Computes scores as negative distances, `−‖x − c_e‖`.
 
   Han et al. (2024), "FuseMoE".
 
   Args:
     x: `[..., D]` tokens.
-    centres: `[E, D]`.
+    centres: `[E, D]`, one per expert.
 
   Returns:
-    `[..., E]`, at most 0; the gradient is 0 where token and centre coincide.
+    `[..., E]`, at most 0. The gradient is 0 where token and centre coincide.
   """
   squares = -gaussian(x, centres)
-  apart = squares > 0
-  return -jnp.where(apart, jnp.sqrt(jnp.where(apart, squares, 1.0)), 0.0)
+  positive = squares > 0
+  # The inner `where` keeps the infinite slope of the root at 0 out of the
+  # gradient.
+  return -jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
 
 
-# name -> scores
+# name -> function that computes scores
 GATINGS = {"softmax": softmax, "laplace": laplace, "gaussian": gaussian}
 
 
 def top_k(scores: chex.Array, k: int) -> tuple[chex.Array, chex.Array]:
-  """The k largest scores, in descending order; of equal ones the first.
+  """Returns the k largest scores in descending order; the first if tied.
 
-  k passes for the maximum: on CPU a fraction of the time of `lax.top_k`.
+  It searches the maximum k times, which takes a fraction of the time of
+  `lax.top_k` on CPU.
 
   Args:
     scores: `[..., E]`.
     k: at most E, static.
 
   Returns:
-    Their values and positions, `[..., k]`.
+    Values and positions, `[..., k]`.
   """
   values, positions = [], []
-  rest = jax.lax.stop_gradient(scores)
+  remaining = jax.lax.stop_gradient(scores)
   for _ in range(k):
-    position = jnp.argmax(rest, axis=-1)[..., None]
+    position = jnp.argmax(remaining, axis=-1)[..., None]
     values.append(jnp.take_along_axis(scores, position, axis=-1))
     positions.append(position)
     taken = jnp.arange(scores.shape[-1]) == position
-    rest = jnp.where(taken, -jnp.inf, rest)
+    remaining = jnp.where(taken, -jnp.inf, remaining)
   return jnp.concatenate(values, axis=-1), jnp.concatenate(positions, axis=-1)
 
 
 def select(scores: chex.Array, k: int) -> tuple[chex.Array, chex.Array]:
-  """The k experts of largest score, and gates: their softmax among them.
+  """Selects the k experts with the largest scores and computes their gates.
 
-  Shazeer et al. (2017): scores of the others count as −∞.
+  The gates are a softmax over the selected scores: Shazeer et al. (2017) set
+  the other scores to −∞.
 
   Args:
     scores: `[..., E]`.
     k: at most E, static.
 
   Returns:
-    Experts `[..., k]` int and gates `[..., k]`, which sum to 1.
+    Experts `[..., k]` int, and gates `[..., k]` that sum to 1.
   """
   values, experts = top_k(scores, k)
   return experts, jax.nn.softmax(values, axis=-1)
@@ -104,25 +109,27 @@ def select(scores: chex.Array, k: int) -> tuple[chex.Array, chex.Array]:
 def smooth_load(
   scores: chex.Array, noisy: chex.Array, std: chex.Array, k: int
 ) -> chex.Array:
-  """The chance that an expert were chosen if its own noise were drawn again.
+  """Computes how likely an expert is chosen if its noise is drawn again.
 
-  `Φ((s_e − t_e) / σ_e)`, t_e the k-th largest noisy score of the others; it has
-  a gradient where the choice itself has none. Shazeer et al. (2017), "Load
-  balancing".
+  `Φ((s_e − t_e) / σ_e)`, where t_e is the k-th largest noisy score of the other
+  experts. It has a gradient, unlike the choice itself. Shazeer et al. (2017),
+  "Load balancing".
 
   Args:
     scores: `[..., E]` without noise.
-    noisy: `[..., E]` with it.
-    std: `[..., E]` of the noise, positive.
-    k: experts chosen, static.
+    noisy: `[..., E]` scores with noise.
+    std: `[..., E]` standard deviation of the noise, positive.
+    k: number of selected experts, static.
 
   Returns:
-    `[..., E]` in [0, 1]; 1 if all are chosen.
+    `[..., E]` in [0, 1]; 1 if all experts are selected.
   """
   if k >= scores.shape[-1]:
     return jnp.ones_like(scores)
   largest, _ = top_k(noisy, k + 1)
   kth, following = largest[..., k - 1 : k], largest[..., k : k + 1]
+  # For a chosen expert, the k-th largest score of the others is the (k + 1)-th
+  # largest of all.
   chosen = noisy > following
   return jax.scipy.special.ndtr(
     (scores - jnp.where(chosen, following, kth)) / std
@@ -130,17 +137,17 @@ def smooth_load(
 
 
 def squared_variation(x: chex.Array, where: chex.Array) -> chex.Array:
-  """Squared coefficient of variation, `var(x) / mean(x)²`: 0 if all are equal.
+  """Computes the squared coefficient of variation, `var(x) / mean(x)²`.
 
-  The importance and the load loss of Shazeer et al. (2017) are this of the
-  experts' gates and of their tokens, summed over a batch.
+  The importance loss and the load loss of Shazeer et al. (2017) apply it to the
+  experts' gates and to their token counts, summed over a batch.
 
   Args:
     x: `[..., E]`, not negative.
-    where: `[..., E]` bool, the experts that count.
+    where: `[..., E]` bool, experts to include.
 
   Returns:
-    `[...]`; 0 where all are 0.
+    `[...]`; 0 if all values are equal, also if all are 0.
   """
   count = jnp.maximum(jnp.sum(where, axis=-1), 1)
   mean = jnp.sum(jnp.where(where, x, 0.0), axis=-1) / count

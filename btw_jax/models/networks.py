@@ -1,9 +1,9 @@
-"""Whole networks: the unimodal models and the multimodal one.
+"""Complete networks: the unimodal models and the multimodal model.
 
-All run in two parts, `encode` (a batch to embeddings) and `fuse` (embeddings
-and their multipliers to outputs `[U, B, K]`, U the number of models trained
-side by side), so that new weights need no new embeddings. `fuse` also returns
-how experts were used, None in a network without.
+All networks run in two parts: `encode` maps a batch to embeddings, `fuse` maps
+embeddings and their multipliers to outputs `[U, B, K]`, where U is the number
+of models trained together. New weights of the modalities thus need no new
+embeddings. `fuse` also returns the usage of the experts, None without experts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ from btw_jax.models import encoders
 from btw_jax.models import routers
 from btw_jax.models import sequences
 
-# What `fuse` returns.
+# The type of what `fuse` returns.
 Outputs = tuple[chex.Array, routers.Usage | None]
 
-# name -> encoder of a modality that comes in steps
+# name -> function that builds the encoder of a sequence modality
 SEQUENCE_ENCODERS = {
   "transformer": lambda sizes: sequences.Transformer(
     sizes.embedding_dim,
@@ -49,23 +49,24 @@ SEQUENCE_ENCODERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-  """Shape of a network.
+  """The sizes of a network.
 
   Attributes:
-    widths: features of each modality before padding.
-    num_outputs: K, outputs of a head.
-    hidden_dim: hidden units of encoders, experts and heads.
+    widths: number of features of each modality before padding.
+    num_outputs: K, number of outputs of a head.
+    hidden_dim: number of hidden units of encoders, experts and heads.
     embedding_dim: width of an embedding.
-    dropout: share of hidden units dropped in training, in [0, 1).
-    groups: modalities that come in steps, by shape, as `Batch.sequences`.
+    dropout: fraction of the hidden units dropped in training, in [0, 1).
+    groups: the sequence modalities, grouped by shape, as in `Batch.sequences`.
     num_steps: T of each group.
     encoder: a name of `SEQUENCE_ENCODERS`.
-    num_heads: of attention; divides `embedding_dim`.
-    num_layers: of attention, in encoders of sequences and in fusion.
-    num_points: grid points of "mtand".
-    axis_name: of the devices that a batch is spread over, so that what is drawn
-      does not depend on how many there are; None if it is not.
-    experts_axis_name: of devices that share the experts, or None.
+    num_heads: number of attention heads, a divisor of `embedding_dim`.
+    num_layers: number of layers of sequence encoders and of the fusion.
+    num_points: number of grid points of "mtand".
+    axis_name: axis of the devices that a batch is sharded over, or None. With
+      it, random draws do not depend on the number of devices.
+    experts_axis_name: axis of the devices that the experts are sharded over, or
+      None.
   """
 
   widths: Sequence[int]
@@ -83,26 +84,26 @@ class Sizes:
   experts_axis_name: str | None = None
 
   @property
-  def vectors(self) -> tuple[int, ...]:
-    """Modalities that do not come in steps."""
-    stepped = {m for group in self.groups for m in group}
-    return tuple(m for m in range(len(self.widths)) if m not in stepped)
+  def vector_modalities(self) -> tuple[int, ...]:
+    """The modalities that are not sequences."""
+    in_groups = {m for group in self.groups for m in group}
+    return tuple(m for m in range(len(self.widths)) if m not in in_groups)
 
   @property
-  def tokens(self) -> tuple[int, ...]:
-    """Modality of each token that encoders make of an example."""
-    owners = list(self.vectors)
+  def step_token_modalities(self) -> tuple[int, ...]:
+    """The modality of each token of an example: one per vector and per step."""
+    owners = list(self.vector_modalities)
     for group, num_steps in zip(self.groups, self.num_steps, strict=True):
       length = self.num_points if self.encoder == "mtand" else num_steps
       owners += [m for m in group for _ in range(length)]
     return tuple(owners)
 
 
-class _Encoding(nn.Module):
-  """What all networks begin with.
+class _Network(nn.Module):
+  """The base of all networks, with the encoders.
 
   Attributes:
-    sizes: of the network.
+    sizes: the sizes of the network.
   """
 
   sizes: Sizes
@@ -110,8 +111,8 @@ class _Encoding(nn.Module):
   def setup(self):
     """Declares the encoders."""
     sizes = self.sizes
-    if sizes.vectors:
-      widths = tuple(sizes.widths[m] for m in sizes.vectors)
+    if sizes.vector_modalities:
+      widths = tuple(sizes.widths[m] for m in sizes.vector_modalities)
       self.encoder = encoders.MLP(
         widths,
         sizes.hidden_dim,
@@ -125,51 +126,57 @@ class _Encoding(nn.Module):
     ]
 
   def encode(self, batch: types.Batch, *, train: bool) -> chex.Array:
-    """A batch to embeddings `[B, M, D]`, the mean of a modality's tokens."""
+    """Encodes a batch to `[B, M, D]`, the mean token of each modality."""
     if not self.sizes.groups:
       return self.encoder(batch.features, train=train)
     tokens = self.encode_steps(batch, train=train)
-    owners = sequences.whose(self.sizes.tokens, len(self.sizes.widths))
+    owners = sequences.modality_one_hot(
+      self.sizes.step_token_modalities, len(self.sizes.widths)
+    )
     return sequences.pool(tokens, self.steps_present(batch), owners)
 
   def encode_steps(self, batch: types.Batch, *, train: bool) -> chex.Array:
-    """A batch to tokens `[B, N, D]`, N of `Sizes.tokens`."""
-    parts, vectors = [], np.asarray(self.sizes.vectors, int)
+    """Encodes a batch to tokens `[B, N, D]`, ordered as their modalities.
+
+    See `Sizes.step_token_modalities`.
+    """
+    encoded, vectors = [], np.asarray(self.sizes.vector_modalities, int)
     if len(vectors):
-      parts.append(self.encoder(batch.features[:, vectors], train=train))
+      encoded.append(self.encoder(batch.features[:, vectors], train=train))
     for encoder, steps in zip(self.sequences, batch.sequences, strict=True):
       tokens = encoder(steps, train=train)
-      parts.append(tokens.reshape(len(tokens), -1, tokens.shape[-1]))
-    return jnp.concatenate(parts, axis=1)
+      encoded.append(tokens.reshape(len(tokens), -1, tokens.shape[-1]))
+    return jnp.concatenate(encoded, axis=1)
 
   def steps_present(self, batch: types.Batch) -> chex.Array:
-    """Which tokens of `encode_steps` are there, `[B, N]` bool."""
-    present = batch.present[:, np.asarray(self.sizes.tokens)]
+    """Returns a mask `[B, N]` of the valid tokens of `encode_steps`."""
+    present = batch.present[:, np.asarray(self.sizes.step_token_modalities)]
     if self.sizes.encoder == "mtand":
+      # Grid points are valid whatever the length of a sequence is.
       return present
-    start = len(self.sizes.vectors)
-    ends = [jnp.ones((len(present), start), bool)]
+    num_vectors = len(self.sizes.vector_modalities)
+    masks = [jnp.ones((len(present), num_vectors), bool)]
     for steps in batch.sequences:
-      inside = sequences.inside(steps.length, steps.values.shape[2])
-      ends.append(inside.reshape(len(inside), -1))
-    return present & jnp.concatenate(ends, axis=1)
+      valid = sequences.step_mask(steps.length, steps.values.shape[2])
+      masks.append(valid.reshape(len(valid), -1))
+    return present & jnp.concatenate(masks, axis=1)
 
   def penalties(self, usage: routers.Usage | None) -> Mapping[str, chex.Array]:
-    """What the usage of experts by a batch may be made to cost."""
+    """Computes the auxiliary losses from the usage of the experts, by name."""
     del usage
     return {}
 
   def __call__(self, batch, multipliers, *, train: bool) -> Outputs:
-    """Encodes and fuses."""
+    """Encodes and fuses a batch."""
     embeddings = self.encode(batch, train=train)
     return self.fuse(embeddings, batch, multipliers, train=train)
 
 
-class Unimodal(_Encoding):
-  """One model per modality, trained side by side: U = M.
+class Unimodal(_Network):
+  """One model per modality, trained together: U = M.
 
-  Their parameters are disjoint, so one program trains them all and each could
-  be cut out alone: those of modalities of one shape share a leading axis.
+  Their parameters are disjoint, so one program trains all of them. Parameters
+  of modalities of one shape are stacked along a leading axis.
   """
 
   def setup(self):
@@ -187,36 +194,33 @@ class Unimodal(_Encoding):
     *,
     train: bool,
   ) -> Outputs:
-    """Each embedding to its own outputs `[M, B, K]`; nothing to multiply."""
+    """Maps each embedding to its outputs `[M, B, K]`; no multipliers apply."""
     del batch, multipliers, train
     return self.head(jnp.swapaxes(embeddings, 0, 1)), None
 
-  def where(self, present: chex.Array) -> chex.Array:
-    """`[M, B]`: a modality's model is trained where the modality is present."""
+  def training_mask(self, present: chex.Array) -> chex.Array:
+    """Returns `[M, B]`: a model is trained where its modality is present."""
     return jnp.swapaxes(present, 0, 1)
 
-  def models(self, params: chex.ArrayTree) -> chex.ArrayTree:
-    """Which model each entry of a parameter's leading axis belongs to.
+  def model_ids(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Returns the model of each entry of a parameter's leading axis.
 
-    Args:
-      params: the network's parameters.
-
-    Returns:
-      A pytree like `params`, of int arrays.
+    The result is a pytree like `params`, the parameters of the network, of int
+    arrays.
     """
     groups = {f"sequences_{i}": g for i, g in enumerate(self.sizes.groups)}
-    groups |= {"encoder": self.sizes.vectors}
-    every = tuple(range(len(self.sizes.widths)))
+    groups |= {"encoder": self.sizes.vector_modalities}
+    all_modalities = tuple(range(len(self.sizes.widths)))
 
-    def owners(name, part):
-      ids = np.asarray(groups.get(name, every))
-      return jax.tree.map(lambda _: ids, part)
+    def repeat_ids(name, subtree):
+      ids = np.asarray(groups.get(name, all_modalities))
+      return jax.tree.map(lambda _: ids, subtree)
 
-    return {name: owners(name, part) for name, part in params.items()}
+    return {name: repeat_ids(name, subtree) for name, subtree in params.items()}
 
 
-class Multimodal(_Encoding):
-  """What the multimodal networks share: one model, U = 1, and its head."""
+class Multimodal(_Network):
+  """The base of the multimodal networks: one model, U = 1, and its head."""
 
   def setup(self):
     """Declares encoders and head."""
@@ -225,39 +229,35 @@ class Multimodal(_Encoding):
     self.dropout = dropout.Dropout(self.sizes.dropout, self.sizes.axis_name)
     self.head = nn.Dense(self.sizes.num_outputs)
 
-  def read(self, embeddings: chex.Array, *, train: bool) -> chex.Array:
-    """Embeddings `[B, M, D]`, side by side, to outputs `[1, B, K]`."""
+  def apply_head(self, embeddings: chex.Array, *, train: bool) -> chex.Array:
+    """Maps concatenated embeddings `[B, M, D]` to outputs `[1, B, K]`."""
     x = jnp.reshape(embeddings, (embeddings.shape[0], -1))
     x = self.dropout(nn.relu(self.hidden(x)), train=train)
     return self.head(x)[None]
 
   @property
   def token_modalities(self) -> tuple[int, ...]:
-    """Whose each of the embeddings is that `fuse` takes."""
+    """The modality of each embedding that `fuse` takes."""
     return tuple(range(len(self.sizes.widths)))
 
-  def where(self, present: chex.Array) -> chex.Array:
-    """`[1, B]`: every example that has any modality."""
+  def training_mask(self, present: chex.Array) -> chex.Array:
+    """Returns `[1, B]`: all examples with at least one present modality."""
     return jnp.any(present, axis=-1)[None]
 
-  def models(self, params: chex.ArrayTree) -> chex.ArrayTree:
-    """Every parameter belongs to the one model, on no axis of its own."""
+  def model_ids(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Returns 0 for each parameter: all belong to one model."""
     return jax.tree.map(lambda _: np.zeros((), int), params)
 
-  def of_experts(self, params: chex.ArrayTree) -> chex.ArrayTree:
-    """Which parameters have a leading axis of experts.
+  def expert_mask(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Returns a pytree of bool, true for parameters with an axis of experts.
 
-    Args:
-      params: the network's parameters.
-
-    Returns:
-      A pytree like `params`, of bool.
+    That axis leads; `params` are the parameters of the network.
     """
     return jax.tree.map(lambda _: False, params)
 
 
 class Concatenation(Multimodal):
-  """The multimodal model: multiplied embeddings, concatenated, then an MLP."""
+  """The multimodal model that concatenates multiplied embeddings for an MLP."""
 
   def fuse(
     self,
@@ -267,11 +267,11 @@ class Concatenation(Multimodal):
     *,
     train: bool,
   ) -> Outputs:
-    """Embeddings `[B, M, D]` times multipliers `[B, M]` to `[1, B, K]`.
+    """Maps embeddings `[B, M, D]` and multipliers `[B, M]` to `[1, B, K]`.
 
-    Without multipliers this is the plain model on complete data.
+    Without multipliers it is the plain model on complete data.
     """
     del batch
     if multipliers is not None:
       embeddings = embeddings * multipliers[..., None]
-    return self.read(embeddings, train=train), None
+    return self.apply_head(embeddings, train=train), None

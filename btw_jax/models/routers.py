@@ -1,8 +1,9 @@
-"""Routers: who answers which token, and how evenly the experts are used.
+"""Routers, which choose the experts of each token, and measures of their use.
 
-`joint`: one router sees all modalities of an example, whose tokens go to the
-same experts. `per_modality`: each modality has a router of its own, the experts
-are shared. `disjoint`: each modality has experts of its own as well.
+`joint`: one router sees all modalities of an example and sends all of its
+tokens to the same experts. `per_modality`: each modality has its own router,
+and all modalities share the experts. `disjoint`: each modality also has its own
+experts.
 Han et al. (2024), "FuseMoE".
 """
 
@@ -22,16 +23,16 @@ from btw_jax.models import sequences
 ROUTERS = ("joint", "per_modality", "disjoint")
 PENALTIES = ("importance", "load", "router_z")
 
-# The score of an expert that a modality may not use: below any other.
+# The score of an expert that a modality may not use, below any other score.
 _FORBIDDEN = -1e30
 
 
 class Routing(NamedTuple):
-  """Who answers each token.
+  """The chosen experts of each token and their gates.
 
   Attributes:
-    experts: `[B, N, K]` int; E, nobody, for a token that is absent.
-    gates: `[B, N, K]` what each answer counts; 0 for a token that is absent.
+    experts: `[B, N, K]` int; E (no expert) for a missing token.
+    gates: `[B, N, K]` factors of the expert outputs; 0 for a missing token.
   """
 
   experts: chex.Array
@@ -39,14 +40,15 @@ class Routing(NamedTuple):
 
 
 class Usage(NamedTuple):
-  """How the experts are used: sums over a batch, which add up over devices.
+  """The use of the experts: sums over a batch, which add up over devices.
 
   Attributes:
-    importance: `[..., M, E]` gates.
-    load: `[..., M, E]` tokens; with noise the chance of each, which has a
-      gradient.
-    squared_norm: `[..., M]` squared log-sum-exp of the scores, for the z-loss.
-    tokens: `[..., M]` that were present.
+    importance: `[..., M, E]` sum of gates.
+    load: `[..., M, E]` number of tokens; with noise the expected number, which
+      has a gradient.
+    squared_norm: `[..., M]` sum of squared log-sum-exp of the scores, for the
+      z-loss.
+    tokens: `[..., M]` number of present tokens.
   """
 
   importance: chex.Array
@@ -55,38 +57,28 @@ class Usage(NamedTuple):
   tokens: chex.Array
 
 
-def owned(kind: str, num_modalities: int, num_experts: int) -> np.ndarray:
-  """Which experts a modality may use.
+def allowed_experts(
+  kind: str, num_modalities: int, num_experts: int
+) -> np.ndarray:
+  """Returns `[M, E]` bool, the experts that each modality may use.
 
-  Args:
-    kind: a name of `ROUTERS`.
-    num_modalities: M.
-    num_experts: E.
-
-  Returns:
-    `[M, E]` bool; disjoint modalities share the experts out evenly.
+  `kind` is a name of `ROUTERS`. Disjoint modalities divide the experts evenly.
   """
   if kind != "disjoint":
     return np.ones((num_modalities, num_experts), bool)
-  turns = np.arange(num_experts) % num_modalities
-  return turns == np.arange(num_modalities)[:, None]
+  owners = np.arange(num_experts) % num_modalities
+  return owners == np.arange(num_modalities)[:, None]
 
 
 def penalties(usage: Usage, kind: str) -> dict[str, chex.Array]:
-  """What a router may be made to pay for, of the usage of a whole batch.
+  """Computes the auxiliary losses of a router from its use in a full batch.
 
   `importance` and `load`: squared coefficient of variation over the experts
   that tokens share (Shazeer et al. 2017). `router_z`: mean squared log-sum-exp
-  of the scores (Zoph et al. 2022, "ST-MoE", eq. 5).
-
-  Args:
-    usage: of each layer, a leading axis.
-    kind: a name of `ROUTERS`.
-
-  Returns:
-    Name of `PENALTIES` -> scalar, the mean over layers.
+  of the scores (Zoph et al. 2022, "ST-MoE", eq. 5). All are scalars, averaged
+  over the leading axis of `usage`, the layers. `kind` is a name of `ROUTERS`.
   """
-  where = owned(kind, *usage.importance.shape[-2:])
+  where = allowed_experts(kind, *usage.importance.shape[-2:])
 
   def variation(sums):
     if kind == "disjoint":
@@ -103,16 +95,16 @@ def penalties(usage: Usage, kind: str) -> dict[str, chex.Array]:
 
 
 class Router(nn.Module):
-  """Routes the tokens of M modalities.
+  """A router for the tokens of M modalities.
 
   Attributes:
     kind: a name of `ROUTERS`.
     gating: a name of `gating.GATINGS`.
     num_experts: E.
     num_selected: K.
-    noisy: add learned Gaussian noise to scores in training.
-    modalities: modality of each of the N tokens of an example.
-    axis_name: of the devices that a batch is spread over, or None.
+    noisy: whether to add learned Gaussian noise to the scores in training.
+    modalities: the modality of each of the N tokens of an example.
+    axis_name: axis of the devices that a batch is sharded over, or None.
   """
 
   kind: str
@@ -127,24 +119,18 @@ class Router(nn.Module):
   def __call__(
     self, tokens: chex.Array, where: chex.Array, *, train: bool
   ) -> tuple[Routing, Usage]:
-    """Routes tokens.
+    """Routes tokens `[B, N, D]`; `where` `[B, N]` marks the present ones.
 
-    Args:
-      tokens: `[B, N, D]`.
-      where: `[B, N]` bool, the tokens that are there.
-      train: whether to add noise, with the rng stream `dropout`.
-
-    Returns:
-      Routing and usage.
+    Noise in training comes from the RNG stream `dropout`.
 
     Raises:
       ValueError: if a modality selects more experts than it may use.
     """
     ids = np.asarray(self.modalities)
-    of_modality = sequences.whose(ids, ids.max() + 1)
+    owners = sequences.modality_one_hot(ids, ids.max() + 1)
     if self.kind == "joint":
-      # One decision per example, which all of its tokens follow.
-      tokens, ids = _concatenate(tokens, where, of_modality), np.zeros(1, int)
+      # One decision per example holds for all of its tokens.
+      tokens, ids = _concatenate(tokens, where, owners), np.zeros(1, int)
     experts, gates, load, scores = self._route(tokens, ids, train)
     routing = Routing(
       jnp.where(where[..., None], experts, self.num_experts),
@@ -153,62 +139,67 @@ class Router(nn.Module):
     chosen = routing.experts[..., None] == jnp.arange(self.num_experts)
     importance = jnp.where(chosen, routing.gates[..., None], 0.0)
 
-    def add_up(values):
-      """`[B, N or 1, ...]` of the tokens present to `[M, ...]`."""
+    def sum_by_modality(values):
+      """Sums `[B, N or 1, ...]` over the present tokens, to `[M, ...]`."""
       mask = where.reshape(where.shape + (1,) * (values.ndim - 2))
-      each = jnp.sum(jnp.where(mask, values, 0.0), axis=0)
-      return jnp.tensordot(of_modality.astype(each.dtype), each, 1)
+      token_sums = jnp.sum(jnp.where(mask, values, 0.0), axis=0)
+      return jnp.tensordot(owners.astype(token_sums.dtype), token_sums, 1)
 
     return routing, Usage(
-      importance=add_up(jnp.sum(importance, axis=-2)),
-      load=add_up(load),
-      squared_norm=add_up(jax.nn.logsumexp(scores, axis=-1) ** 2),
-      tokens=add_up(where.astype(scores.dtype)),
+      importance=sum_by_modality(jnp.sum(importance, axis=-2)),
+      load=sum_by_modality(load),
+      squared_norm=sum_by_modality(jax.nn.logsumexp(scores, axis=-1) ** 2),
+      tokens=sum_by_modality(where.astype(scores.dtype)),
     )
 
   def _route(self, tokens, ids, train):
-    """Experts and gates `[B, n, K]`, load and scores `[B, n, E]`."""
+    """Returns experts and gates `[B, N, K]`, load and scores `[B, N, E]`.
+
+    `ids` holds the router of each token. N is 1 for the joint router.
+    """
     num_routers = ids.max() + 1
     shape = (num_routers, self.num_experts, tokens.shape[-1])
     centres = self.param("centres", _centres_init, shape)
-    may = owned(self.kind, num_routers, self.num_experts)
-    if may.sum(axis=1).min() < self.num_selected:
+    allowed = allowed_experts(self.kind, num_routers, self.num_experts)
+    if allowed.sum(axis=1).min() < self.num_selected:
       raise ValueError(
         f"num_experts={self.num_experts}: a modality may use"
-        f" {may.sum(axis=1).min()} and selects {self.num_selected}: give more."
+        f" {allowed.sum(axis=1).min()} and selects {self.num_selected}: use"
+        " more experts."
       )
-    may = may[ids]
-    scores = _each(gating.GATINGS[self.gating], tokens, centres, ids)
-    scores = jnp.where(may, scores, _FORBIDDEN)
+    allowed = allowed[ids]
+    scores = _score_tokens(gating.GATINGS[self.gating], tokens, centres, ids)
+    scores = jnp.where(allowed, scores, _FORBIDDEN)
     if not self.noisy:
       experts, gates = gating.select(scores, self.num_selected)
       load = jnp.any(experts[..., None] == jnp.arange(self.num_experts), -2)
       return experts, gates, load.astype(scores.dtype), scores
-    spread = self.param("noise", nn.initializers.zeros, shape)
-    std = nn.softplus(_each(gating.softmax, tokens, spread, ids))
+    noise_kernel = self.param("noise", nn.initializers.zeros, shape)
+    std = nn.softplus(_score_tokens(gating.softmax, tokens, noise_kernel, ids))
     noise = jnp.zeros_like(scores)
     if train:
+      # A key per example: the noise does not depend on the number of devices.
       keys = types.keys(self.make_rng("dropout"), len(scores), self.axis_name)
       noise = jax.vmap(lambda key: jax.random.normal(key, scores.shape[1:]))(
         keys
       )
-    noisy = scores + jnp.where(may, std * noise, 0.0)
+    noisy = scores + jnp.where(allowed, std * noise, 0.0)
     experts, gates = gating.select(noisy, self.num_selected)
     load = gating.smooth_load(scores, noisy, std, self.num_selected)
     return experts, gates, load, scores
 
 
 def _centres_init(key, shape):
-  """Scores of unit size for tokens that a layer norm has left."""
+  """Draws centres with scores of unit size for layer-normalised tokens."""
   return jax.random.normal(key, shape) * shape[-1] ** -0.5
 
 
-def _each(score, tokens, vectors, ids):
-  """Each token's scores by the vectors of its own router, `[B, N, E]`."""
+def _score_tokens(score, tokens, vectors, ids):
+  """Scores each token with the vectors of its router, `[B, N, E]`."""
   return jax.vmap(score, (1, 0), 1)(tokens, vectors[ids])
 
 
-def _concatenate(tokens, where, of_modality):
-  """`[B, 1, M·D]`: each modality's mean token, 0 where it is absent."""
-  means = sequences.pool(tokens, where, of_modality)
+def _concatenate(tokens, where, owners):
+  """Concatenates the mean tokens of all modalities, `[B, 1, M·D]`."""
+  means = sequences.pool(tokens, where, owners)
   return means.reshape(len(tokens), 1, -1)

@@ -1,7 +1,8 @@
-"""Encoders of sequences: one modality, `[B, T, D]` with lengths, to tokens.
+"""Encoders of sequences, from the steps of a modality to tokens.
 
-What lies past the end of a sequence never changes an output. Each encoder is
-written for one modality; `Group` maps it over modalities of the same shape.
+Values past the end of a sequence never change an output. Each encoder handles
+one modality, `[B, T, D]` with lengths; `Group` maps it over modalities of the
+same shape.
 """
 
 from collections.abc import Sequence
@@ -16,47 +17,27 @@ from btw_jax import types
 from btw_jax.models import attention
 from btw_jax.models import dropout
 
-# Frequencies of the learned embedding of time.
+# Width of the learned time embedding: one line and 15 sines.
 _TIME_DIM = 16
+# A score of invalid steps, below any other; finite, so that softmax has no NaN.
 _BELOW_ALL = -1e30
 
 
-def inside(length: chex.Array, num_steps: int) -> chex.Array:
-  """Which steps are there.
-
-  Args:
-    length: `[...]` int.
-    num_steps: T.
-
-  Returns:
-    `[..., T]` bool.
-  """
+def step_mask(length: chex.Array, num_steps: int) -> chex.Array:
+  """Returns a mask `[..., T]` of the valid steps, from lengths `[...]`."""
   return jnp.arange(num_steps) < length[..., None]
 
 
 def masked_mean(x: chex.Array, where: chex.Array) -> chex.Array:
-  """Mean over the steps that are there.
-
-  Args:
-    x: `[..., T, D]`.
-    where: `[..., T]` bool.
-
-  Returns:
-    `[..., D]`; 0 where there is no step.
-  """
+  """Averages `[..., T, D]` over the steps in `where` `[..., T]`; 0 if none."""
   total = jnp.sum(jnp.where(where[..., None], x, 0.0), axis=-2)
   return total / jnp.maximum(jnp.sum(where, axis=-1, keepdims=True), 1)
 
 
-def whose(tokens: Sequence[int], num_modalities: int) -> np.ndarray:
-  """Which tokens belong to each modality.
+def modality_one_hot(tokens: Sequence[int], num_modalities: int) -> np.ndarray:
+  """Returns `[M, N]` bool, true where a token belongs to a modality.
 
-  Args:
-    tokens: modality of each of N tokens.
-    num_modalities: M.
-
-  Returns:
-    `[M, N]` bool.
+  `tokens` holds the modality of each of the N tokens.
   """
   return np.asarray(tokens) == np.arange(num_modalities)[:, None]
 
@@ -64,29 +45,24 @@ def whose(tokens: Sequence[int], num_modalities: int) -> np.ndarray:
 def pool(
   tokens: chex.Array, where: chex.Array, owners: chex.Array
 ) -> chex.Array:
-  """Each modality's mean token.
+  """Averages the tokens `[B, N, D]` of each modality, to `[B, M, D]`.
 
-  Args:
-    tokens: `[B, N, D]`.
-    where: `[B, N]` bool, the tokens that are there.
-    owners: `[M, N]` bool, the modality of each token.
-
-  Returns:
-    `[B, M, D]`; 0 where a modality has no token.
+  `where` `[B, N]` marks the valid tokens; a modality without any gets 0.
+  `owners` `[M, N]` is from `modality_one_hot`.
   """
   return masked_mean(tokens[:, None], where[:, None] & owners)
 
 
 class Transformer(nn.Module):
-  """Self-attention over the steps; a token per step.
+  """A pre-norm Transformer over the steps; one token per step.
 
   Attributes:
     embedding_dim: width of a token.
-    hidden_dim: hidden units of a layer.
-    num_heads: a divisor of `embedding_dim`.
-    num_layers: layers.
-    dropout: share dropped in training.
-    axis_name: of the devices that a batch is spread over, or None.
+    hidden_dim: number of hidden units of a layer.
+    num_heads: number of attention heads, a divisor of `embedding_dim`.
+    num_layers: number of layers.
+    dropout: fraction dropped in training.
+    axis_name: axis of the devices that a batch is sharded over, or None.
   """
 
   embedding_dim: int
@@ -100,7 +76,7 @@ class Transformer(nn.Module):
   def __call__(self, steps: types.Steps, *, train: bool) -> chex.Array:
     """Maps `values` `[B, T, D]` to `[B, T, embedding_dim]`."""
     num_steps = steps.values.shape[1]
-    where = inside(steps.length, num_steps)
+    where = step_mask(steps.length, num_steps)
     x = nn.Dense(self.embedding_dim)(steps.values)
     x = x + attention.sinusoids(num_steps, self.embedding_dim)
     for _ in range(self.num_layers):
@@ -111,15 +87,15 @@ class Transformer(nn.Module):
 
 
 class BidirectionalGRU(nn.Module):
-  """A gated recurrent unit each way; a token per step.
+  """A gated recurrent unit in each direction; one token per step.
 
   Cho et al. (2014), "Learning phrase representations using RNN
   encoder-decoder".
 
   Attributes:
-    embedding_dim: width of a token, half of it from each way.
-    dropout: share of each token dropped in training.
-    axis_name: of the devices that a batch is spread over, or None.
+    embedding_dim: width of a token, half of it from each direction.
+    dropout: fraction of each token that is dropped in training.
+    axis_name: axis of the devices that a batch is sharded over, or None.
   """
 
   embedding_dim: int
@@ -139,19 +115,20 @@ class BidirectionalGRU(nn.Module):
 
 
 class MultiTimeAttention(nn.Module):
-  """Irregular steps read off at fixed times, mTAND; a token per grid point.
+  """Multi-time attention (mTAND): reads irregular steps at fixed times.
 
-  `x̂_h(r, d) = Σ_t α_h(r, t, d) x_td`, where α_h is a softmax over the steps at
-  which feature d was observed, of learned embeddings of the times r and t.
-  Shukla & Marlin (2021), "Multi-time attention networks for irregularly sampled
-  time series".
+  It returns one token per point r of a grid, made from
+  `x̂_h(r, d) = Σ_t α_h(r, t, d) x_td`. α_h is a softmax, over the steps at which
+  feature d was observed, of scores from learned embeddings of r and t. Shukla &
+  Marlin (2021), "Multi-time attention networks for irregularly sampled time
+  series".
 
   Attributes:
     embedding_dim: width of a token.
-    num_heads: h.
-    num_points: L points, evenly spaced over [0, 1].
-    dropout: share of each token dropped in training.
-    axis_name: of the devices that a batch is spread over, or None.
+    num_heads: number of heads h.
+    num_points: L, number of grid points, evenly spaced over [0, 1].
+    dropout: fraction of each token that is dropped in training.
+    axis_name: axis of the devices that a batch is sharded over, or None.
   """
 
   embedding_dim: int
@@ -169,28 +146,32 @@ class MultiTimeAttention(nn.Module):
       times = jnp.linspace(0.0, 1.0, num_steps)
       times = jnp.broadcast_to(times, steps.values.shape[:2])
     scores = TimeScores(self.num_heads, self.num_points)(times)
-    where = inside(steps.length, num_steps)
+    where = step_mask(steps.length, num_steps)
     if steps.observed is None:
-      shares = _softmax(scores, where[:, None, None])
-      read = jnp.einsum("bhlt,btd->blhd", shares, steps.values)
+      attention_weights = _masked_softmax(scores, where[:, None, None])
+      interpolated = jnp.einsum(
+        "bhlt,btd->blhd", attention_weights, steps.values
+      )
     else:
       where = where[..., None] & steps.observed
-      # Every feature has steps of its own.
-      shares = _softmax(
+      # Each feature has its own observed steps, and so its own softmax.
+      attention_weights = _masked_softmax(
         scores[:, :, :, None], jnp.swapaxes(where, 1, 2)[:, None, None]
       )
       values = jnp.where(where, steps.values, 0.0)
-      read = jnp.einsum("bhldt,btd->blhd", shares, values)
-    x = nn.Dense(self.embedding_dim)(read.reshape(*read.shape[:2], -1))
+      interpolated = jnp.einsum("bhldt,btd->blhd", attention_weights, values)
+    x = nn.Dense(self.embedding_dim)(
+      interpolated.reshape(*interpolated.shape[:2], -1)
+    )
     return dropout.Dropout(self.dropout, self.axis_name)(x, train=train)
 
 
 class TimeScores(nn.Module):
-  """How much a grid of times asks of each step, by learned embeddings.
+  """Attention scores of grid times for step times, by learned embeddings.
 
   Attributes:
-    num_heads: h.
-    num_points: L points, evenly spaced over [0, 1].
+    num_heads: number of heads h.
+    num_points: L, number of grid points, evenly spaced over [0, 1].
   """
 
   num_heads: int
@@ -198,7 +179,7 @@ class TimeScores(nn.Module):
 
   @nn.compact
   def __call__(self, times: chex.Array) -> chex.Array:
-    """Maps times `[B, T]` of steps to `[B, h, L, T]`."""
+    """Maps the times `[B, T]` of steps to scores `[B, h, L, T]`."""
     embed = TimeEmbedding(self.num_heads, _TIME_DIM)
     grid = embed(jnp.linspace(0.0, 1.0, self.num_points))
     queries = nn.Dense(_TIME_DIM, name="query")(grid)
@@ -207,10 +188,10 @@ class TimeScores(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-  """A line and F − 1 sines of time per head, `ω t + φ`, all learned.
+  """A learned time embedding: one line and F − 1 sines of `ω t + φ` per head.
 
   Attributes:
-    num_heads: h.
+    num_heads: number of heads h.
     width: F.
   """
 
@@ -223,7 +204,7 @@ class TimeEmbedding(nn.Module):
     shape = (self.num_heads, self.width)
 
     def rates_init(key, shape):
-      # Periods from twice the whole span down to a fraction of it.
+      # Periods range from twice the time span [0, 1] down to 1/16 of it.
       octaves = jnp.linspace(0.0, 5.0, shape[-1])
       jitter = 1.0 + 0.1 * jax.random.normal(key, shape)
       return jnp.pi * 2.0**octaves * jitter
@@ -234,17 +215,17 @@ class TimeEmbedding(nn.Module):
     return jnp.concatenate([angles[..., :1], jnp.sin(angles[..., 1:])], axis=-1)
 
 
-def _softmax(scores, where):
-  """Over the last axis, among `where`; zeros where there is none."""
-  shares = jax.nn.softmax(jnp.where(where, scores, _BELOW_ALL), axis=-1)
-  return jnp.where(where, shares, 0.0)
+def _masked_softmax(scores, where):
+  """Computes a softmax over the last axis among `where`; zeros elsewhere."""
+  probs = jax.nn.softmax(jnp.where(where, scores, _BELOW_ALL), axis=-1)
+  return jnp.where(where, probs, 0.0)
 
 
 class Group(nn.Module):
-  """One encoder per modality, for modalities of the same shape.
+  """A separate encoder for each of G modalities of the same shape.
 
   Attributes:
-    encoder: an encoder of one modality.
+    encoder: an encoder of one modality; its parameters get a leading axis G.
   """
 
   encoder: nn.Module

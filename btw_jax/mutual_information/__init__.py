@@ -1,1 +1,1 @@
-"""Estimators of mutual information, one file per idea, all in nats."""
+"""Estimators of mutual information, one file per method, all in nats."""

@@ -1,4 +1,4 @@
-"""Mutual information of histograms."""
+"""Mutual information from histograms."""
 
 import chex
 import jax
@@ -15,40 +15,44 @@ def binned(
   num_bins: int,
   where: chex.Array | None = None,
 ) -> chex.Array:
-  """Plug-in information of a two-dimensional histogram, in nats.
+  """Computes the plug-in mutual information of a two-dimensional histogram.
 
-  `Σ_ab P_ab log(P_ab / (P_a P_b))` over bins of equal width between the least
-  and the greatest sample of each variable. Bins of equal count come from
-  `transforms.uniform_scores`. Cover & Thomas (2006), eq. 2.28.
+  The formula is `Σ_ab P_ab log(P_ab / (P_a P_b))` over bins of equal width
+  between the smallest and the largest sample of each variable. For bins of
+  equal count, apply `transforms.uniform_scores` first. Cover & Thomas (2006),
+  eq. 2.28.
 
-  Biased upwards by about `(num_bins − 1)² / (2N)` where x and y are
-  independent, downwards by what a bin hides. The gradient is 0.
+  For independent x and y the bias is about `(num_bins − 1)² / (2N)`; for
+  dependent ones, coarse bins lose information. The gradient is 0.
 
   Args:
     x: `[N]` samples.
-    y: `[N]` samples, row by row with `x`.
-    num_bins: bins of each variable, static.
+    y: `[N]` samples, paired with those of `x`.
+    num_bins: number of bins of each variable, static.
     where: `[N]` bool, the samples that count; all by default.
 
   Returns:
-    Scalar in nats, at most `log(num_bins)`; 0 where an input is constant.
+    Scalar in nats, at most `log(num_bins)`; 0 if an input is constant.
 
   Raises:
-    ValueError: if `x` and `y` are not two vectors of one length, or `num_bins`
-      is below 2.
+    ValueError: if `x` and `y` are not vectors of equal length, or `num_bins` is
+      below 2.
   """
   if jnp.ndim(x) != 1 or jnp.shape(x) != jnp.shape(y):
     raise ValueError(
       f"x has shape {jnp.shape(x)} and y {jnp.shape(y)}: give two [N] arrays."
     )
   if num_bins < 2:
-    raise ValueError(f"num_bins={num_bins} tells nothing: give 2 or more.")
+    raise ValueError(f"num_bins={num_bins} is too small: give 2 or more.")
   where = jnp.ones(jnp.shape(x), bool) if where is None else where
-  x, y = (jax.nn.one_hot(_bin(v, num_bins, where), num_bins) for v in (x, y))
+  x, y = (
+    jax.nn.one_hot(_bin_index(v, num_bins, where), num_bins) for v in (x, y)
+  )
   return discrete.from_joint(discrete.soft_contingency(x, y, where=where))
 
 
-def _bin(x, num_bins, where):
+def _bin_index(x, num_bins, where):
+  """Returns the `[N]` bin of each sample."""
   (x,) = types.as_float(x)
   low = jnp.min(jnp.where(where, x, jnp.inf))
   high = jnp.max(jnp.where(where, x, -jnp.inf))

@@ -1,4 +1,4 @@
-"""Linear dependence: Pearson's correlation, and what it implies."""
+"""Pearson's correlation, and the mutual information that it implies."""
 
 import chex
 import jax.numpy as jnp
@@ -13,20 +13,20 @@ def pearson(
   where: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> chex.Array:
-  """Pearson correlation, `cov(x, y) / (std(x) std(y))`.
+  """Computes the Pearson correlation, `cov(x, y) / (std(x) std(y))`.
 
   Args:
     x: `[N]` samples.
-    y: `[N]` samples, row by row with `x`.
+    y: `[N]` samples, paired with those of `x`.
     where: `[N]` bool, the samples that count; all by default.
-    axis_name: of a mapped axis over which the samples are spread; all are at
-      hand by default.
+    axis_name: a mapped axis over which the samples are sharded; not sharded
+      by default.
 
   Returns:
-    Scalar in [−1, 1]; 0 where an input is constant (no direction to share).
+    Scalar in [−1, 1]; 0 if an input is constant.
 
   Raises:
-    ValueError: if `x` and `y` are not two vectors of one length.
+    ValueError: if `x` and `y` are not vectors of equal length.
   """
   if jnp.ndim(x) != 1 or jnp.shape(x) != jnp.shape(y):
     raise ValueError(
@@ -34,17 +34,18 @@ def pearson(
     )
   where = jnp.ones(jnp.shape(x), bool) if where is None else where
 
-  def add_up(*values):
-    return types.total([jnp.sum(v) for v in values], axis_name)
+  def sum_all(*values):
+    return types.psum_over([jnp.sum(v) for v in values], axis_name)
 
   x, y = jnp.where(where, x, 0.0), jnp.where(where, y, 0.0)
-  count, sx, sy = add_up(where, x, y)
+  count, sx, sy = sum_all(where, x, y)
   count = jnp.maximum(count, 1)
   x = jnp.where(where, x - sx / count, 0.0)
   y = jnp.where(where, y - sy / count, 0.0)
-  sxx, syy, sxy = add_up(x * x, y * y, x * y)
+  sxx, syy, sxy = sum_all(x * x, y * y, x * y)
   informative = (sxx > 0) & (syy > 0)
-  # Taking roots apart keeps the product from underflowing.
+  # The product of the roots does not underflow where the root of the product
+  # would; the inner `where`s keep the gradient finite for a constant input.
   norm = jnp.sqrt(jnp.where(informative, sxx, 1.0)) * jnp.sqrt(
     jnp.where(informative, syy, 1.0)
   )
@@ -52,7 +53,7 @@ def pearson(
 
 
 def gaussian_information(correlation: chex.Array) -> chex.Array:
-  """Mutual information of two jointly Gaussian variables, `−½ log(1 − ρ²)`.
+  """Computes the mutual information `−½ log(1 − ρ²)` of Gaussian variables.
 
   Cover & Thomas (2006), example 8.5.1.
 
@@ -60,13 +61,14 @@ def gaussian_information(correlation: chex.Array) -> chex.Array:
     correlation: `[...]` ρ in [−1, 1].
 
   Returns:
-    `[...]` nats; at |ρ| = 1 not infinite but `−½ log ε`, ε the resolution of
-    the dtype (8 nats in float32), gradient 0 there.
+    `[...]` nats. At |ρ| = 1 the result is `−½ log ε` instead of infinity, with
+    ε the resolution of the dtype (8 nats in float32), and the gradient is 0.
   """
   (rho,) = types.as_float(correlation)
   weak = jnp.abs(rho) < 0.5
+  # The inner `where` keeps log1p(−1) = −∞ out of the gradient at |ρ| = 1.
   near_zero = jnp.log1p(-(jnp.where(weak, rho, 0.0) ** 2))
   # (1 − ρ)(1 + ρ) keeps the digits that 1 − ρ² loses near 1.
-  rest = (1 - rho) * (1 + rho)
-  near_one = jnp.log(jnp.maximum(rest, jnp.finfo(rho.dtype).eps))
+  unexplained = (1 - rho) * (1 + rho)
+  near_one = jnp.log(jnp.maximum(unexplained, jnp.finfo(rho.dtype).eps))
   return -0.5 * jnp.where(weak, near_zero, near_one)

@@ -13,25 +13,23 @@ def soft_contingency(
   where: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> chex.Array:
-  """Joint distribution of two classifiers' decisions, `(1/N) Σ_i p_i q_iᵀ`.
+  """Computes the joint table of two classifiers, `(1/N) Σ_i p_i q_iᵀ`.
 
-  Each example contributes the outer product of its two predictive
-  distributions, as if each classifier drew its decision from its own. Being a
-  mean over examples, tables of shards combine by a weighted sum. BTW
-  (arXiv 2508.18551).
+  Each example adds the outer product of its two predictive distributions, as if
+  each classifier sampled its decision. BTW (arXiv 2508.18551).
 
   Args:
     p_probs: `[N, C]` class probabilities of the first classifier.
-    q_probs: `[N, K]` class probabilities of the second, row by row.
+    q_probs: `[N, K]` class probabilities of the second, for the same examples.
     where: `[N]` bool, the examples that count; all by default.
-    axis_name: of a mapped axis over which the examples are spread; all are at
-      hand by default.
+    axis_name: a mapped axis over which the examples are sharded; not sharded
+      by default.
 
   Returns:
-    `[C, K]` joint probabilities summing to 1; zeros when nothing counts.
+    `[C, K]` joint probabilities that sum to 1; zeros if no example counts.
 
   Raises:
-    ValueError: if the inputs are not two matrices with equally many rows.
+    ValueError: if the inputs are not matrices with equal numbers of rows.
   """
   p_shape, q_shape = jnp.shape(p_probs), jnp.shape(q_probs)
   if len(p_shape) != 2 or len(q_shape) != 2 or p_shape[0] != q_shape[0]:
@@ -45,17 +43,18 @@ def soft_contingency(
   p_probs = jnp.where(where[:, None], p_probs, 0.0)
   q_probs = jnp.where(where[:, None], q_probs, 0.0)
   table = jnp.einsum("nc,nk->ck", p_probs, q_probs)
-  table, count = types.total((table, jnp.sum(where)), axis_name)
+  table, count = types.psum_over((table, jnp.sum(where)), axis_name)
   return table / jnp.maximum(count, 1)
 
 
 def from_joint(joint: chex.Array) -> chex.Array:
-  """Mutual information of a joint table, `Σ_ab P_ab log(P_ab / (P_a P_b))`.
+  """Computes the mutual information of a table of joint probabilities.
 
-  Cover & Thomas (2006), eq. 2.28. Cells of probability 0 contribute 0.
+  The formula is `Σ_ab P_ab log(P_ab / (P_a P_b))`, where cells of probability 0
+  add 0. Cover & Thomas (2006), eq. 2.28.
 
   Args:
-    joint: `[..., A, B]` non-negative, each table summing to 1.
+    joint: `[..., A, B]` non-negative probabilities; each table sums to 1.
 
   Returns:
     `[...]` nats.
@@ -64,12 +63,14 @@ def from_joint(joint: chex.Array) -> chex.Array:
   rows = jnp.sum(joint, axis=-1, keepdims=True)
   columns = jnp.sum(joint, axis=-2, keepdims=True)
   product = rows * columns
-  # P log(P/R) + R − P with R = P_a P_b: the same sum, yet no term is negative
-  # and the small ones of a nearly independent table do not cancel.
-  # Of the least that a float holds the product is none.
+  # Summing P log(P/R) + R − P with R = P_a P_b gives the same result, but no
+  # term is negative, so the small terms of a nearly independent table do not
+  # cancel. The product can underflow to 0 where P is positive; empty cells get
+  # P = R = 1 so that logarithms and their gradients stay finite.
   occupied = (joint > 0) & (product > 0)
   p, r = jnp.where(occupied, joint, 1.0), jnp.where(occupied, product, 1.0)
-  # R/P, or its derivative, can be more than it holds.
+  # log1p is accurate for R near P. Elsewhere R/P, or its derivative R/P², could
+  # overflow: hence the condition, and the `where`s around the quotient.
   near = (r < 2 * p) & (p * p > 0)
   excess = jnp.where(near, r - p, 0.0) / jnp.where(near, p, 1.0)
   log_ratio = jnp.log(r) - jnp.log(p)

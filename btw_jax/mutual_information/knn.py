@@ -1,4 +1,4 @@
-"""Mutual information from nearest neighbours."""
+"""Nearest-neighbour estimators of mutual information."""
 
 import functools
 
@@ -23,39 +23,39 @@ def ksg(
   where: chex.Array | None = None,
   key: chex.PRNGKey | None = None,
 ) -> chex.Array:
-  """Kraskov–Stögbauer–Grassberger estimate of `I(X; Y)` in nats, exact.
+  """Computes the Kraskov–Stögbauer–Grassberger estimate of `I(X; Y)`.
 
-  `ψ(k) + ψ(N) − ⟨ψ(n_x + 1) + ψ(n_y + 1)⟩`, where `n_x` counts the samples
-  strictly nearer in x than the k-th neighbour in the joint space under the
-  maximum norm. Kraskov et al. (2004), "Estimating mutual information", eq. 8
-  (estimator 1), arXiv cond-mat/0305641.
+  The formula is `ψ(k) + ψ(N) − ⟨ψ(n_x + 1) + ψ(n_y + 1)⟩`, where `n_x` counts
+  the samples that are strictly nearer in x than the k-th neighbour in the joint
+  space, with the maximum norm. Kraskov et al. (2004), "Estimating mutual
+  information", eq. 8 (estimator 1), arXiv cond-mat/0305641.
 
-  The estimate may be negative and is not clipped. `I(X; X)` grows with
-  `log N`: compare values at equal N only. It depends on the scales of x and y,
-  and heavy tails hurt it: see `transforms`. Its gradient is 0: it is constant
-  between the points where two distances are equal.
+  Neighbours are exact. The estimate may be negative and is not clipped.
+  `I(X; X)` grows with `log N`, so compare values at equal N only. The estimate
+  depends on the scales of x and y, and heavy tails harm it: see `transforms`.
+  The gradient is 0, because the estimate is piecewise constant.
 
-  Both variables must be continuous. Ties, as in rounded predictions, bring
-  k-th distances of 0, hence counts of 0 and a large estimate; `key` breaks
-  them by `transforms.jitter`.
+  Both variables must be continuous. Ties, for example in rounded predictions,
+  give k-th distances of 0, hence counts of 0 and a large estimate; `key` breaks
+  ties with `transforms.jitter`.
 
-  Scalars take O(kN) memory and O(N log N) time where densities are smooth;
-  vectors O(N) memory and O(N²) time.
+  Scalars take O(kN) memory and O(N log N) time for smooth densities; vectors
+  take O(N) memory and O(N²) time.
 
   Args:
-    x: `[N]` or `[N, D]` samples, computed in float32 at least.
-    y: `[N]` or `[N, D]` samples, row by row with `x`; its D may differ.
-    k: neighbours, static.
-    where: `[N]` bool, the samples that count; all by default. The estimate is
-      that of the compacted samples.
-    key: seeds the jitter; none by default.
+    x: `[N]` or `[N, D]` samples; computed in float32 or wider.
+    y: `[N]` or `[N, D]` samples, paired with those of `x`; its D may differ.
+    k: number of neighbours, static.
+    where: `[N]` bool, the samples that count; all by default. The others change
+      nothing, as if they were deleted.
+    key: random key for the jitter; no jitter by default.
 
   Returns:
-    Scalar in nats; 0 where `x` or `y` is constant; NaN where fewer than k + 2
-    samples count, or one of them is not finite.
+    Scalar in nats; 0 if `x` or `y` is constant; NaN if fewer than k + 2 samples
+    count, or one of them is not finite.
 
   Raises:
-    ValueError: if N < k + 2, or the shapes do not fit.
+    ValueError: if N < k + 2, or the shapes do not match.
   """
   x, y = (_columns(v, name) for v, name in ((x, "x"), (y, "y")))
   n = _check_rows(x, y, k)
@@ -65,15 +65,15 @@ def ksg(
   if key is not None:
     keys = jax.random.split(key)
     pair = [
-      transforms.jitter(each, v, where=where)
-      for each, v in zip(keys, pair, strict=True)
+      transforms.jitter(jitter_key, v, where=where)
+      for jitter_key, v in zip(keys, pair, strict=True)
     ]
   if x.shape[1] == y.shape[1] == 1:
     rows = [v[None] for v in (pair[0][:, 0], pair[1][:, 0], where)]
     estimate = _scalar_ksg(k)(*rows)[0]
   else:
-    nearer = vectors.count_in_pair(*pair, where, k)
-    estimate = _from_counts(*nearer, where, k, dtype)
+    counts = vectors.count_in_pair(*pair, where, k)
+    estimate = _from_counts(*counts, where, k, dtype)
   enough = jnp.sum(where) >= k + 2
   valid = enough & _all_finite(x, where) & _all_finite(y, where)
   varies = _varies(x, where) & _varies(y, where)
@@ -89,33 +89,33 @@ def mixed(
   where: chex.Array | None = None,
   key: chex.PRNGKey | None = None,
 ) -> chex.Array:
-  """Estimate of `I(X; C)` between a continuous and a discrete variable.
+  """Estimates `I(X; C)` of a continuous and a discrete variable.
 
-  `ψ(N) + ⟨ψ(k_i)⟩ − ⟨ψ(N_i)⟩ − ⟨ψ(m_i)⟩`, where `N_i` samples are of the same
-  class as sample i, `k_i = min(k, N_i − 1)`, and `m_i` samples, i among them,
-  are strictly nearer than the `k_i`-th neighbour of that class. Ross (2014),
-  "Mutual information between discrete and continuous data sets", eq. 2,
-  averaged over samples.
+  The formula is `ψ(N) + ⟨ψ(k_i)⟩ − ⟨ψ(N_i)⟩ − ⟨ψ(m_i)⟩`. Here `N_i` is the size
+  of the class of sample i, `k_i = min(k, N_i − 1)`, and `m_i` counts the
+  samples, including i, that are strictly nearer than the `k_i`-th neighbour of
+  the same class. Ross (2014), "Mutual information between discrete and
+  continuous data sets", eq. 2, averaged over samples.
 
   A sample that is alone in its class does not count. The estimate may be
-  negative and is not clipped. Its gradient is 0, as that of `ksg`. A scalar x
-  takes O(N log N) time, a vector O(N²); both O(kN) memory.
+  negative and is not clipped. The gradient is 0. A scalar x takes O(N log N)
+  time, a vector O(N²); both take O(kN) memory.
 
   Args:
-    x: `[N]` or `[N, D]` samples; distances are maximum norms.
-    labels: `[N]` int in [0, num_classes); a sample of another label does not
-      count.
+    x: `[N]` or `[N, D]` samples; distances use the maximum norm.
+    labels: `[N]` int classes in [0, num_classes); a sample with another value
+      does not count.
     num_classes: C, static.
-    k: neighbours, static.
+    k: number of neighbours, static.
     where: `[N]` bool, the samples that count; all by default.
-    key: seeds the jitter of ties in x; none by default.
+    key: random key for the jitter that breaks ties in x; no jitter by default.
 
   Returns:
-    Scalar in nats; 0 where `x` or the label is constant; NaN where fewer than
-    k + 2 samples count, or one of them is not finite.
+    Scalar in nats; 0 if `x` or `labels` is constant; NaN if fewer than k + 2
+    samples count, or one of them is not finite.
 
   Raises:
-    ValueError: if N < k + 2, or the shapes do not fit.
+    ValueError: if N < k + 2, or the shapes do not match.
   """
   x = _columns(x, "x")
   if jnp.ndim(labels) != 1:
@@ -148,18 +148,19 @@ def mixed(
 
 @functools.cache
 def _scalar_ksg(k):
-  """KSG of rows, `[B, N]` or `[1, N]` each, which maps over rows as rows.
+  """Makes a KSG estimator of B rows, `[B, N]` or `[1, N]` arrays to `[B]`.
 
-  Mapping its loops one by one would let each row wait for the others and
-  compute everything twice; here rows are but a longer array.
+  Its own `vmap` rule turns the mapped axis into further rows. The default rule
+  would batch the `while` loops: every row would run until the last one ends,
+  with a `select` of old and new values in each step.
   """
 
   @custom_batching.custom_vmap
-  def of_rows(x, y, where):
+  def estimate_rows(x, y, where):
     nearer_x, nearer_y, counted = scalars.count_in_pair(x, y, where, k)
     return _from_counts(nearer_x, nearer_y, counted, k, x.dtype)
 
-  @of_rows.def_vmap
+  @estimate_rows.def_vmap
   def _(axis_size, in_batched, *arrays):
     rows = max(
       v.shape[1 if mapped else 0]
@@ -167,35 +168,37 @@ def _scalar_ksg(k):
     )
 
     def flatten(v, mapped):
+      # A single row that all rows share stays one row: it is sorted only once.
       if not mapped and len(v) == 1:
         return v
       v = v if mapped else v[None]
       v = jnp.broadcast_to(v, (axis_size, rows, v.shape[-1]))
       return v.reshape(axis_size * rows, -1)
 
-    flat = of_rows(*map(flatten, arrays, in_batched))
+    flat = estimate_rows(*map(flatten, arrays, in_batched))
     return flat.reshape(axis_size, rows), True
 
-  return of_rows
+  return estimate_rows
 
 
 def _from_counts(nearer_x, nearer_y, where, k, dtype):
-  """Eq. 8 of Kraskov et al. from `[..., N]` counts."""
+  """Computes eq. 8 of Kraskov et al. from `[..., N]` counts."""
   psi = _digamma_table(where.shape[-1], dtype)
   total = jnp.maximum(jnp.sum(where, axis=-1, keepdims=True), 1)
-  # The mean of differences: they are small, and so are their roundings.
+  # Averaging the differences, which are small, rounds less than subtracting
+  # averages.
   terms = psi[k] + psi[total] - psi[nearer_x + 1] - psi[nearer_y + 1]
   return jnp.sum(jnp.where(where, terms, 0), axis=-1) / total[..., 0]
 
 
 def _digamma_table(n, dtype):
-  """ψ(0), taken for 0, to ψ(n + 1)."""
+  """Returns `[n + 2]` values ψ(0) to ψ(n + 1); ψ(1) stands in for ψ(0)."""
   table = special.digamma(np.maximum(np.arange(n + 2), 1))
   return jnp.asarray(table, dtype)
 
 
 def _columns(x, name):
-  """`[N, D]` of a floating dtype, float32 at least, without gradient."""
+  """Returns x as `[N, D]` floats, float32 or wider, without gradient."""
   if jnp.ndim(x) not in (1, 2):
     raise ValueError(
       f"{name} has shape {jnp.shape(x)}: give [N] or [N, D] samples."
@@ -207,27 +210,32 @@ def _columns(x, name):
 def _check_rows(x, y, k):
   n = x.shape[0]
   if len(y) != n:
-    raise ValueError(f"x has {n} rows, the other {len(y)}: give as many.")
+    raise ValueError(
+      f"x has {n} rows and the other variable {len(y)}: give the same number."
+    )
   if k < 1 or n < k + 2:
     raise ValueError(
-      f"{n} samples are too few for k = {k}: give k + 2 or more, k from 1."
+      f"{n} samples with k = {k}: give at least k + 2 samples, and k of at"
+      " least 1."
     )
   return n
 
 
 def _finite(x):
-  """What is not finite replaced by what sorts well, whether it counts or not.
+  """Replaces infinite values and NaN by 0, so that sorting is well defined.
 
-  Free of `where`, lest what modalities share be sorted once for each.
+  It does not use `where`, which differs between modalities: a variable that all
+  modalities share then stays one array, and is sorted once.
   """
   return jnp.where(jnp.isfinite(x), x, 0)
 
 
 def _all_finite(x, where):
+  """Tells if all values of the counted samples of `[N, D]` are finite."""
   return jnp.all(jnp.isfinite(x) | ~where[:, None])
 
 
 def _varies(x, where):
-  """Whether any counted sample of `[N, D]` differs from the first counted."""
+  """Tells if any two counted samples of `[N, D]` differ."""
   first = x[jnp.argmax(where)]
   return jnp.any(where[:, None] & (x != first))

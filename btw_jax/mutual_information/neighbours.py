@@ -1,7 +1,8 @@
 """Running lists of the k smallest distances, compared as integers.
 
-The bits of a non-negative float order as it does, and the minimum of integers
-is one instruction where that of floats, which must hand NaN on, is three.
+Non-negative floats have the same order as their bits read as integers. The
+minimum of integers is one instruction; that of floats, which must propagate
+NaN, is three.
 """
 
 from collections.abc import Sequence
@@ -12,68 +13,40 @@ import jax.numpy as jnp
 
 
 def bits(x: chex.Array) -> chex.Array:
-  """Integers that order as `|x|` does, NaN after infinity.
+  """Converts floats to integers in the order of `|x|`; NaN is the largest.
 
-  Args:
-    x: `[...]` float32 or float64.
-
-  Returns:
-    `[...]` int32 or int64.
+  Float32 becomes int32, and float64 becomes int64.
   """
   integer = {4: jnp.int32, 8: jnp.int64}[x.dtype.itemsize]
   return lax.bitcast_convert_type(jnp.abs(x), integer)
 
 
 def to_float(x: chex.Array, dtype: chex.ArrayDType) -> chex.Array:
-  """The inverse of `bits`.
-
-  Args:
-    x: `[...]` int32 or int64.
-    dtype: the floating dtype they came from.
-
-  Returns:
-    `[...]` of that dtype.
-  """
+  """Inverts `bits`; `dtype` is the floating dtype of the result."""
   return lax.bitcast_convert_type(x, dtype)
 
 
 def infinity(dtype: chex.ArrayDType) -> chex.Array:
-  """The bits of an infinite distance.
-
-  Args:
-    dtype: floating dtype of the distances.
-
-  Returns:
-    Scalar integer.
-  """
+  """Returns the bits of an infinite distance of a floating dtype."""
   return bits(jnp.asarray(jnp.inf, dtype))
 
 
-def none_yet(
+def init_lists(
   shape: Sequence[int], dtype: chex.ArrayDType, k: int
 ) -> list[chex.Array]:
-  """Lists before the first distance: k infinite ones.
-
-  Args:
-    shape: of the samples.
-    dtype: floating dtype of the distances.
-    k: neighbours, static.
-
-  Returns:
-    k arrays of `shape`.
-  """
+  """Returns k arrays of infinite distances: the lists before any `insert`."""
   return [jnp.full(shape, infinity(dtype))] * k
 
 
 def insert(best: Sequence[chex.Array], value: chex.Array) -> list[chex.Array]:
-  """The k smallest of k ascending values and one more, elementwise.
+  """Inserts a value into ascending lists and drops the largest, elementwise.
 
   Args:
-    best: k arrays `[...]`, ascending.
+    best: k arrays `[...]`, ascending along the list.
     value: `[...]`.
 
   Returns:
-    k arrays `[...]`, ascending.
+    k arrays `[...]`, ascending along the list.
   """
   kept = []
   for smaller in best:
@@ -83,13 +56,5 @@ def insert(best: Sequence[chex.Array], value: chex.Array) -> list[chex.Array]:
 
 
 def kth(best: Sequence[chex.Array], k: chex.Array) -> chex.Array:
-  """The k-th smallest, where k differs between samples.
-
-  Args:
-    best: arrays `[...]`, ascending.
-    k: `[...]` int, from 1.
-
-  Returns:
-    `[...]`.
-  """
+  """Returns the k-th entry of each list, with `[...]` k from 1."""
   return jnp.take_along_axis(jnp.stack(best), (k - 1)[None], axis=0)[0]

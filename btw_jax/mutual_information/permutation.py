@@ -1,4 +1,4 @@
-"""Whether information is more than chance would give."""
+"""A permutation test of mutual information against chance."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 
 class PermutationTest(NamedTuple):
-  """An estimate beside what it is when the pairs are broken.
+  """The result of a permutation test.
 
   Attributes:
     value: scalar, the estimate.
-    null_mean: scalar, its mean over permutations.
-    null_std: scalar, its standard deviation over permutations.
+    null_mean: scalar, the mean estimate over permutations.
+    null_std: scalar, the standard deviation over permutations.
     p_value: scalar, `(1 + #{null ≥ value}) / (1 + permutations)`.
   """
 
@@ -33,28 +33,25 @@ def permutation_test(
   *,
   where: chex.Array | None = None,
 ) -> PermutationTest:
-  """Compares an estimate with its null distribution under shuffling.
+  """Compares an estimate with its null distribution under permutations of y.
 
   A permutation of y keeps both margins and breaks the dependence. The p-value
-  counts the estimate itself, hence is never 0 and at most the level in
-  expectation: Phipson & Smyth (2010), "Permutation p-values should never be
-  zero".
+  counts the estimate itself, so it is never 0 and the test keeps its level:
+  Phipson & Smyth (2010), "Permutation p-values should never be zero".
 
-  All permutations are mapped by `vmap`: memory is theirs times the
-  estimator's.
+  The permutations are mapped by `vmap`, so memory grows with their number.
 
   Args:
-    estimator: `(x, y) -> scalar`; where `where` is given,
-      `(x, y, where=where) -> scalar`.
-    key: seeds the permutations.
+    estimator: `(x, y) -> scalar`, called with `where=where` if that is given.
+    key: random key for the permutations.
     x: array, or pytree such as a prediction, with leading axis N.
-    y: likewise, row by row.
-    num_permutations: static, from 1.
-    where: `[N]` bool, the samples that count and are shuffled among
+    y: array or pytree with leading axis N, paired with `x`.
+    num_permutations: number of permutations, static, at least 1.
+    where: `[N]` bool, the samples that count, and are permuted among
       themselves; all by default.
 
   Returns:
-    The test; p-value at least `1 / (1 + num_permutations)`.
+    The test; its p-value is at least `1 / (1 + num_permutations)`.
 
   Raises:
     ValueError: if `num_permutations` is below 1.
@@ -67,26 +64,26 @@ def permutation_test(
   x, y = jax.tree.map(jnp.asarray, (x, y))
   n = jax.tree.leaves(y)[0].shape[0]
 
-  def of_shuffled(key):
+  def measure_shuffled(key):
     order = _shuffle(key, n, where)
     return measure(x, jax.tree.map(lambda v: v[order], y))
 
   value = measure(x, y)
-  null = jax.vmap(of_shuffled)(jax.random.split(key, num_permutations))
-  beyond = jnp.sum(null >= value)
+  null = jax.vmap(measure_shuffled)(jax.random.split(key, num_permutations))
+  num_exceeding = jnp.sum(null >= value)
   return PermutationTest(
     value,
     jnp.mean(null),
     jnp.std(null),
-    (1 + beyond) / (1 + num_permutations),
+    (1 + num_exceeding) / (1 + num_permutations),
   )
 
 
 def _shuffle(key, n, where):
-  """A random order that moves counted samples among their own places."""
+  """Returns a random order that moves only the samples that count."""
   if where is None:
     return jax.random.permutation(key, n)
-  # Counted ones first: in their own order, and in a random one.
+  # Both orders list the counted samples first: one as they are, one at random.
   places = jnp.argsort(~where)
   shuffled = jnp.argsort(jnp.where(where, jax.random.uniform(key, (n,)), 2.0))
   return jnp.zeros(n, shuffled.dtype).at[places].set(shuffled)

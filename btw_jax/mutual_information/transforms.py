@@ -1,7 +1,7 @@
-"""Marginal transforms: what to do to a variable before it is measured.
+"""Transforms of a variable before its mutual information is estimated.
 
-Mutual information is blind to strictly monotone maps of either variable; its
-estimates are not. Each function maps columns apart.
+Strictly monotone maps of a variable do not change its mutual information, but
+they change the estimates. Every function transforms each column separately.
 """
 
 import chex
@@ -10,21 +10,13 @@ import jax.numpy as jnp
 
 from btw_jax import types
 
-# The share of a standard deviation that jitter adds: many times the resolution
-# of float32, and little beside the distances to neighbours at N = 10⁵.
+# The amplitude of jitter, in standard deviations: far above the resolution of
+# float32, and far below the distance to a neighbour at N = 10⁵.
 JITTER = 1e-4
 
 
 def none(x: chex.Array, *, where: chex.Array | None = None) -> chex.Array:
-  """The samples as they are.
-
-  Args:
-    x: `[N]` or `[N, D]`.
-    where: not used.
-
-  Returns:
-    `x`.
-  """
+  """Returns the samples unchanged; `where` is not used."""
   del where
   return x
 
@@ -32,31 +24,33 @@ def none(x: chex.Array, *, where: chex.Array | None = None) -> chex.Array:
 def standardise(
   x: chex.Array, *, where: chex.Array | None = None
 ) -> chex.Array:
-  """Mean 0 and standard deviation 1, `(x − mean) / std`, std over N.
+  """Scales samples to mean 0 and standard deviation 1 (division by N).
 
   Args:
-    x: `[N]` or `[N, D]`.
+    x: `[N]` or `[N, D]` samples.
     where: `[N]` bool, the samples that count; all by default.
 
   Returns:
-    The shape of `x`; 0 where a column is constant or a sample does not count.
+    An array of the shape of `x`; 0 for constant columns and for samples that do
+    not count.
   """
   centred, std = _centre(*_masked(x, where))
   return centred / jnp.where(std > 0, std, 1)
 
 
 def rank(x: chex.Array, *, where: chex.Array | None = None) -> chex.Array:
-  """Ranks as normal scores, `Φ⁻¹((r − ½) / N)`: the margin made Gaussian.
+  """Computes the normal scores of the samples, `Φ⁻¹((r − ½) / N)`, r the rank.
 
-  They undo every strictly increasing map. Ranks themselves, a lattice, would
-  tie many distances, which biases a nearest-neighbour estimate upwards.
+  The result has a Gaussian margin and does not change under strictly increasing
+  maps. Plain ranks would give many equal distances, which bias
+  nearest-neighbour estimates upwards.
 
   Args:
-    x: `[N]` or `[N, D]`.
+    x: `[N]` or `[N, D]` samples.
     where: `[N]` bool, the samples that count; all by default.
 
   Returns:
-    The shape of `x`; 0 where a sample does not count.
+    An array of the shape of `x`; 0 for samples that do not count.
   """
   return jax.scipy.special.ndtri(uniform_scores(x, where=where))
 
@@ -64,21 +58,22 @@ def rank(x: chex.Array, *, where: chex.Array | None = None) -> chex.Array:
 def uniform_scores(
   x: chex.Array, *, where: chex.Array | None = None
 ) -> chex.Array:
-  """Place among the samples as a share, `(r − ½) / N`: the empirical copula.
+  """Computes `(r − ½) / N` for each sample, with r its rank from 1.
 
-  r is the rank from 1, of ties their mean.
+  Equal samples get their mean rank. The scores of several variables are samples
+  of their empirical copula.
 
   Args:
-    x: `[N]` or `[N, D]`.
+    x: `[N]` or `[N, D]` samples.
     where: `[N]` bool, the samples that count; all by default.
 
   Returns:
-    The shape of `x`, in (0, 1); ½ where a sample does not count.
+    An array of the shape of `x`, in (0, 1); ½ for samples that do not count.
   """
   x, mask = _masked(x, where)
 
-  def of_column(x, mask):
-    # What does not count sorts behind what does.
+  def score_column(x, mask):
+    # Samples that do not count sort last.
     x = jnp.where(mask, x, jnp.inf)
     ordered = jnp.sort(x)
     below, upto = (
@@ -89,25 +84,25 @@ def uniform_scores(
     return jnp.where(mask, (below + upto) / (2 * count), 0.5).astype(x.dtype)
 
   if x.ndim == 1:
-    return of_column(x, mask)
-  return jax.vmap(of_column, 1, 1)(x, mask)
+    return score_column(x, mask)
+  return jax.vmap(score_column, 1, 1)(x, mask)
 
 
 def jitter(
   key: chex.PRNGKey, x: chex.Array, *, where: chex.Array | None = None
 ) -> chex.Array:
-  """Ties broken: centred, with uniform noise of ±`JITTER` std added.
+  """Breaks ties: centres the samples and adds uniform noise of ±`JITTER` std.
 
-  Centring keeps the digits that the noise needs, and no information is in a
-  mean.
+  Centring keeps the noise from being lost to rounding beside a large mean.
 
   Args:
-    key: seeds the noise.
-    x: `[N]` or `[N, D]`.
+    key: random key for the noise.
+    x: `[N]` or `[N, D]` samples.
     where: `[N]` bool, the samples that count; all by default.
 
   Returns:
-    The shape of `x`; 0 where a column is constant or a sample does not count.
+    An array of the shape of `x`; 0 for constant columns and for samples that do
+    not count.
   """
   x, mask = _masked(x, where)
   centred, std = _centre(x, mask)
@@ -115,18 +110,19 @@ def jitter(
   return jnp.where(mask, centred + JITTER * std * noise, 0)
 
 
-# name -> transform
+# Name -> transform.
 TRANSFORMS = {"none": none, "standardise": standardise, "rank": rank}
 
 
 def _centre(x, mask):
-  """Samples less their mean, 0 where they do not count, and their std."""
+  """Returns centred samples, 0 where they do not count, and their std."""
   count = jnp.maximum(jnp.sum(mask, axis=0), 1)
-  # From the first counted sample on, a constant is exactly 0.
+  # Subtracting the first counted sample makes a constant column exactly 0.
   first = jnp.take_along_axis(x, jnp.argmax(mask, axis=0)[None], axis=0)
   x = jnp.where(mask, x - first, 0)
   centred = jnp.where(mask, x - jnp.sum(x, axis=0) / count, 0)
-  # Scaled, lest squares under- or overflow.
+  # Squares of unscaled values could under- or overflow. Dividing by 1 where all
+  # values are 0, here and below, keeps NaN out of values and gradients.
   largest = jnp.max(jnp.abs(centred), axis=0)
   scaled = centred / jnp.where(largest > 0, largest, 1)
   variance = jnp.sum(scaled * scaled, axis=0) / count
@@ -135,7 +131,7 @@ def _centre(x, mask):
 
 
 def _masked(x, where):
-  """Floats, and `where` in their shape."""
+  """Returns x as floats, and `where` broadcast to its shape."""
   (x,) = types.as_float(x)
   if where is None:
     return x, jnp.ones(x.shape, bool)

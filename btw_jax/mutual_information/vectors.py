@@ -1,6 +1,7 @@
-"""Nearest neighbours of vectors: every sample is shifted once past every other.
+"""Nearest neighbours of vectors, by comparing samples with shifted samples.
 
-O(N²) time, O(N) memory: one shift is held at a time, never the matrix.
+O(N²) time and O(N) memory: the distances of one shift are computed at a time,
+never the full matrix.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,40 +13,33 @@ import jax.numpy as jnp
 
 from btw_jax.mutual_information import neighbours
 
-# Shifts in one turn of a loop.
+# Shifts per loop iteration.
 _UNROLL = 16
 
 
 def count_in_pair(
   x: chex.Array, y: chex.Array, where: chex.Array, k: int
 ) -> tuple[chex.Array, chex.Array]:
-  """Samples strictly nearer in one variable than the k-th in both.
+  """Counts samples nearer in one variable than the k-th neighbour in both.
 
-  Distances are maximum norms, of x, of y and of the two together.
-
-  Args:
-    x: `[N, D]`.
-    y: `[N, D]`, its D may differ.
-    where: `[N]` bool, the samples that count.
-    k: neighbours, static.
-
-  Returns:
-    `[N]` counts in x, and in y.
+  "Nearer" is strict. Distances are maximum norms, of x, of y and of both. x and
+  y are `[N, D]` with any two D, `where` is an `[N]` mask, and both counts are
+  `[N]`.
   """
   distances = [_distance(v, where) for v in (x, y)]
 
   def nearest(best, shift):
-    both = [distance(shift) for distance in distances]
-    return neighbours.insert(best, jnp.maximum(*both))
+    x_and_y = [distance(shift) for distance in distances]
+    return neighbours.insert(best, jnp.maximum(*x_and_y))
 
   n = x.shape[0]
-  best = neighbours.none_yet((n,), x.dtype, k)
+  best = neighbours.init_lists((n,), x.dtype, k)
   *_, bound = _over_shifts(nearest, best, n)
 
   def count(counts, shift):
     return [
-      counted + (distance(shift) < bound)
-      for counted, distance in zip(counts, distances, strict=True)
+      number + (distance(shift) < bound)
+      for number, distance in zip(counts, distances, strict=True)
     ]
 
   nearer_x, nearer_y = _over_shifts(count, [jnp.zeros(n, jnp.int32)] * 2, n)
@@ -55,29 +49,24 @@ def count_in_pair(
 def count_in_class(
   x: chex.Array, labels: chex.Array, where: chex.Array, k: chex.Array, most: int
 ) -> chex.Array:
-  """Samples strictly nearer than the k-th of the same class, itself among them.
+  """Counts samples nearer than the k-th neighbour of the same class.
 
-  Args:
-    x: `[N, D]`.
-    labels: `[N]` int.
-    where: `[N]` bool, the samples that count.
-    k: `[N]` int, neighbours of each sample, at most `most`.
-    most: static.
-
-  Returns:
-    `[N]` int. Where the k-th coincides with the sample, all that do.
+  "Nearer" is strict; each sample counts itself. If the k-th neighbour is at
+  distance 0, all samples at distance 0 are counted. x is `[N, D]`; `where` is a
+  mask; k is `[N]` and at most `most`, which is static; the result is `[N]`.
   """
   distance = _distance(x, where)
-  twice = jnp.tile(labels, 2)
+  doubled = jnp.tile(labels, 2)
   n = x.shape[0]
 
   def nearest(best, shift):
-    same = lax.dynamic_slice(twice, (shift,), (n,)) == labels
+    same = lax.dynamic_slice(doubled, (shift,), (n,)) == labels
     infinite = neighbours.infinity(x.dtype)
     return neighbours.insert(best, jnp.where(same, distance(shift), infinite))
 
-  best = neighbours.none_yet((n,), x.dtype, most)
+  best = neighbours.init_lists((n,), x.dtype, most)
   bound = neighbours.kth(_over_shifts(nearest, best, n), k)
+  # A bound above 0 counts the samples at distance 0.
   bound = jnp.maximum(bound, neighbours.bits(jnp.finfo(x.dtype).tiny))
 
   def count(counts, shift):
@@ -88,14 +77,17 @@ def count_in_class(
 
 
 def _distance(x, where) -> Callable[[chex.Array], chex.Array]:
-  """Bits of each sample's distance to the one so many places on, cyclically."""
-  # An infinite sample is nobody's neighbour.
+  """Returns a function of a shift: bits of the distances `[N]` at this shift.
+
+  The distance of sample i is that to sample (i + shift) mod N.
+  """
+  # A sample that does not count becomes infinite: it is no sample's neighbour.
   columns = jnp.where(where[:, None], x, jnp.inf).T
-  twice = jnp.tile(columns, (1, 2))
+  doubled = jnp.tile(columns, (1, 2))
 
   def distance(shift):
     n = x.shape[0]
-    moved = lax.dynamic_slice_in_dim(twice, shift, n, axis=-1)
+    moved = lax.dynamic_slice_in_dim(doubled, shift, n, axis=-1)
     return jnp.max(neighbours.bits(moved - columns), axis=0)
 
   return distance
@@ -107,11 +99,11 @@ def _over_shifts(
   n: int,
 ) -> Sequence[chex.Array]:
   """Folds `function(carry, shift)` over the shifts 1 to n − 1."""
-  turns, rest = divmod(n - 1, _UNROLL)
+  iterations, remainder = divmod(n - 1, _UNROLL)
 
-  def turn(i, carry):
+  def unrolled(i, carry):
     shifts = [1 + i * _UNROLL + s for s in range(_UNROLL)]
     return functools.reduce(function, shifts, carry)
 
-  carry = lax.fori_loop(0, turns, turn, carry)
-  return lax.fori_loop(n - rest, n, lambda s, c: function(c, s), carry)
+  carry = lax.fori_loop(0, iterations, unrolled, carry)
+  return lax.fori_loop(n - remainder, n, lambda s, c: function(c, s), carry)

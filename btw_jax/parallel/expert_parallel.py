@@ -1,7 +1,7 @@
-"""Parameters of experts that are shared out over devices.
+"""Parameters of experts that are sharded over devices.
 
-Of E experts each of P devices has E / P, with all that belongs to them: their
-gradients, their part of the optimizer's state, their best epoch.
+Of E experts each of P devices holds E / P, with all that belongs to them: their
+gradients, their part of the optimizer's state and of the best epoch.
 """
 
 from typing import Any
@@ -16,33 +16,20 @@ from btw_jax.parallel import device_map
 _P = jax.sharding.PartitionSpec
 
 
-def axes_of_params(of_experts: chex.ArrayTree, num_before: int) -> Any:
-  """Which axis of parameters is that of the experts.
+def axes_of_params(is_expert: chex.ArrayTree, num_before: int) -> Any:
+  """Returns a spec for each parameter: sharded by experts, or replicated.
 
-  Args:
-    of_experts: pytree of bool like the parameters, from a network.
-    num_before: axes before it, of runs.
-
-  Returns:
-    A pytree of specs, for `data_parallel`.
+  `is_expert` is a pytree of bool like the parameters; `num_before` counts the
+  axes of runs before the axis of experts.
   """
-  shared = _P(*[None] * num_before, device_map.EXPERTS)
-  return jax.tree.map(lambda own: shared if own else _P(), of_experts)
+  sharded = _P(*[None] * num_before, device_map.EXPERTS)
+  return jax.tree.map(lambda expert: sharded if expert else _P(), is_expert)
 
 
 def axes_of_optimizer(
   optimizer: optax.GradientTransformation, state: chex.ArrayTree, params: Any
 ) -> Any:
-  """The same of an optimizer's state.
-
-  Args:
-    optimizer: whose it is.
-    state: of it.
-    params: axes of the parameters.
-
-  Returns:
-    A pytree of specs.
-  """
+  """Returns specs of the optimizer's state, given the specs of parameters."""
   return optax.tree_map_params(
     optimizer,
     lambda _, axis: axis,
@@ -52,87 +39,71 @@ def axes_of_optimizer(
   )
 
 
-def own_part(tree: chex.ArrayTree, axes: Any) -> chex.ArrayTree:
-  """What this device has of parameters that are whole.
+def local_experts(tree: chex.ArrayTree, axes: Any) -> chex.ArrayTree:
+  """Cuts this device's experts out of full parameters, in a mapped function.
 
-  Args:
-    tree: pytree of arrays.
-    axes: a prefix of it, as of `device_map.parallelise`.
-
-  Returns:
-    A pytree like `tree`.
+  `axes` is a prefix of the tree, as `device_map.parallelise` takes it.
   """
 
-  def of(axis, part):
+  def cut_subtree(axis, subtree):
     if not isinstance(axis, _P) or device_map.EXPERTS not in axis:
-      return part
+      return subtree
     position = tuple(axis).index(device_map.EXPERTS)
-    number = jax.lax.axis_index(device_map.EXPERTS)
+    index = jax.lax.axis_index(device_map.EXPERTS)
     count = jax.lax.axis_size(device_map.EXPERTS)
 
     def cut(x):
       size = x.shape[position] // count
-      return jax.lax.dynamic_slice_in_dim(x, number * size, size, position)
+      return jax.lax.dynamic_slice_in_dim(x, index * size, size, position)
 
-    return jax.tree.map(cut, part)
+    return jax.tree.map(cut, subtree)
 
-  return device_map.map_leaves(of, axes, tree)
+  return device_map.map_leaves(cut_subtree, axes, tree)
 
 
-def total(
+def sum_gradients(
   gradients: chex.ArrayTree,
   sums: chex.ArrayTree,
-  of_experts: chex.ArrayTree,
+  is_expert: chex.ArrayTree,
   axis_name: tuple[str, str],
 ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
-  """Adds up over devices; of experts, over those that have the same ones.
+  """Adds up gradients over the devices that hold the same parameters.
 
-  A gradient of any expert that is not finite becomes one of all, so that every
-  device passes over the same steps.
-
-  Args:
-    gradients: of the parameters that the device has.
-    sums: pytree of arrays, to be added up with them.
-    of_experts: pytree of bool like `gradients`.
-    axis_name: of all devices.
-
-  Returns:
-    Both, added up.
+  A gradient of any expert that is not finite makes those of all experts NaN, so
+  that every device skips the same steps. `sums` are added up over all devices
+  with them; `is_expert` is a pytree of bool like the gradients.
   """
-  own, others = _divide(gradients, of_experts)
-  others, sums = device_map.total((others, sums), axis_name)
-  own = device_map.total(own, device_map.AXIS)
-  unsound = [jnp.any(~jnp.isfinite(x)) for x in jax.tree.leaves(own)]
-  unsound = jax.lax.pmax(jnp.any(jnp.array(unsound)), device_map.EXPERTS)
-  own = jax.tree.map(lambda x: jnp.where(unsound, jnp.nan, x), own)
-  return _join(own, others), sums
+  experts, others = _partition(gradients, is_expert)
+  others, sums = device_map.psum_flat((others, sums), axis_name)
+  experts = device_map.psum_flat(experts, device_map.AXIS)
+  not_finite = [jnp.any(~jnp.isfinite(x)) for x in jax.tree.leaves(experts)]
+  not_finite = jax.lax.pmax(jnp.any(jnp.array(not_finite)), device_map.EXPERTS)
+  experts = jax.tree.map(lambda x: jnp.where(not_finite, jnp.nan, x), experts)
+  return _merge(experts, others), sums
 
 
-def add_up(values: chex.ArrayTree, of_experts: chex.ArrayTree) -> chex.Array:
-  """The sum of all leaves, those of experts over all of them.
-
-  Args:
-    values: pytree of arrays of one shape.
-    of_experts: pytree of bool like `values`.
-
-  Returns:
-    One array, the same on every device.
-  """
-  own, others = (
-    sum(jax.tree.leaves(part)) for part in _divide(values, of_experts)
+def sum_leaves(values: chex.ArrayTree, is_expert: chex.ArrayTree) -> chex.Array:
+  """Adds up all leaves of one shape, those of experts over all devices."""
+  experts, others = (
+    sum(jax.tree.leaves(part)) for part in _partition(values, is_expert)
   )
-  return jax.lax.psum(own, device_map.EXPERTS) + others
+  return jax.lax.psum(experts, device_map.EXPERTS) + others
 
 
-def _divide(tree, of_experts):
-  """Leaves of experts, and the others; None in place of what is missing."""
+def _partition(tree, is_expert):
+  """Splits leaves into those of experts and the others, None elsewhere."""
   return [
-    jax.tree.map(lambda x, own: x if own == wanted else None, tree, of_experts)
+    jax.tree.map(
+      lambda x, expert: x if expert == wanted else None, tree, is_expert
+    )
     for wanted in (True, False)
   ]
 
 
-def _join(own, others):
+def _merge(experts, others):
   return jax.tree.map(
-    lambda a, b: b if a is None else a, own, others, is_leaf=lambda x: x is None
+    lambda a, b: b if a is None else a,
+    experts,
+    others,
+    is_leaf=lambda x: x is None,
   )

@@ -1,7 +1,7 @@
-"""What moves between the devices and the hosts of all processes.
+"""Transfers between the devices and the hosts of all processes.
 
-Arrays that are spread over devices have a leading axis of them, `[D, ...]`, of
-which each process has its own part.
+Arrays that are sharded over devices have a leading axis of devices, `[D, ...]`.
+Each process holds the shards of its own devices.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ AXIS = "devices"
 
 
 def devices() -> list[jax.Device]:
-  """All devices, those of a process side by side, as `jax.pmap` has them."""
+  """Lists all devices, process by process, in the order of `jax.pmap`."""
   return [
     device
     for process in range(jax.process_count())
@@ -23,95 +23,56 @@ def devices() -> list[jax.Device]:
   ]
 
 
-def shard(own: chex.ArrayTree) -> chex.ArrayTree:
-  """Puts each process's part of what is spread on its devices.
-
-  Args:
-    own: pytree of `[local devices, ...]`.
-
-  Returns:
-    Pytree of `[D, ...]`.
-  """
+def shard(local: chex.ArrayTree) -> chex.ArrayTree:
+  """Puts `[local devices, ...]` of each process on its devices: `[D, ...]`."""
   mesh = jax.sharding.Mesh(np.array(devices()), (AXIS,))
   sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
 
-  def put_one(x):
+  def shard_leaf(x):
     shape = (jax.device_count(), *x.shape[1:])
     return jax.make_array_from_process_local_data(
       sharding, np.asarray(x), shape
     )
 
-  return jax.tree.map(put_one, own)
+  return jax.tree.map(shard_leaf, local)
 
 
-def local_shards(spread: chex.ArrayTree) -> chex.ArrayTree:
-  """What a process holds of spread arrays.
+def local_shards(sharded: chex.ArrayTree) -> chex.ArrayTree:
+  """Copies a process's shards of `[D, ...]` to NumPy `[local devices, ...]`."""
 
-  Args:
-    spread: pytree of `[D, ...]`.
-
-  Returns:
-    Pytree of NumPy arrays `[local devices, ...]`.
-  """
-
-  def local_one(x):
+  def copy_leaf(x):
     shards = sorted(x.addressable_shards, key=lambda s: s.index[0].start or 0)
     return np.concatenate([np.asarray(s.data) for s in shards])
 
-  return jax.tree.map(local_one, spread)
+  return jax.tree.map(copy_leaf, sharded)
 
 
 def to_host(tree: chex.ArrayTree) -> chex.ArrayTree:
-  """What is the same on every device, or shared out by specs, on the host.
+  """Copies replicated arrays, or sharded experts, to every process in full."""
 
-  Args:
-    tree: pytree of arrays of all processes.
-
-  Returns:
-    Pytree of NumPy arrays, on every process.
-  """
-
-  def whole_one(x):
+  def copy_leaf(x):
     if x.is_fully_addressable or x.is_fully_replicated:
       return jax.device_get(x)
     return multihost_utils.process_allgather(x, tiled=True)
 
-  return jax.tree.map(whole_one, tree)
+  return jax.tree.map(copy_leaf, tree)
 
 
-def gather(own: chex.ArrayTree) -> chex.ArrayTree:
-  """What all processes hold together.
-
-  Args:
-    own: pytree of `[local devices, ...]`, of each process.
-
-  Returns:
-    Pytree of NumPy arrays `[D, ...]`.
-  """
+def gather(local: chex.ArrayTree) -> chex.ArrayTree:
+  """Gathers NumPy `[local devices, ...]` of all processes to `[D, ...]`."""
   if jax.process_count() == 1:
-    return own
+    return local
   return jax.tree.map(
-    lambda x: multihost_utils.process_allgather(x, tiled=True), own
+    lambda x: multihost_utils.process_allgather(x, tiled=True), local
   )
 
 
 def any_process(flags: Sequence[bool]) -> list[bool]:
-  """Whether each of some things is so in any process.
-
-  Args:
-    flags: whether they are in this one.
-
-  Returns:
-    As many answers, the same in all.
-  """
+  """Returns for each flag whether it is set in any process."""
   return gather(np.array(flags, bool)[None]).any(axis=0).tolist()
 
 
-def barrier(what: str) -> None:
-  """Until all processes have come so far.
-
-  Args:
-    what: a name of the place, the same in all.
-  """
+def barrier(name: str) -> None:
+  """Waits until all processes have reached the barrier of that name."""
   if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
+    multihost_utils.sync_global_devices(name)

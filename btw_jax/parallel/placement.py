@@ -1,6 +1,4 @@
-"""Which device holds which example of a split."""
-
-from typing import NamedTuple
+"""The placement of the examples of a split on devices."""
 
 import chex
 import jax
@@ -11,108 +9,67 @@ from btw_jax.data import plans
 from btw_jax.parallel import hosts
 
 
-class Placed(NamedTuple):
-  """A split spread over devices.
+def process_slots(num_slots: int) -> np.ndarray:
+  """Returns the slots of this process's devices, of `num_slots` in all.
 
-  Attributes:
-    split: arrays `[D, ...]`; each device has its slots of the layout side by
-      side as examples, n of them. What fills up a slot has no modality.
-    layout: which example is where.
-  """
-
-  split: types.Split
-  layout: plans.SlotLayout
-
-
-def my_slots(num_slots: int) -> np.ndarray:
-  """The slots of the devices of this process.
-
-  Args:
-    num_slots: of all devices, a multiple of their number.
-
-  Returns:
-    Their numbers, those of a device side by side.
+  The slots of a device lie side by side; `device_map.device_slots` gives those
+  of one device inside a mapped function.
   """
   size = num_slots // jax.process_count()
   return jax.process_index() * size + np.arange(size)
 
 
-def by_device(own: chex.ArrayTree, axis: int = 0) -> chex.ArrayTree:
-  """Gives the examples of this process a leading axis of its devices.
+def by_device(examples: chex.ArrayTree, axis: int = 0) -> chex.ArrayTree:
+  """Gives this process's examples a leading axis of its devices.
 
-  Args:
-    own: pytree of arrays with the examples of its slots side by side.
-    axis: of examples.
-
-  Returns:
-    Pytree of `[local devices, ...]`.
+  The examples of its slots lie side by side along `axis`.
   """
   count = jax.local_device_count()
 
-  def split(x):
+  def split_axis(x):
     shape = (*x.shape[:axis], count, -1, *x.shape[axis + 1 :])
     return np.moveaxis(x.reshape(shape), axis, 0)
 
-  return jax.tree.map(split, own)
+  return jax.tree.map(split_axis, examples)
 
 
-def place(split: types.Split, layout: plans.SlotLayout) -> Placed:
-  """Spreads a split that every process has whole.
+def place(split: types.Split, layout: plans.SlotLayout) -> types.Split:
+  """Shards a split that every process has in full.
 
   Args:
     split: its batch `[N, ...]` or `[S, N, ...]`, its outputs `[S, M, N, K]`.
-    layout: which example belongs where.
+    layout: which example is in which slot.
 
   Returns:
-    The split on the devices.
+    The split on the devices, `[D, ...]`: each device has the examples of its
+    slots side by side, and padding without any modality.
   """
-  rows = layout.rows(my_slots(layout.num_slots)).reshape(-1)
-  there = rows != plans.PADDING
-  taken = np.where(there, rows, 0)
+  rows = layout.rows(process_slots(layout.num_slots)).reshape(-1)
+  filled = rows != plans.PADDING
+  taken = np.where(filled, rows, 0)
 
-  def spread(tree, axis):
-    own = jax.tree.map(lambda x: np.take(np.asarray(x), taken, axis), tree)
-    return by_device(own, axis)
+  def take_rows(tree, axis):
+    local = jax.tree.map(lambda x: np.take(np.asarray(x), taken, axis), tree)
+    return by_device(local, axis)
 
-  batch = spread(split.batch, np.ndim(split.batch.present) - 2)
-  there = by_device(there)
+  batch = take_rows(split.batch, np.ndim(split.batch.present) - 2)
+  filled = by_device(filled)
   if batch.present.ndim == 4:
-    there = there[:, None]
-  batch = batch._replace(present=batch.present & there[..., None])
-  return Placed(
-    hosts.shard(types.Split(batch, spread(split.unimodal, 2))), layout
-  )
+    filled = filled[:, None]
+  batch = batch._replace(present=batch.present & filled[..., None])
+  return hosts.shard(types.Split(batch, take_rows(split.unimodal, 2)))
 
 
-def restore(layout: plans.SlotLayout, spread: chex.Array) -> np.ndarray:
-  """Values of examples, in the order of the examples.
+def restore(layout: plans.SlotLayout, local: np.ndarray) -> np.ndarray:
+  """Gathers values of examples in the order of the examples, on every process.
 
-  Args:
-    layout: which example is where.
-    spread: `[D, ..., n, K]`.
-
-  Returns:
-    `[..., N, K]`, on every process.
+  From `[local devices, ..., n, K]` of this process it makes `[..., N, K]`.
   """
-  return restore_own(layout, hosts.local_shards(spread))
-
-
-def restore_own(layout: plans.SlotLayout, own: np.ndarray) -> np.ndarray:
-  """The same of what each process has of them, on its host.
-
-  Args:
-    layout: which example is where.
-    own: `[local devices, ..., n, K]`.
-
-  Returns:
-    `[..., N, K]`, on every process.
-  """
-  every = hosts.gather(own)
-  every = np.moveaxis(every, 0, -3)
-  every = every.reshape(*every.shape[:-3], -1, every.shape[-1])
+  gathered = np.moveaxis(hosts.gather(local), 0, -3)
+  by_slot = gathered.reshape(*gathered.shape[:-3], -1, gathered.shape[-1])
   rows = layout.rows(np.arange(layout.num_slots)).reshape(-1)
-  there = rows != plans.PADDING
-  shape = (*every.shape[:-2], layout.num_examples, every.shape[-1])
-  whole = np.empty(shape, every.dtype)
-  whole[..., rows[there], :] = every[..., there, :]
-  return whole
+  filled = rows != plans.PADDING
+  shape = (*by_slot.shape[:-2], layout.num_examples, by_slot.shape[-1])
+  restored = np.empty(shape, by_slot.dtype)
+  restored[..., rows[filled], :] = by_slot[..., filled, :]
+  return restored

@@ -13,35 +13,44 @@ from btw_jax.pipeline import files
 
 
 class CsvTable:
-  """A CSV file; every batch of rows is on disk when `write` returns."""
+  """A CSV file; rows are on disk when `write` returns.
+
+  Of several processes only the first one writes.
+  """
 
   def __init__(
     self,
     path: str | os.PathLike,
     columns: Sequence[str],
     *,
-    go_on: bool = False,
+    resume: bool = False,
   ):
-    """Starts the file with its header.
+    """Writes the header.
 
     Args:
       path: of the file.
       columns: names of the columns.
-      go_on: keep the rows that are there, if it has these columns.
+      resume: whether to keep the rows of a file that has these columns.
     """
     self._path, self._columns = pathlib.Path(path), list(columns)
-    self._replace(self._rows() if go_on else [])
+    self._replace(self._read_rows() if resume else [])
 
-  def retain(self, wanted: Callable[[Mapping[str, str]], bool]) -> None:
-    """Keeps some of the rows, whole or not at all.
+  def retain(self, keep: Callable[[Mapping[str, str]], bool]) -> None:
+    """Removes the rows that `keep` rejects, all of them or none."""
+    self._replace(row for row in self._read_rows() if keep(row))
 
-    Args:
-      wanted: whether to keep a row.
-    """
-    self._replace(row for row in self._rows() if wanted(row))
+  def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Appends rows, column -> value; missing columns stay empty."""
+    if jax.process_index():
+      return
+    with (
+      files.name_in_errors(self._path),
+      self._path.open("a", newline="", encoding="utf-8") as file,
+    ):
+      csv.DictWriter(file, self._columns).writerows(rows)
 
-  def _rows(self):
-    """Rows that are whole: the last may have been cut off."""
+  def _read_rows(self):
+    """Reads the complete rows: a stop may have cut off the last one."""
     if jax.process_index() or not self._path.exists():
       return []
     with self._path.open(newline="", encoding="utf-8") as file:
@@ -50,20 +59,6 @@ class CsvTable:
     if reader.fieldnames != self._columns:
       return []
     return [row for row in reader if None not in row.values()]
-
-  def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Appends rows.
-
-    Args:
-      rows: column -> value; a column left out stays empty.
-    """
-    if jax.process_index():
-      return
-    with (
-      files.named(self._path),
-      self._path.open("a", newline="", encoding="utf-8") as file,
-    ):
-      csv.DictWriter(file, self._columns).writerows(rows)
 
   def _replace(self, rows):
     text = io.StringIO(newline="")

@@ -1,4 +1,4 @@
-"""The summary of a data set as tables."""
+"""The summary of a data set, formatted as tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,28 +7,21 @@ import tabulate
 
 from btw_jax.reports import overview
 
-# More labels than this are told by their number.
-_MANY = 10
+# At most this many labels are listed; after them comes their number.
+_MAX_LABELS = 10
 
 
 def text(summary: Mapping[str, Any]) -> str:
-  """Tables of splits and modalities, and what is odd.
-
-  Args:
-    summary: of `describe.describe`.
-
-  Returns:
-    Lines for a terminal.
-  """
-  parts = [_splits(summary), _modalities(summary)]
-  odd = overview.odd(summary)
-  return "\n\n".join([*parts, *(["\n".join(odd)] if odd else [])])
+  """Formats a summary of `describe.describe` as tables, then warnings."""
+  blocks = [_splits_table(summary), _modalities_table(summary)]
+  warnings = overview.list_warnings(summary)
+  return "\n\n".join([*blocks, *(["\n".join(warnings)] if warnings else [])])
 
 
-def _splits(summary):
+def _splits_table(summary):
   rows = [
-    [split, f"{own['examples']:,}", _labels(own["labels"], summary["task"])]
-    for split, own in summary["splits"].items()
+    [split, f"{s['examples']:,}", _labels(s["labels"], summary["task"])]
+    for split, s in summary["splits"].items()
   ]
   return tabulate.tabulate(
     rows,
@@ -42,29 +35,29 @@ def _labels(labels, task):
   if task == "regression":
     return f"{labels['mean']:.3g} ± {labels['std']:.3g}"
   counts = [f"{label}: {count}" for label, count in labels.items()]
-  more = f", ... {len(counts)} labels" if len(counts) > _MANY else ""
-  return ", ".join(counts[:_MANY]) + more
+  more = f", ... {len(counts)} labels" if len(counts) > _MAX_LABELS else ""
+  return ", ".join(counts[:_MAX_LABELS]) + more
 
 
-def _modalities(summary):
+def _modalities_table(summary):
   rows = []
-  for modality, own in summary["modalities"].items():
-    for split, found in own["splits"].items():
+  for modality, description in summary["modalities"].items():
+    for split, s in description["splits"].items():
       rows.append(
         [
           modality,
-          own["shape"],
-          f"{found['median length']:g}" if "median length" in found else "",
+          description["shape"],
+          f"{s['median length']:g}" if "median length" in s else "",
           split,
-          f"{100 * found['missing']:.1f}",
-          f"{found['mean']:.3g} ± {found['std']:.3g}",
-          found["constant columns"] or "",
-          found["replaced"] or "",
+          f"{100 * s['missing']:.1f}",
+          f"{s['mean']:.3g} ± {s['std']:.3g}",
+          s["constant columns"] or "",
+          s["replaced"] or "",
         ]
       )
   heads = [
-    "modality", "most", "median steps", "split", "missing %", "mean ± std",
-    "constant columns", "values replaced",
+    "modality", "largest shape", "median steps", "split", "missing %",
+    "mean ± std", "constant columns", "replaced values",
   ]  # fmt: skip
   return tabulate.tabulate(
     rows, heads, tablefmt="github", disable_numparse=True

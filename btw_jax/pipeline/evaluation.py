@@ -1,4 +1,4 @@
-"""Trained models on a split: metrics per seed, and a row per example."""
+"""Trained models evaluated on a split: metrics per seed, a row per example."""
 
 from collections.abc import Mapping, Sequence
 import os
@@ -12,10 +12,9 @@ from btw_jax import types
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import loading
 from btw_jax.evaluation import evaluate
-from btw_jax.pipeline import build
 from btw_jax.pipeline import csv_table
-from btw_jax.training import loop
-from btw_jax.training import model_checkpoints
+from btw_jax.pipeline import restore
+from btw_jax.training import predictor
 from btw_jax.training import state as state_lib
 
 PREDICTION_COLUMNS = (
@@ -29,7 +28,7 @@ PREDICTION_COLUMNS = (
 
 
 class Scores(NamedTuple):
-  """What a split's evaluation leaves.
+  """The evaluation of both stages on a split.
 
   Attributes:
     rows: one per modality and weighting: name, kind, `metrics` name -> value
@@ -42,19 +41,12 @@ class Scores(NamedTuple):
 
 
 def with_unimodal(
-  predict: loop.Predictor,
-  params: Any,
-  batch: types.Batch,
+  predict: predictor.Predictor, params: Any, batch: types.Batch
 ) -> types.Split:
-  """A split together with the frozen unimodal models' outputs for it.
+  """Adds the outputs `[S, M, N, K]` of the frozen unimodal models to a split.
 
-  Args:
-    predict: of the unimodal models' trainer.
-    params: of stage 1, `[S, ...]`.
-    batch: the split, `[N, ...]` or `[S, N, ...]`.
-
-  Returns:
-    The split, outputs `[S, M, N, K]`.
+  `predict` is that of the unimodal models' trainer; the batch is `[N, ...]` or
+  `[S, N, ...]`.
   """
   plain = state_lib.RunParams(jnp.int32(0), jnp.float32(0), jnp.float32(1))
   outputs, _ = predict(plain, params, None, types.Split(batch, None))
@@ -62,9 +54,7 @@ def with_unimodal(
 
 
 def score(
-  trainers: build.Trainers,
-  unimodal: model_checkpoints.Unimodal,
-  multimodal: Mapping[str, model_checkpoints.Multimodal],
+  models: restore.Models,
   examples: Sequence[dataset_lib.Examples],
   seeds: Sequence[int],
   *,
@@ -74,28 +64,26 @@ def score(
   """Evaluates both stages on a split.
 
   Args:
-    trainers: of both stages.
-    unimodal: stage 1.
-    multimodal: weighting -> stage 2.
+    models: of both stages.
     examples: one per seed, or one for all.
-    seeds: S of them.
-    reading: of what stays on disk.
-    sentiment: add the metrics of sentiment in [−3, 3].
+    seeds: S seeds.
+    reading: how to read a split on disk.
+    sentiment: whether to add the metrics of sentiment in [−3, 3].
 
   Returns:
     The scores.
   """
+  trainers = models.trainers
   modalities = examples[0].modalities
-  scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
-  reading = reading or loading.Reading()
-  batch = loading.stack(examples, scalers, reading)
+  scalers = [jax.tree.map(np.asarray, s) for s in models.unimodal.scalers]
+  batch = loading.stack(examples, scalers, reading or loading.Reading())
   split = with_unimodal(
-    loop.Predictor(trainers.unimodal), unimodal.params, batch
+    predictor.Predictor(trainers.unimodal), models.unimodal.params, batch
   )
   examples = _per_seed(examples, seeds)
   scalers = _per_seed(scalers, seeds)
 
-  def of_seed(outputs, s, where=slice(None)):
+  def evaluate_seed(outputs, s, where=slice(None)):
     return evaluate.evaluate(
       trainers.task,
       outputs[where],
@@ -104,21 +92,23 @@ def score(
       sentiment=sentiment,
     )
 
-  rows, predicted = [], []
+  rows, predictions = [], []
   outputs = np.asarray(split.unimodal)
   for m, modality in enumerate(modalities):
-    each = [
-      of_seed(outputs[s, m], s, examples[s].present[modality])
+    evaluations = [
+      evaluate_seed(outputs[s, m], s, examples[s].present[modality])
       for s in range(len(seeds))
     ]
-    rows.append(_row(modality, "modality", each))
-  predict = loop.Predictor(trainers.multimodal)
-  for name, model in multimodal.items():
-    outputs, weights = predict(model.cell, model.params, model.guide, split)
-    each = [of_seed(outputs[s, 0], s) for s in range(len(seeds))]
+    rows.append(_row(modality, "modality", evaluations))
+  predict = predictor.Predictor(trainers.multimodal)
+  for name, model in models.multimodal.items():
+    outputs, weights = predict(
+      model.run_params, model.params, model.unseen_prior, split
+    )
+    evaluations = [evaluate_seed(outputs[s, 0], s) for s in range(len(seeds))]
     rows.append(
       {
-        **_row(name, "weighting", each),
+        **_row(name, "weighting", evaluations),
         "weights": {
           modality: weights[:, :, m].mean(axis=1).tolist()
           for m, modality in enumerate(modalities)
@@ -126,31 +116,26 @@ def score(
       }
     )
     for s, seed in enumerate(seeds):
-      predicted += _prediction_rows(
-        name, seed, examples[s], each[s], weights[s], modalities
+      predictions += _prediction_rows(
+        name, seed, examples[s], evaluations[s], weights[s], modalities
       )
-  return Scores(rows, predicted)
+  return Scores(rows, predictions)
 
 
 def write_predictions(
   path: str | os.PathLike, scores: Scores, modalities: Sequence[str]
 ) -> None:
-  """Writes a row per weighting, seed and example.
-
-  Args:
-    path: of the CSV file.
-    scores: what was evaluated.
-    modalities: their names.
-  """
+  """Writes a CSV file with a row per weighting, seed and example."""
   weights = [f"weight_{modality}" for modality in modalities]
   table = csv_table.CsvTable(path, (*PREDICTION_COLUMNS, *weights))
   table.write(scores.predictions)
 
 
-def _per_seed(shared_or_not, seeds):
-  if len(shared_or_not) == len(seeds):
-    return list(shared_or_not)
-  return list(shared_or_not) * len(seeds)
+def _per_seed(values, seeds):
+  """Repeats one value for all seeds, if there is not one for each."""
+  if len(values) == len(seeds):
+    return list(values)
+  return list(values) * len(seeds)
 
 
 def _row(name, kind, evaluations):
@@ -184,5 +169,5 @@ def _prediction_rows(name, seed, examples, evaluation, weights, modalities):
 
 
 def _text(value):
-  """A number, or several separated by spaces."""
+  """Writes a number, or several numbers separated by spaces."""
   return " ".join(f"{v:.7g}" for v in np.atleast_1d(value))

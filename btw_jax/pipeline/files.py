@@ -1,6 +1,6 @@
-"""Tables that grow while a run goes on, and files written whole.
+"""Files that are written in full or not at all.
 
-Of several processes only the first writes.
+Of several processes only the first one writes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,41 +14,24 @@ import jax
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-  """Writes JSON, whole or not at all.
-
-  Args:
-    path: of the file.
-    value: what to write.
-  """
+  """Writes JSON in full or not at all."""
   write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-  """Writes text, whole or not at all.
-
-  Args:
-    path: of the file.
-    text: what to write.
-  """
+  """Writes text in full or not at all."""
   if jax.process_index():
     return
   path = pathlib.Path(path)
   partial = path.with_name(path.name + ".partial")
-  with named(path):
+  with name_in_errors(path):
     partial.write_text(text, encoding="utf-8", newline="")
     partial.replace(path)
 
 
 @contextlib.contextmanager
-def named(path: str | os.PathLike) -> Iterator[None]:
-  """Errors name the file: where a disk is full, the system does not.
-
-  Args:
-    path: of the file.
-
-  Yields:
-    Nothing.
-  """
+def name_in_errors(path: str | os.PathLike) -> Iterator[None]:
+  """Puts the file's name into errors: a full disk does not name the file."""
   try:
     yield
   except OSError as error:
@@ -57,11 +40,7 @@ def named(path: str | os.PathLike) -> Iterator[None]:
 
 
 def remove(paths: Iterable[str | os.PathLike]) -> None:
-  """Removes files, those of them that are there.
-
-  Args:
-    paths: of the files.
-  """
+  """Removes the files that exist."""
   if jax.process_index():
     return
   for path in paths:

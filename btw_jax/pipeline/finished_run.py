@@ -1,10 +1,9 @@
-"""The models of a finished run, and examples to ask them about."""
+"""A finished run: its models, and examples to predict with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import functools
 import os
-import pathlib
 
 import chex
 import jax
@@ -14,135 +13,137 @@ import numpy as np
 from btw_jax import interventions
 from btw_jax import types
 from btw_jax.data import loading
-from btw_jax.pipeline import build
+from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import evaluation
 from btw_jax.pipeline import mitigations
 from btw_jax.pipeline import restore
+from btw_jax.pipeline import run_data
 from btw_jax.pipeline import workdir as workdir_lib
-from btw_jax.training import loop
-from btw_jax.training import model_checkpoints
+from btw_jax.training import predictor
 
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-  """What is asked, and about what.
+  """The models of a finished run, and the examples of a split.
 
   Attributes:
-    written: what the run's `config.json` holds.
-    trainers: of both stages.
-    unimodal: stage 1.
-    multimodal: weighting -> stage 2.
+    saved: the run's `config.json`.
+    models: of both stages.
     batch: the examples, `[N, ...]`, or `[S, N, ...]` where seeds have their
       own.
     ids: of the examples, one array for all seeds or one for each.
   """
 
-  written: workdir_lib.SavedConfig
-  trainers: build.Trainers
-  unimodal: model_checkpoints.Unimodal
-  multimodal: Mapping[str, model_checkpoints.Multimodal]
+  saved: workdir_lib.SavedConfig
+  models: restore.Models
   batch: types.Batch
   ids: Sequence[np.ndarray]
 
-  @functools.cached_property
-  def split(self) -> types.Split:
-    """The examples with what the unimodal models say of them."""
-    return self.complete(self.batch)
+  @property
+  def modalities(self) -> tuple[str, ...]:
+    """The names of the modalities."""
+    return self.saved.shape.modalities
+
+  @property
+  def seeds(self) -> list[int]:
+    """The seeds of the run."""
+    return self.saved.config.seeds
+
+  @property
+  def weightings(self) -> list[str]:
+    """The weightings that the run has models of."""
+    return list(self.models.multimodal)
+
+  @property
+  def task(self):
+    """The task."""
+    return self.models.trainers.task
 
   @functools.cached_property
-  def usual(self) -> interventions.FeatureStats:
-    """Of the scaled features of training, `[M, D]` or `[S, M, D]`."""
-    return mitigations.feature_stats(self.unimodal.scalers)
+  def split(self) -> types.Split:
+    """The examples with the outputs of the unimodal models."""
+    return self.with_unimodal(self.batch)
+
+  @functools.cached_property
+  def feature_stats(self) -> interventions.FeatureStats:
+    """The statistics of scaled training features, `[M, D]` or `[S, M, D]`."""
+    return mitigations.feature_stats(self.models.unimodal.scalers)
 
   @property
   def groups(self) -> Sequence[Sequence[int]]:
-    """Modalities that come in steps."""
-    return self.trainers.unimodal.network.sizes.groups
+    """The positions of sequence modalities, by shape."""
+    return self.models.trainers.unimodal.network.sizes.groups
 
-  def complete(self, batch: types.Batch) -> types.Split:
-    """Examples with what the unimodal models say of them.
-
-    Args:
-      batch: like `batch`.
-
-    Returns:
-      The split, outputs `[S, M, N, K]`.
-    """
+  def with_unimodal(self, batch: types.Batch) -> types.Split:
+    """Adds the unimodal models' outputs `[S, M, N, K]` to a batch."""
     return evaluation.with_unimodal(
-      self._predict_unimodal, self.unimodal.params, batch
+      self._predict_unimodal, self.models.unimodal.params, batch
     )
 
-  def answer(
+  def predict(
     self, weighting: str, split: types.Split
   ) -> tuple[jax.Array, np.ndarray]:
-    """What the multimodal models of a weighting say.
+    """Predicts a split of `with_unimodal` with the models of a weighting.
 
-    Args:
-      weighting: its name.
-      split: as `complete` gives it.
-
-    Returns:
-      Outputs `[S, N, K]`, and the weights used `[S, N, M]`.
+    Returns outputs `[S, N, K]` and the weights used `[S, N, M]`.
     """
-    model = self.multimodal[weighting]
-    outputs, weights = self._predict(
-      model.cell, model.params, model.guide, split
+    model = self.models.multimodal[weighting]
+    outputs, weights = self._predict_multimodal(
+      model.run_params, model.params, model.unseen_prior, split
     )
     return jnp.asarray(outputs[:, 0]), weights
 
   def intervene(
     self, kind: str, modalities: Sequence[int], key: chex.PRNGKey
   ) -> types.Split:
-    """The examples, some of their modalities intervened on.
+    """Intervenes by a kind on the modalities at some positions.
 
-    Args:
-      kind: a name of `interventions.KINDS`.
-      modalities: their positions.
-      key: of what is drawn.
-
-    Returns:
-      The split, with what the unimodal models say of it.
+    Returns the split, with the unimodal models' outputs for it.
     """
     number = list(interventions.KINDS).index(kind)
     places = np.arange(self.batch.present.shape[-1])
     chosen = np.where(np.isin(places, modalities), number, -1)
-    return self.complete(self._intervene(self.batch, chosen, key, self.usual))
+    return self.with_unimodal(
+      self._intervene(self.batch, chosen, key, self.feature_stats)
+    )
 
   @functools.cached_property
   def _intervene(self):
-    classes_of = self.trainers.task.classes
+    to_classes = self.task.classes
 
-    def of_seed(batch, chosen, key, usual):
+    def intervene_seed(batch, chosen, key, feature_stats):
       return interventions.intervene(
         batch,
         jnp.broadcast_to(chosen, batch.present.shape),
         key,
-        usual,
-        classes=classes_of(batch.target),
+        feature_stats,
+        classes=to_classes(batch.target),
         groups=self.groups,
       )
 
     if self.batch.present.ndim == 2:
-      return jax.jit(of_seed)
+      return jax.jit(intervene_seed)
 
-    def of_all(batch, chosen, key, usual):
+    def intervene_seeds(batch, chosen, key, feature_stats):
       keys = jax.random.split(key, len(batch.present))
-      axes = (0, None, 0, 0 if usual.mean.ndim == 3 else None)
-      return jax.vmap(of_seed, axes)(batch, chosen, keys, usual)
+      axes = (0, None, 0, 0 if feature_stats.mean.ndim == 3 else None)
+      return jax.vmap(intervene_seed, axes)(batch, chosen, keys, feature_stats)
 
-    return jax.jit(of_all)
+    return jax.jit(intervene_seeds)
 
   @functools.cached_property
   def _predict_unimodal(self):
-    return loop.Predictor(self.trainers.unimodal)
+    return predictor.Predictor(self.models.trainers.unimodal)
 
   @functools.cached_property
-  def _predict(self):
-    return loop.Predictor(self.trainers.multimodal)
+  def _predict_multimodal(self):
+    return predictor.Predictor(self.models.trainers.multimodal)
 
 
-def load(workdir: str | os.PathLike, split: str, data_dir: str) -> FinishedRun:
-  """A run's models, and one of its splits or other data.
+def load(
+  workdir: str | os.PathLike, split: str, data_dir: str = ""
+) -> FinishedRun:
+  """Loads a finished run with one of its splits, or with other data.
 
   Args:
     workdir: folder of the run.
@@ -150,20 +151,18 @@ def load(workdir: str | os.PathLike, split: str, data_dir: str) -> FinishedRun:
     data_dir: a folder of other data, or empty for the run's own.
 
   Returns:
-    The subject.
+    The run.
 
   Raises:
     InputError: if there is no such run, or the data does not fit its models.
   """
-  written = workdir_lib.read(pathlib.Path(workdir))
-  config = dataclasses.replace(
-    written.config, workdir=str(workdir), reading="memory"
-  )
-  written = dataclasses.replace(written, config=config)
-  trainers, unimodal, multimodal = restore.load(written)
-  examples = restore.read_examples(written, split, data_dir)
-  scalers = [jax.tree.map(np.asarray, s) for s in unimodal.scalers]
-  batch = loading.stack(examples, scalers, config.how_to_read())
-  unimodal = unimodal._replace(scalers=scalers)
-  ids = [own.ids for own in examples]
-  return FinishedRun(written, trainers, unimodal, multimodal, batch, ids)
+  saved = workdir_lib.read(workdir)
+  config = config_lib.replace(saved.config, reading="memory")
+  saved = dataclasses.replace(saved, config=config)
+  models = restore.load_models(saved)
+  examples = run_data.read_split(saved, split, data_dir)
+  scalers = [jax.tree.map(np.asarray, s) for s in models.unimodal.scalers]
+  batch = loading.stack(examples, scalers, run_data.reading(config))
+  unimodal = models.unimodal._replace(scalers=scalers)
+  models = dataclasses.replace(models, unimodal=unimodal)
+  return FinishedRun(saved, models, batch, [e.ids for e in examples])

@@ -1,4 +1,4 @@
-"""Decompositions of what the models of a run decide."""
+"""Decompositions (PID) of the decisions of a finished run's models."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -17,15 +17,13 @@ from btw_jax.analysis import pid
 from btw_jax.pipeline import finished_run
 from btw_jax.reports import tables as tables_lib
 
-# name -> what it is; `Models.joint` says how
+# joint -> its description; `ModelDecisions.joint` computes it.
 JOINTS = {
-  "grid": "each example's first source with each one's second",
-  "binned": "what each modality's own model decides",
-  "masked": "what the model decides when all else is noise",
+  "grid": "the first source of each example with the second of each other one",
+  "binned": "the decisions of each modality's own model",
+  "masked": "the decisions of the model when all other modalities are noise",
 }
-
-
-# unit -> how many are a nat
+# unit -> number of them in a nat
 UNITS = {"nats": 1.0, "bits": 1 / np.log(2)}
 # atom -> heading
 _HEADINGS = {
@@ -35,19 +33,18 @@ _HEADINGS = {
   "synergistic": "S",
 }
 
-
 _BROJA, _SENSORY = (
   jax.jit(f, static_argnames="num_iterations") for f in (pid.broja, pid.sensory)
 )
 
 
 class Pair(NamedTuple):
-  """Two sources, of one modality each or more, and what is held fixed.
+  """Two sources, each of one or more modalities, and an optional control.
 
   Attributes:
-    first: positions of modalities.
-    second: positions of modalities.
-    control: position of one, or None.
+    first: positions of the first source's modalities.
+    second: positions of the second source's modalities.
+    control: position of the modality that is held fixed, or None.
   """
 
   first: tuple[int, ...]
@@ -57,16 +54,17 @@ class Pair(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How joints are made.
+  """The way joint distributions are computed.
 
   Attributes:
     joint: a name of `JOINTS`.
-    num_examples: values of each source (grid).
-    num_others: examples that all other modalities are taken from (grid).
-    num_controls: values of the control (grid).
-    num_bins: intervals of a quantity.
-    num_iterations: of the solver, at most.
-    seed: of the examples that are drawn, and of noise.
+    num_examples: number of values of each source (grid).
+    num_others: number of examples that all other modalities are taken from
+      (grid).
+    num_controls: number of values of the control (grid).
+    num_bins: number of intervals of a regression's decision.
+    num_iterations: largest number of steps of the solver.
+    seed: of the drawn examples and the noise.
   """
 
   joint: str
@@ -79,62 +77,47 @@ class Options:
 
 
 def pairs(num_modalities: int, control: int | None = None) -> list[Pair]:
-  """All pairs of modalities, then each against the rest.
+  """Lists all pairs of modalities, then each modality against the others.
 
-  Args:
-    num_modalities: M.
-    control: position of a modality that is held fixed, and in no pair.
-
-  Returns:
-    Pairs, each of them once.
+  The modality at `control` is held fixed, and in no pair.
   """
   free = [m for m in range(num_modalities) if m != control]
-  found = [
+  all_pairs = [
     Pair((a,), (b,), control) for a, b in itertools.combinations(free, 2)
   ]
   if len(free) > 2:
-    found += [
+    all_pairs += [
       Pair((m,), tuple(n for n in free if n != m), control) for m in free
     ]
-  return found
+  return all_pairs
 
 
 @dataclasses.dataclass(frozen=True)
-class Models:
-  """The models of one weighting, and how they are asked.
+class ModelDecisions:
+  """The decisions of the models of one weighting.
 
   Attributes:
-    subject: a run.
-    weighting: one of its.
-    options: how joints are made.
+    run: a finished run.
+    weighting: one of its weightings.
+    options: how joint distributions are computed.
   """
 
-  subject: finished_run.FinishedRun
+  run: finished_run.FinishedRun
   weighting: str
   options: Options
 
   def decompose(self, pair: Pair) -> pid.Decomposition:
-    """Atoms of a pair of sources.
-
-    Args:
-      pair: the sources.
-
-    Returns:
-      `[S]` each; of several labels the mean.
-    """
-    decompose = _BROJA if pair.control is None else _SENSORY
+    """Decomposes a pair of sources; `[S]` each, the mean over labels."""
+    solve = _BROJA if pair.control is None else _SENSORY
     num_iterations = self.options.num_iterations
-    found = decompose(self.joint(pair), num_iterations=num_iterations)
-    return jax.tree.map(lambda atom: np.asarray(atom).mean(axis=1), found)
+    decomposition = solve(self.joint(pair), num_iterations=num_iterations)
+    return jax.tree.map(lambda x: np.asarray(x).mean(axis=1), decomposition)
 
   def joint(self, pair: Pair) -> jax.Array:
-    """Of the sources, the control first, and the decision.
+    """Computes the joint distribution of the sources and the decision.
 
-    Args:
-      pair: the sources.
-
-    Returns:
-      `[S, labels, (L,) X1, X2, C]`, one label where there are no more.
+    Returns `[S, labels, (L,) X1, X2, C]`: the control first, one label where
+    the task has no labels.
     """
     sources = [pair.first, pair.second]
     if pair.control is not None:
@@ -142,18 +125,18 @@ class Models:
     if self.options.joint == "grid":
       return self._grid(sources)
     if self.options.joint == "binned":
-      each = self._decided(jnp.asarray(self.subject.split.unimodal))
-      # Several decide by the mean of what they would alone.
-      alone = [jnp.mean(each[:, list(s)], axis=1) for s in sources]
+      unimodal = self._probabilities(jnp.asarray(self.run.split.unimodal))
+      # A source of several modalities decides by the mean of their models.
+      alone = [jnp.mean(unimodal[:, list(s)], axis=1) for s in sources]
     else:
-      alone = [self._alone(s) for s in sources]
-    target = self._decided(self._usual)
+      alone = [self._decide_alone(s) for s in sources]
+    target = self._probabilities(self._outputs)
     return decisions.soft(
       [self._labels_first(x) for x in alone], self._labels_first(target)
     )
 
   def _grid(self, sources):
-    split = self.subject.split
+    split = self.run.split
     sizes = [self.options.num_examples] * len(sources)
     if len(sources) == 3:
       sizes[0] = self.options.num_controls
@@ -164,141 +147,122 @@ class Models:
       (source, rng.choice(num_examples, size, replace=False))
       for source, size in zip(sources, sizes, strict=True)
     ]
-    rest = set(range(num_modalities)) - {m for s in sources for m in s}
-    if rest:
+    others = set(range(num_modalities)) - {m for s in sources for m in s}
+    if others:
       size = min(self.options.num_others, num_examples)
-      others = rng.choice(num_examples, size, replace=False)
-      chosen.append((sorted(rest), others))
-    rows = decisions.product(num_modalities, *chosen)
-    crossed = decisions.recombine(split, rows, self.subject.groups)
-    outputs, _ = self.subject.answer(self.weighting, crossed)
-    return decisions.grid(self._labels_first(self._decided(outputs)), *sizes)
+      examples = rng.choice(num_examples, size, replace=False)
+      chosen.append((sorted(others), examples))
+    rows = decisions.cartesian_rows(num_modalities, *chosen)
+    recombined = decisions.recombine(split, rows, self.run.groups)
+    outputs, _ = self.run.predict(self.weighting, recombined)
+    probs = self._labels_first(self._probabilities(outputs))
+    return decisions.grid(probs, *sizes)
 
-  def _alone(self, kept):
-    """What is decided when all but some modalities are noise."""
-    num_modalities = self.subject.batch.present.shape[-1]
-    others = [m for m in range(num_modalities) if m not in kept]
+  def _decide_alone(self, source):
+    """Decides on a source, with noise in place of all other modalities."""
+    num_modalities = self.run.batch.present.shape[-1]
+    others = [m for m in range(num_modalities) if m not in source]
     key = jax.random.key(self.options.seed)
-    split = self.subject.intervene("noise", others, key)
-    return self._decided(self.subject.answer(self.weighting, split)[0])
+    split = self.run.intervene("noise", others, key)
+    return self._probabilities(self.run.predict(self.weighting, split)[0])
 
   @functools.cached_property
-  def _usual(self):
-    """Outputs `[S, N, K]` for the examples as they are."""
-    return self.subject.answer(self.weighting, self.subject.split)[0]
+  def _outputs(self):
+    """The outputs `[S, N, K]` for the examples as they are."""
+    return self.run.predict(self.weighting, self.run.split)[0]
 
-  def _decided(self, outputs):
-    """Probabilities `[S, ..., N, C]`, of labels `[S, ..., N, L, C]`."""
-    predict = self.subject.trainers.task.predict
+  def _probabilities(self, outputs):
+    """Returns `[S, ..., N, C]`, for labels `[S, ..., N, L, C]`."""
+    predict = self.run.task.predict
     prediction = predict(outputs)
-    if not isinstance(prediction, predictions.POINTS):
+    if not isinstance(prediction, predictions.CONTINUOUS):
       return decisions.probabilities(prediction)
-    # The same for all of a run's models, each seed's own.
-    own = jax.vmap(lambda p: decisions.edges(p, self.options.num_bins))(
-      predict(self._usual)
+    # Each seed has its own intervals, the same for all of its models.
+    edges = jax.vmap(lambda p: decisions.edges(p, self.options.num_bins))(
+      predict(self._outputs)
     )
-    return jax.vmap(decisions.probabilities)(prediction, own)
+    return jax.vmap(decisions.probabilities)(prediction, edges)
 
   def _labels_first(self, probs):
-    """`[S, labels, N, C]`."""
+    """Moves the axis of labels: `[S, labels, N, C]`."""
     return probs[:, None] if probs.ndim == 3 else jnp.moveaxis(probs, 2, 1)
 
 
 def measure(
-  subject: finished_run.FinishedRun, pairs: Sequence[Pair], options: Options
+  run: finished_run.FinishedRun, pairs: Sequence[Pair], options: Options
 ) -> list[dict[str, Any]]:
-  """Decompositions of what every weighting of a run decides.
+  """Decomposes the decisions of every weighting of a run.
 
-  Args:
-    subject: the run.
-    pairs: the sources.
-    options: how joints are made.
-
-  Returns:
-    Rows for JSON, one per pair and weighting.
+  Returns a row for JSON per pair and weighting.
   """
-  names = subject.written.shape.modalities
-  models = [Models(subject, name, options) for name in subject.multimodal]
+  models = [ModelDecisions(run, name, options) for name in run.weightings]
   return [
-    _row(own.weighting, pair, names, own.decompose(pair))
+    _row(model.weighting, pair, run.modalities, model.decompose(pair))
     for pair in pairs
-    for own in models
+    for model in models
   ]
 
 
-def _row(name, pair, modalities, found):
-  """A decomposition, `[S]` each."""
+def _row(weighting, pair, modalities, decomposition):
+  """Makes a row of a decomposition, `[S]` each."""
 
-  def of(positions):
-    if len(positions) > 1:
-      return "rest"
-    return modalities[positions[0]]
+  def name(positions):
+    # A source of several modalities is all but the other source.
+    return "rest" if len(positions) > 1 else modalities[positions[0]]
 
   return {
-    "weighting": name,
-    "first": of(pair.first),
-    "second": of(pair.second),
+    "weighting": weighting,
+    "first": name(pair.first),
+    "second": name(pair.second),
     "control": None if pair.control is None else modalities[pair.control],
-    "nats": {k: v.tolist() for k, v in found._asdict().items()},
+    "nats": {k: v.tolist() for k, v in decomposition._asdict().items()},
   }
 
 
-def check(names: Sequence[str], control: str) -> int | None:
-  """The position of a control.
-
-  Args:
-    names: of the modalities.
-    control: one of them, or empty.
-
-  Returns:
-    It, or None.
+def control_position(modalities: Sequence[str], control: str) -> int | None:
+  """Returns the position of the control's modality; None if it is empty.
 
   Raises:
-    InputError: if it is unknown, or leaves nothing to decompose.
+    InputError: if it is unknown, or leaves too few modalities to decompose.
   """
-  if len(names) < 2 + bool(control):
+  if len(modalities) < 2 + bool(control):
     flag, beside = "--workdir", ""
     if control:
       flag, beside = f"--control={control}", " beside the control"
     raise errors.InputError(
-      f"{flag}: the run has modalities {', '.join(names)}: train one with two"
-      f" or more{beside}."
+      f"{flag}: the run has modalities {', '.join(modalities)}: train one with"
+      f" two or more{beside}."
     )
-  if control and control not in names:
+  if control and control not in modalities:
     raise errors.InputError(
       f"--control={control}: no modality of the run: use one of"
-      f" {', '.join(names)}."
+      f" {', '.join(modalities)}."
     )
-  return names.index(control) if control else None
+  return modalities.index(control) if control else None
 
 
 def table(rows: Sequence[Mapping[str, Any]], unit: str) -> list[dict[str, Any]]:
-  """Rows of a table: means over seeds with their spread.
+  """Makes the rows of a table from `measure`: means and deviations over seeds.
 
-  Args:
-    rows: as `measure` gives them.
-    unit: a name of `UNITS`.
-
-  Returns:
-    A row each.
+  `unit` is a name of `UNITS`.
   """
   lines = []
-  for one in rows:
-    sources = f"{one['first']}, {one['second']}"
-    if one["control"]:
-      sources += f" given {one['control']}"
-    each = {k: UNITS[unit] * np.array(v) for k, v in one["nats"].items()}
-    atoms = {
-      name: tables_lib.mean_std(each[atom], 1.0, 4)
-      for atom, name in _HEADINGS.items()
+  for row in rows:
+    sources = f"{row['first']}, {row['second']}"
+    if row["control"]:
+      sources += f" given {row['control']}"
+    atoms = {k: UNITS[unit] * np.array(v) for k, v in row["nats"].items()}
+    cells = {
+      heading: tables_lib.mean_std(atoms[atom], 1.0, 4)
+      for atom, heading in _HEADINGS.items()
     }
     lines.append(
       {
         f"sources, {unit}": sources,
-        "weighting": one["weighting"],
-        # Not -0.
-        **{k: v.replace("-0.0000", "0.0000") for k, v in atoms.items()},
-        "gap": f"{each['gap'].max():.0e}",
+        "weighting": row["weighting"],
+        # A rounded negative number must not be printed as -0.
+        **{k: v.replace("-0.0000", "0.0000") for k, v in cells.items()},
+        "gap": f"{atoms['gap'].max():.0e}",
       }
     )
   return lines

@@ -1,4 +1,4 @@
-"""From a configuration to the hook that trains against interference."""
+"""The training against modality interference that a configuration asks for."""
 
 from collections.abc import Sequence
 
@@ -14,91 +14,97 @@ from btw_jax.methods import mitigation
 from btw_jax.pipeline import config as config_lib
 
 
-def make(
-  config: config_lib.Config,
+def make_hook(
+  config: config_lib.RunConfig,
   modalities: Sequence[str],
   scalers: Sequence[scaling.Scaler],
 ) -> mitigation.Mitigation | None:
-  """What a run's multimodal models minimise besides their loss.
+  """Makes the hook that adds to the loss of the multimodal models.
 
   Args:
     config: the run.
-    modalities: names of the data set's.
+    modalities: names of the data set's modalities.
     scalers: fitted on the training splits.
 
   Returns:
-    The hook; None if nothing is to be mitigated.
+    The hook; None without mitigation.
 
   Raises:
-    InputError: if a flag does not fit the others or the data.
+    InputError: if a setting does not fit the others or the data.
   """
-  asked = config.mitigation
-  if not asked:
+  settings = config.mitigation
+  methods = settings.methods
+  if not methods:
     return None
-  agrees = "consistency" in asked
-  names = config_lib.some_of("perturb", config.perturb, modalities)
-  moved, views = [modalities.index(name) for name in names], []
-  # What is to be consistent needs something to be consistent with.
-  if "heuristic" in asked or asked == ("consistency",):
-    views.append(_heuristic(config, scalers, moved))
-  if "adversarial" in asked:
-    views.append(_adversarial(config, moved))
+  names = errors.check_names("perturb", settings.perturb, modalities)
+  positions, views = [modalities.index(name) for name in names], []
+  # Consistency alone compares with heuristic copies, whose loss is left out.
+  only_consistency = methods == ("consistency",)
+  if "heuristic" in methods or only_consistency:
+    views.append(_heuristic(settings, config.seeds, scalers, positions))
+  if "adversarial" in methods:
+    views.append(_adversarial(settings, positions))
   return mitigation.Mitigation(
     views,
-    augmented=0.0 if asked == ("consistency",) else 1.0,
-    consistency=config.consistency_weight if agrees else 0.0,
-    divergence=config.consistency_kind,
+    augmented=0.0 if only_consistency else 1.0,
+    consistency=(
+      settings.consistency_weight if "consistency" in methods else 0.0
+    ),
+    divergence=settings.consistency_kind,
   )
 
 
 def feature_stats(
   scalers: Sequence[scaling.Scaler],
 ) -> interventions.FeatureStats:
-  """What scaled features of training are like.
+  """Returns the statistics of scaled training features.
 
-  Args:
-    scalers: one per seed, or one for all.
-
-  Returns:
-    `[S, M, D]` each, or `[M, D]` if seeds share them.
+  They are `[S, M, D]` with a scaler per seed, and `[M, D]` with one for all.
   """
-  each = [
+  stats = [
     interventions.FeatureStats(
       mean=np.zeros_like(s.mean),
-      # A constant feature says nothing, nor would noise in its place.
+      # A constant feature informs of nothing, nor would noise in its place.
       std=(s.inverse_std > 0).astype(np.float32),
       zero=-s.mean * s.inverse_std,
     )
     for s in scalers
   ]
-  if len(each) == 1:
-    return each[0]
-  return jax.tree.map(lambda *x: np.stack(x), *each)
+  if len(stats) == 1:
+    return stats[0]
+  return jax.tree.map(lambda *x: np.stack(x), *stats)
 
 
-def _heuristic(config, scalers, moved):
-  shares = {k: getattr(config, f"{k}_share") for k in interventions.KINDS}
+def _heuristic(settings, seeds, scalers, positions):
+  shares = {
+    "noise": settings.noise_share,
+    "zero": settings.zero_share,
+    "mean": settings.mean_share,
+    "shuffle": settings.shuffle_share,
+    "mismatch": settings.mismatch_share,
+    "missing": settings.missing_share,
+  }
   shares = {kind: share for kind, share in shares.items() if share}
   if not shares:
     raise errors.InputError(
-      f"--mitigation={','.join(config.mitigation)}: nothing to perturb with:"
+      f"--mitigation={','.join(settings.methods)}: nothing to perturb with:"
       " set one of --noise_share, --mismatch_share, ... above 0."
     )
   return heuristic.Heuristic(
     tuple(shares),
     tuple(shares.values()),
     feature_stats(scalers),
-    config.seeds,
-    moved,
-    config.num_copies,
+    seeds,
+    positions,
+    settings.num_copies,
   )
 
 
-def _adversarial(config, moved):
+def _adversarial(settings, positions):
   return adversarial.Adversarial(
-    config.adversarial_radius,
-    config.adversarial_rate,
-    config.adversarial_steps,
-    config.adversarial_by == "sign",
-    moved,
+    settings.adversarial_radius,
+    settings.adversarial_rate,
+    settings.adversarial_steps,
+    settings.adversarial_by == "sign",
+    positions,
   )

@@ -1,4 +1,4 @@
-"""A bar with the time left on a terminal, plain lines elsewhere."""
+"""The progress of a run: a bar on a terminal, log lines elsewhere."""
 
 import sys
 import time
@@ -6,19 +6,14 @@ import time
 from absl import logging
 import tqdm
 
-# Seconds between plain lines.
-_EVERY = 5.0
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-  """Counts epochs of all stages."""
+  """Counts the epochs of all stages, and estimates the time left."""
 
   def __init__(self, total: int):
-    """Starts the clock.
-
-    Args:
-      total: epochs to come.
-    """
+    """Starts the clock for `total` epochs."""
     self._total, self._done = total, 0
     self._last = time.monotonic()
     self._last_done = 0
@@ -27,20 +22,17 @@ class Progress:
       self._bar = tqdm.tqdm(total=total, unit="epoch", dynamic_ncols=True)
 
   def advance(self, text: str) -> None:
-    """One epoch is done.
-
-    Args:
-      text: what to show beside the count.
-    """
+    """Counts one epoch, and shows the text beside the count."""
     self._done += 1
     if self._bar is not None:
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update()
       return
     now = time.monotonic()
-    if now - self._last < _EVERY and self._done < self._total:
+    too_soon = now - self._last < _SECONDS_BETWEEN_LINES
+    if too_soon and self._done < self._total:
       return
-    # The latest pace, not the mean: compiling comes first.
+    # The latest pace, not the mean, because compilation comes first.
     pace = (now - self._last) / (self._done - self._last_done)
     self._last, self._last_done = now, self._done
     left = pace * (self._total - self._done)
@@ -49,17 +41,13 @@ class Progress:
     )
 
   def skip(self, epochs: int) -> None:
-    """Some epochs need not be done.
-
-    Args:
-      epochs: how many.
-    """
+    """Counts epochs that a snapshot holds already."""
     self._done += epochs
     self._last, self._last_done = time.monotonic(), self._done
     if self._bar is not None:
       self._bar.update(epochs)
 
   def close(self) -> None:
-    """Ends the bar."""
+    """Closes the bar."""
     if self._bar is not None:
       self._bar.close()

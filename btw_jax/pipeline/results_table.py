@@ -1,4 +1,4 @@
-"""The table of a run, as text and as Markdown."""
+"""The result tables of a run, as text or Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,55 +15,44 @@ _SENTIMENT = (
 
 
 def tables(results: Mapping[str, Any], *, style: str = "simple") -> str:
-  """The metrics of every model, then the mean weights.
+  """Formats the content of `results.json`: a line on the run, then tables.
 
-  Args:
-    results: what `results.json` holds.
-    style: a table format of `tabulate`.
-
-  Returns:
-    Both tables, with a line on what was held fixed above.
+  `style` is a table format of `tabulate`.
   """
-  parts = [describe(results), _metrics_table(results, style)]
+  blocks = [describe(results), _metrics_table(results, style)]
   if "acc_7" in results["rows"][0]["metrics"]:
-    parts.append(_sentiment_table(results, style))
-  parts.append(_weights_table(results, style))
-  return "\n\n".join(parts)
+    blocks.append(_sentiment_table(results, style))
+  blocks.append(_weights_table(results, style))
+  return "\n\n".join(blocks)
 
 
 def describe(results: Mapping[str, Any]) -> str:
-  """One line: data, sizes, seeds, scale, mitigation.
-
-  Args:
-    results: what `results.json` holds.
-
-  Returns:
-    The line.
-  """
+  """Describes data, sizes, seeds, scale and mitigations of a run in a line."""
   sizes = results["sizes"]
   split = results["split"]
-  evaluated = f"{sizes[split]} {split} examples" if split in sizes else split
+  evaluated = split
+  if split in sizes:
+    evaluated = tables_lib.quantity(sizes[split], f"{split} example")
   mitigation = ""
-  # What an earlier version left has none.
+  # Results of earlier versions lack the field.
   if results.get("mitigation"):
     mitigation = f", mitigation: {', '.join(results['mitigation'])}"
   return (
     f"{results['dataset']}, {results['task']}:"
-    f" {len(results['modalities'])} modalities,"
-    f" {sizes['train']} examples to train, {sizes['valid']} to validate;"
-    f" {evaluated}, {len(results['seeds'])} seeds,"
+    f" {tables_lib.quantity(len(results['modalities']), 'modality')};"
+    f" {tables_lib.quantity(sizes['train'], 'training example')},"
+    f" {tables_lib.quantity(sizes['valid'], 'validation example')},"
+    f" evaluated on {evaluated};"
+    f" {tables_lib.quantity(len(results['seeds']), 'seed')},"
     f" embedding scale {results['embedding_scale']:g}{mitigation}"
   )
 
 
 def summary(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-  """A row per run: what every weighting adds to the uniform model.
+  """Formats a Markdown table of all weightings' differences to uniform.
 
-  Args:
-    runs: name of each, and what its `results.json` holds.
-
-  Returns:
-    The table, in Markdown.
+  Each run, a name and the content of its `results.json`, becomes a row; a row
+  that is already there, since the tuned scale may be 1, is left out.
   """
   lines = []
   for name, results in runs:
@@ -83,7 +72,8 @@ def summary(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     auto = by_name["auto"]
     line["Δ auto, NLL"] = _difference(auto, base, "nll")
     line["auto chose"] = _choice(auto)
-    lines.append(line)
+    if line not in lines:
+      lines.append(line)
   return tables_lib.markdown(lines)
 
 
@@ -102,7 +92,7 @@ def _metrics_table(results, style):
       cells.append(_difference(row, base, metric) if compare else "")
     lines.append([_label(row), *cells])
   heads += [f"Δ {tables_lib.COLUMNS[m].heading}" for m in deltas]
-  return tabulate.tabulate(lines, ["", *heads], tablefmt=style)
+  return tabulate.tabulate(lines, ["model", *heads], tablefmt=style)
 
 
 def _sentiment_table(results, style):
@@ -113,7 +103,7 @@ def _sentiment_table(results, style):
     ]
     for row in results["rows"]
   ]
-  return tabulate.tabulate(lines, ["", *_SENTIMENT], tablefmt=style)
+  return tabulate.tabulate(lines, ["model", *_SENTIMENT], tablefmt=style)
 
 
 def _weights_table(results, style):
@@ -127,12 +117,12 @@ def _weights_table(results, style):
 
 
 def _label(row):
-  """A weighting that chose for itself says what."""
+  """Returns a model's name, with its setting if the name does not tell it."""
   if row["kind"] == "modality":
     return f"{row['name']} alone"
-  found = _choice(row)
-  asked = (row["name"], f"{row['name']}, λ = 1")
-  return row["name"] if found in asked else f"{row['name']} ({found})"
+  chosen = _choice(row)
+  named = (row["name"], f"{row['name']}, λ = 1")
+  return row["name"] if chosen in named else f"{row['name']} ({chosen})"
 
 
 def _choice(row):

@@ -1,4 +1,4 @@
-"""Scalars as TensorBoard reads them, without TensorFlow."""
+"""Event files that TensorBoard reads, written without TensorFlow."""
 
 from collections.abc import Mapping
 import os
@@ -15,33 +15,24 @@ from btw_jax.pipeline import files
 
 
 class EventWriter:
-  """Event files, a folder for every run; only the first process writes."""
+  """Event files, one folder per run; only the first process writes."""
 
-  def __init__(self, path: str | os.PathLike, *, go_on: bool = False):
-    """Forgets what is there, unless to go on with it.
+  def __init__(self, path: str | os.PathLike, *, resume: bool = False):
+    """Removes the folder of all runs, unless `resume` keeps its files.
 
-    Args:
-      path: folder of all runs.
-      go_on: keep the files that are there. What they tell of steps that are
-        written again, TensorBoard then forgets.
+    TensorBoard drops the steps of kept files that are written again.
     """
     self._path, self._writers = pathlib.Path(path), {}
     self._silent = jax.process_index() > 0
-    if not go_on and not self._silent:
+    if not resume and not self._silent:
       shutil.rmtree(self._path, ignore_errors=True)
 
   def write(self, run: str, step: int, scalars: Mapping[str, float]) -> None:
-    """Adds a step of a run, on disk when it returns.
-
-    Args:
-      run: its name, a folder.
-      step: number.
-      scalars: tag -> value.
-    """
+    """Writes a step of a run, tag -> value; it is on disk on return."""
     if self._silent:
       return
     folder = self._path / run
-    with files.named(folder):
+    with files.name_in_errors(folder):
       if run not in self._writers:
         folder.mkdir(parents=True, exist_ok=True)
         writer = event_file_writer.EventsWriter(str(folder / "events"))
@@ -59,6 +50,6 @@ class EventWriter:
       writer.close()
     self._writers = {}
 
-  def _add(self, writer, step, **what):
-    event = event_pb2.Event(wall_time=time.time(), step=step, **what)
+  def _add(self, writer, step, **fields):
+    event = event_pb2.Event(wall_time=time.time(), step=step, **fields)
     writer.write_event(event)

@@ -1,59 +1,97 @@
-"""The files that a run leaves, and how they are written."""
+"""The folder of a run: its configuration and the tables of its training."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 
 import numpy as np
 
 from btw_jax import errors
+from btw_jax.data import dataset as dataset_lib
 from btw_jax.models import routers
-from btw_jax.pipeline import build
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import csv_table
 from btw_jax.pipeline import files
 from btw_jax.pipeline import tensorboard
 from btw_jax.training import vectorized_runs
 
-_VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 _CONFIG = "config.json"
+_STALE = ("results.json", "results.md", "predictions.csv")
+_RUN_COLUMNS = ("strength", "scale", "seed", "epoch")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataShape:
+  """The properties of a data set that the models depend on.
+
+  Attributes:
+    modalities: names, in order.
+    widths: number of features of each modality.
+    task: name of the task.
+    num_classes: number of classes or labels.
+    num_steps: number of steps of each modality; 0 for a vector.
+    num_scalers: 1 if seeds share the examples, else the number of seeds.
+  """
+
+  modalities: tuple[str, ...]
+  widths: tuple[int, ...]
+  task: str
+  num_classes: int
+  num_steps: tuple[int, ...]
+  num_scalers: int
+
+  @classmethod
+  def from_dataset(
+    cls, dataset: dataset_lib.Dataset, num_scalers: int
+  ) -> "DataShape":
+    """Returns the shape of a data set."""
+    return cls(
+      dataset.modalities,
+      dataset.widths,
+      dataset.task,
+      dataset.num_classes,
+      dataset.num_steps,
+      num_scalers,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedConfig:
-  """What `config.json` holds.
+  """The content of `config.json`.
 
   Attributes:
-    config: the flags.
+    config: the configuration.
     shape: of the data.
     sizes: split -> number of examples.
   """
 
-  config: config_lib.Config
-  shape: build.Shape
+  config: config_lib.RunConfig
+  shape: DataShape
   sizes: Mapping[str, int]
 
 
 class Workdir:
-  """A run's folder."""
+  """The folder of a run that trains."""
 
-  def __init__(self, written: SavedConfig, unit: str):
-    """Starts the run's files, or goes on with them.
+  def __init__(self, saved: SavedConfig, unit: str):
+    """Starts the run's files, or resumes them.
 
     Args:
-      written: what to keep in `config.json`; its flags say whether to go on.
+      saved: the content of `config.json`.
       unit: name of the mean score.
 
     Raises:
       InputError: if the folder holds a run of another configuration.
     """
-    self.path = pathlib.Path(written.config.workdir)
-    self._shape, self._unit = written.shape, unit
-    self._config = written.config
-    check_same_config(written.config)
+    config, self._shape = saved.config, saved.shape
+    self.path = pathlib.Path(config.workdir)
+    self._seeds, self._unit = config.seeds, unit
+    check_same_config(config)
     try:
       self.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,61 +99,54 @@ class Workdir:
         f"--workdir={self.path}: cannot be made ({error.strerror}): choose"
         " another."
       ) from error
-    stale = ["results.json", "results.md", "predictions.csv"]
-    files.remove(self.path / name for name in stale)
-    files.write_json(self.path / _CONFIG, _to_json(written))
-    moe = written.config.model == "moe"
-    self._metrics = csv_table.CsvTable(
-      self.path / "metrics.csv",
-      ("stage", "run", "strength", "scale", "seed", "epoch", "split", "loss",
-       unit, *(routers.PENALTIES if moe else ())),
-      go_on=self._config.resume,
-    )  # fmt: skip
-    if moe:
-      self._routing = csv_table.CsvTable(
-        self.path / "routing.csv",
-        ("stage", "run", "strength", "scale", "seed", "epoch", "layer",
-         "modality", *_experts(written.config.num_experts)),
-        go_on=self._config.resume,
-      )  # fmt: skip
-    self._weights = csv_table.CsvTable(
-      self.path / "weights.csv",
-      ("run", "strength", "scale", "seed", "epoch", "alpha",
-       *written.shape.modalities),
-      go_on=self._config.resume,
-    )  # fmt: skip
+    files.remove(self.path / name for name in _STALE)
+    files.write_json(self.path / _CONFIG, _to_json(saved))
+    is_mixture = config.model.kind == "moe"
 
+    def open_table(name, *columns):
+      return csv_table.CsvTable(self.path / name, columns, resume=config.resume)
+
+    penalties = routers.PENALTIES if is_mixture else ()
+    self._metrics = open_table(
+      "metrics.csv", "stage", "run", *_RUN_COLUMNS, "split", "loss", unit,
+      *penalties,
+    )  # fmt: skip
+    self._weights = open_table(
+      "weights.csv", "run", *_RUN_COLUMNS, "alpha", *self._shape.modalities
+    )
+    self._tables = [self._metrics, self._weights]
+    if is_mixture:
+      self._routing = open_table(
+        "routing.csv", "stage", "run", *_RUN_COLUMNS, "layer", "modality",
+        *_expert_columns(config.mixture.num_experts),
+      )  # fmt: skip
+      self._tables.append(self._routing)
     self._events = tensorboard.EventWriter(
-      self.path / "tensorboard", go_on=self._config.resume
+      self.path / "tensorboard", resume=config.resume
     )
 
   def close(self) -> None:
-    """Closes what is written continuously."""
+    """Closes the event files."""
     self._events.close()
 
   def rewind(self, stage: str, num_epochs: int) -> None:
-    """Forgets what was logged of a stage after an epoch that it goes on from.
+    """Removes a stage's rows of epochs that will be trained again.
 
-    Args:
-      stage: "unimodal", "scale" or "multimodal".
-      num_epochs: epochs of it to keep.
+    The first `num_epochs` of the stage are kept.
     """
 
-    def wanted(row):
-      # Weights are those of the only stage that has some.
-      own = row.get("stage", "multimodal") == stage
-      return not own or int(row["epoch"]) < num_epochs
+    def keep(row):
+      # Only the multimodal stage has weights, so weights.csv names no stage.
+      of_stage = row.get("stage", "multimodal") == stage
+      return not of_stage or int(row["epoch"]) < num_epochs
 
-    tables = [self._metrics, self._weights]
-    if self._config.model == "moe":
-      tables.append(self._routing)
-    for table in tables:
-      table.retain(wanted)
+    for table in self._tables:
+      table.retain(keep)
 
   def log_epoch(
     self,
     stage: str,
-    choices: Sequence[vectorized_runs.RunSpec],
+    specs: Sequence[vectorized_runs.RunSpec],
     epoch: int,
     log: Mapping[str, np.ndarray],
     score_factor: np.ndarray,
@@ -124,67 +155,87 @@ class Workdir:
 
     Args:
       stage: "unimodal", "scale" or "multimodal".
-      choices: R cells.
-      epoch: number, from 0.
-      log: what `stages.fit` observes, `[R, S, ...]`.
+      specs: R settings.
+      epoch: its number, from 0.
+      log: of `loop.fit`, `[R, S, ...]`.
       score_factor: `[S]`, from the score's unit in training to the target's.
     """
     metrics, weights, routing = [], [], []
-    for r, choice in enumerate(choices):
-      self._log_events(stage, choice, r, epoch, log, score_factor)
-      for s, seed in enumerate(self._config.seeds):
-        where = {
-          "strength": choice.strength,
-          "scale": choice.scale,
-          "seed": seed,
-          "epoch": epoch,
-        }
-        names = [choice.variant]
-        if stage == "unimodal":
-          names = self._shape.modalities
-        metrics += [
-          {
-            "stage": stage,
-            "run": name,
-            **where,
-            "split": split,
-            "loss": f"{log[f'{split}_loss'][r, s, u]:.6g}",
-            self._unit: (
-              f"{log[f'{split}_score'][r, s, u] * score_factor[s]:.6g}"
-            ),
-          }
-          for u, name in enumerate(names)
-          for split in ("train", "valid")
-        ]
+    for r, spec in enumerate(specs):
+      self._write_events(stage, spec, r, epoch, log, score_factor)
+      for s, seed in enumerate(self._seeds):
+        columns = dict(
+          zip(
+            _RUN_COLUMNS, (spec.strength, spec.scale, seed, epoch), strict=True
+          )
+        )
+        run = {"run": spec.variant, **columns}
+        rows = self._metric_rows(stage, run, log, r, s, score_factor[s])
         if "penalties" in log:
-          metrics[-2] |= {
+          # Penalties are those of training; train comes before valid.
+          rows[-2] |= {
             name: f"{value[r, s]:.6g}"
             for name, value in log["penalties"].items()
           }
-          where_routed = {"stage": stage, "run": choice.variant, **where}
-          routing += self._routing_rows(where_routed, log["routing"][r, s])
-        if "weights" in log:
-          mean = (f"{w:.6g}" for w in log["weights"][r, s])
-          weights.append(
-            {
-              "run": choice.variant,
-              **where,
-              "alpha": f"{log['alpha'][r, s]:.4g}",
-              **dict(zip(self._shape.modalities, mean, strict=True)),
-            }
+          routing += self._routing_rows(
+            {"stage": stage, **run}, log["routing"][r, s]
           )
+        metrics += rows
+        if "weights" in log:
+          weights.append(self._weight_row(run, log, r, s))
     self._metrics.write(metrics)
     self._weights.write(weights)
     if routing:
       self._routing.write(routing)
 
-  def _log_events(self, stage, choice, r, epoch, log, score_factor):
-    """Means over seeds."""
-    names = [f"{choice.variant}@{choice.strength:g}"]
+  def _metric_rows(self, stage, run, log, r, s, score_factor):
+    """Makes a row per model and split of one run."""
+    names = [run["run"]]
+    if stage == "unimodal":
+      names = self._shape.modalities
+    return [
+      {
+        "stage": stage,
+        **run,
+        "run": name,
+        "split": split,
+        "loss": f"{log[f'{split}_loss'][r, s, u]:.6g}",
+        self._unit: f"{log[f'{split}_score'][r, s, u] * score_factor:.6g}",
+      }
+      for u, name in enumerate(names)
+      for split in ("train", "valid")
+    ]
+
+  def _weight_row(self, run, log, r, s):
+    means = (f"{w:.6g}" for w in log["weights"][r, s])
+    return {
+      **run,
+      "alpha": f"{log['alpha'][r, s]:.4g}",
+      **dict(zip(self._shape.modalities, means, strict=True)),
+    }
+
+  def _routing_rows(self, run, shares):
+    """Makes a row per layer and modality: the share that each expert got."""
+    for layer, of_modalities in enumerate(shares):
+      for modality, of_experts in zip(
+        self._shape.modalities, of_modalities, strict=True
+      ):
+        columns = _expert_columns(len(of_experts))
+        named = zip(columns, of_experts, strict=True)
+        yield {
+          **run,
+          "layer": layer,
+          "modality": modality,
+          **{expert: f"{share:.4g}" for expert, share in named},
+        }
+
+  def _write_events(self, stage, spec, r, epoch, log, score_factor):
+    """Writes means over seeds to the event files."""
+    names = [f"{spec.variant}@{spec.strength:g}"]
     if stage == "unimodal":
       names = self._shape.modalities
     if stage == "scale":
-      names = [f"{choice.scale:g}"]
+      names = [f"{spec.scale:g}"]
     for u, name in enumerate(names):
       scalars = {}
       for split in ("train", "valid"):
@@ -197,26 +248,9 @@ class Workdir:
           scalars[f"weight/{modality}"] = mean
       self._events.write(f"{stage}/{name}", epoch, scalars)
 
-  def _routing_rows(self, where, shares):
-    """Of each layer and modality, the share that each expert got."""
-    for layer, of_modalities in enumerate(shares):
-      for modality, of_experts in zip(
-        self._shape.modalities, of_modalities, strict=True
-      ):
-        named = zip(_experts(len(of_experts)), of_experts, strict=True)
-        yield {
-          **where,
-          "layer": layer,
-          "modality": modality,
-          **{expert: f"{share:.4g}" for expert, share in named},
-        }
 
-
-def check_same_config(config: config_lib.Config) -> None:
-  """Refuses a folder that holds a run of another configuration.
-
-  Args:
-    config: of the run to start.
+def check_same_config(config: config_lib.RunConfig) -> None:
+  """Refuses a workdir that holds a run of another configuration.
 
   Raises:
     InputError: naming the flags that differ.
@@ -224,28 +258,22 @@ def check_same_config(config: config_lib.Config) -> None:
   path = pathlib.Path(config.workdir)
   if not (path / _CONFIG).exists():
     return
-  there = read(path).config
-  before = config_lib.to_dict(there)
-  differ = config_lib.differing(config, there)
-  if differ:
-    listed = ", ".join(f"--{k} ({before[k]} there)" for k in differ)
+  saved = read(path).config
+  names = config_lib.differing(config, saved)
+  if names:
+    values = config_lib.to_dict(saved)
+    listed = ", ".join(f"--{name} ({values[name]} there)" for name in names)
     raise errors.InputError(
       f"--workdir={path}: holds a run with other flags, {listed}: choose"
       " another folder or delete that one."
     )
 
 
-def read(path: str | pathlib.Path) -> SavedConfig:
-  """Reads a run's `config.json`.
-
-  Args:
-    path: the workdir.
-
-  Returns:
-    What it holds.
+def read(path: str | os.PathLike) -> SavedConfig:
+  """Reads a run's `config.json`; its workdir becomes `path`.
 
   Raises:
-    InputError: if there is none, or it cannot be read.
+    InputError: if the file is missing or cannot be read.
   """
   file = pathlib.Path(path) / _CONFIG
   if not file.exists():
@@ -256,9 +284,10 @@ def read(path: str | pathlib.Path) -> SavedConfig:
       k: tuple(v) if isinstance(v, list) else v
       for k, v in values["data"]["shape"].items()
     }
+    settings = {**values["config"], "workdir": str(path)}
     return SavedConfig(
-      config_lib.from_dict(values["config"]),
-      build.Shape(**shape),
+      config_lib.from_dict(settings),
+      DataShape(**shape),
       values["data"]["sizes"],
     )
   except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -267,19 +296,19 @@ def read(path: str | pathlib.Path) -> SavedConfig:
     ) from error
 
 
-def _experts(num_experts):
+def _expert_columns(num_experts):
   return [f"expert{e}" for e in range(num_experts)]
 
 
-def _to_json(written):
+def _to_json(saved):
   return {
-    "config": config_lib.to_dict(written.config),
+    "config": config_lib.to_dict(saved.config),
     "data": {
-      "shape": dataclasses.asdict(written.shape),
-      "sizes": dict(written.sizes),
+      "shape": dataclasses.asdict(saved.shape),
+      "sizes": dict(saved.sizes),
     },
     "versions": {
       "python": platform.python_version(),
-      **{name: importlib.metadata.version(name) for name in _VERSIONS},
+      **{name: importlib.metadata.version(name) for name in _PACKAGES},
     },
   }

@@ -1,1 +1,1 @@
-"""Pictures and figures of what a run left on disk; no JAX."""
+"""Plots, tables and pages from the files that runs leave; no JAX."""

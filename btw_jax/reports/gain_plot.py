@@ -1,4 +1,4 @@
-"""What every method gains, with its interval."""
+"""Plots of the gain of every method, with its 95 % interval."""
 
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
@@ -7,34 +7,25 @@ from btw_jax.reports import tables
 _COLORS = {1: "C2", 0: "0.45", -1: "C3"}
 
 
-def of_problem(problem: study_lib.Problem) -> list[svg.Panel]:
-  """A panel for decisions, and one for likelihood.
-
-  Args:
-    problem: of a study.
-
-  Returns:
-    Panels.
-  """
-  return [_gains(problem, metric) for metric in problem.metrics]
+def draw_gains(problem: study_lib.Problem) -> list[svg.Panel]:
+  """Draws one panel for each tested metric of a problem."""
+  return [_draw_metric(problem, metric) for metric in problem.metrics]
 
 
-def _gains(problem, metric):
-  own = [c for c in problem.comparisons.values() if c.metric == metric]
+def _draw_metric(problem, metric):
+  comparisons = [c for c in problem.comparisons.values() if c.metric == metric]
   column = tables.COLUMNS[metric]
 
   def plot(ax):
     ax.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
-    for place, found in enumerate(own):
-      gain, low, high = (
-        column.factor * x for x in (found.gain, *found.interval)
-      )
-      ax.plot([low, high], [place] * 2, color=_COLORS[found.verdict], lw=2)
-      ax.plot(gain, place, "o", color=_COLORS[found.verdict], ms=5)
-    ax.set_yticks(range(len(own)), [c.method for c in own])
-    ax.set_ylim(len(own) - 0.5, -0.5)
-    ax.set_xlabel(f"gain in {column.heading}, 95 % interval")
+    for place, c in enumerate(comparisons):
+      gain, low, high = (column.factor * x for x in (c.gain, *c.interval))
+      ax.plot([low, high], [place] * 2, color=_COLORS[c.verdict], lw=2)
+      ax.plot(gain, place, "o", color=_COLORS[c.verdict], ms=5)
+    ax.set_yticks(range(len(comparisons)), [c.method for c in comparisons])
+    ax.set_ylim(len(comparisons) - 0.5, -0.5)
+    ax.set_xlabel("improvement with 95 % interval (right is better)")
 
-  title = f"{column.heading} against {problem.base.name}: right is better"
-  height = 1.5 + 0.3 * len(own)
+  title = f"improvement in {column.heading} over {problem.base.name}"
+  height = 1.5 + 0.3 * len(comparisons)
   return svg.draw(f"gain_{metric}", title, plot, height=height)

@@ -1,4 +1,4 @@
-"""Who knows what, as a picture of stacked bars."""
+"""Plots of partial information decompositions, as stacked bars."""
 
 from collections.abc import Mapping, Sequence
 import os
@@ -8,8 +8,9 @@ from matplotlib import figure as figure_lib
 import numpy as np
 
 from btw_jax.reports import svg
+from btw_jax.reports import tables
 
-# atom -> label, of the first and the second source
+# atom -> label, with the names of the two sources
 _ATOMS = {
   "redundant": "either ({first} or {second})",
   "unique1": "{first} alone",
@@ -19,24 +20,23 @@ _ATOMS = {
 
 
 def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
-  """Draws one pair of sources, a bar for every weighting.
+  """Draws one pair of sources into a PNG file, with a bar for every weighting.
 
-  Args:
-    rows: of `interactions.json`, those of the pair.
-    path: of the PNG file.
+  The rows are those of `interactions.json` for this pair.
   """
   width = 3.2 + 1.3 * len(rows)
   drawing = figure_lib.Figure((width, 4.4), layout="constrained")
   ax = drawing.subplots()
   names = {
-    k: "the rest" if rows[0][k] == "rest" else rows[0][k]
+    k: "all others" if rows[0][k] == "rest" else rows[0][k]
     for k in ("first", "second")
   }
   bottoms = np.zeros(len(rows))
   for i, (atom, label) in enumerate(_ATOMS.items()):
-    each = [np.array(row["nats"][atom]) for row in rows]
-    means = np.array([values.mean() for values in each])
-    spread = [values.std(ddof=min(1, len(values) - 1)) for values in each]
+    by_row = [np.array(row["nats"][atom]) for row in rows]
+    means = np.array([values.mean() for values in by_row])
+    spread = [values.std(ddof=min(1, len(values) - 1)) for values in by_row]
+    # Error bars of the stacked atoms stand side by side.
     places = np.arange(len(rows)) + 0.12 * (i - 1.5)
     ax.bar(
       range(len(rows)), means, 0.6, bottoms, label=label.format(**names),
@@ -48,16 +48,17 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
     )  # fmt: skip
     bottoms += means
   gap = max(max(row["nats"]["gap"]) for row in rows)
-  title = "What decides: {first} and {second}".format(**names)
+  title = "Information about the decision: {first} and {second}".format(**names)
   if rows[0]["control"]:
     title += f", given {rows[0]['control']}"
-  seeds = len(rows[0]["nats"]["gap"])
+  num_seeds = len(rows[0]["nats"]["gap"])
   drawing.suptitle(title, fontsize=11)
   ax.set_xticks(range(len(rows)), [row["weighting"] for row in rows])
   ax.set_xlim(-0.6, len(rows) - 0.4)
   ax.set_ylabel("information about the decision, nats")
   ax.set_xlabel(
-    f"mean of {seeds} seeds ± standard deviation; certified to {gap:.0e} nats",
+    f"mean ± standard deviation over {tables.quantity(num_seeds, 'seed')};\n"
+    f"numerical error at most {gap:.0e} nats",
     fontsize=8,
   )
   handles, labels = ax.get_legend_handles_labels()
@@ -68,17 +69,12 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
 
 
 def panel(rows: Sequence[Mapping[str, Any]], weighting: str) -> svg.Panel:
-  """Draws what every modality and all others tell, a bar for each modality.
+  """Draws one bar per modality: the information of it and of all others.
 
-  Args:
-    rows: of `interactions.json`, pairs of a modality and the rest.
-    weighting: whose.
-
-  Returns:
-    The panel.
+  The rows are those of `interactions.json`, pairs of a modality and all others.
   """
   rows = [row for row in rows if row["weighting"] == weighting]
-  labels = ("either", "it alone", "others alone", "only both")
+  labels = ("either", "modality alone", "others alone", "only both")
 
   def plot(ax):
     bottoms = np.zeros(len(rows))
@@ -88,8 +84,8 @@ def panel(rows: Sequence[Mapping[str, Any]], weighting: str) -> svg.Panel:
       bottoms += means
     names = [row["first"] for row in rows]
     ax.set_xticks(range(len(rows)), names, rotation=40, ha="right")
-    ax.set_ylabel("about the decision, nats")
+    ax.set_ylabel("information, nats")
     svg.legend(ax)
 
-  title = f"{weighting}: a modality and the others"
+  title = f"{weighting}: information by modality"
   return svg.draw(f"interactions_{weighting}", title, plot)

@@ -1,4 +1,4 @@
-"""How far each modality sways a model, as a heat map."""
+"""Heat maps of the decisions that change when a modality is replaced."""
 
 from collections.abc import Mapping, Sequence
 import os
@@ -13,11 +13,9 @@ _COLUMNS = 3
 
 
 def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
-  """Draws the share of decisions that every intervention flips.
+  """Draws one heat map per model, modality by intervention, into a PNG file.
 
-  Args:
-    rows: `effects` of `interference.json`.
-    path: of the PNG file.
+  The rows are the `effects` of `interference.json`.
   """
   models, modalities, kinds = (
     list(dict.fromkeys(row[field] for row in rows))
@@ -42,9 +40,9 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
   for ax in axes.flat[len(models) :]:
     ax.remove()
   axes = axes.flat[: len(models)]
-  for ax, model, own in zip(axes, models, shares, strict=True):
-    image = ax.imshow(own, cmap="magma_r", vmin=0.0, vmax=top, aspect="auto")
-    for (m, k), share in np.ndenumerate(own):
+  for ax, model, values in zip(axes, models, shares, strict=True):
+    image = ax.imshow(values, cmap="magma_r", vmin=0.0, vmax=top, aspect="auto")
+    for (m, k), share in np.ndenumerate(values):
       color = "white" if share > 0.55 * top else "black"
       ax.text(k, m, f"{share:.0f}", ha="center", va="center", color=color)
     ax.set_title(model.replace(" + ", "\n+ ", 1), fontsize=9)
@@ -52,20 +50,15 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
     ax.set_yticks(range(len(modalities)), modalities)
     ax.tick_params(length=0)
   drawing.colorbar(
-    image, ax=list(axes), label="decisions flipped, %", shrink=0.8
+    image, ax=list(axes), label="decisions changed, %", shrink=0.8
   )
   drawing.savefig(path, dpi=110)
 
 
 def panel(rows: Sequence[Mapping[str, Any]], kind: str) -> svg.Panel:
-  """Draws the share of decisions flipped, of every modality and model.
+  """Draws one heat map of a kind of intervention, modality by model.
 
-  Args:
-    rows: `effects` of `interference.json`, also of several runs.
-    kind: of intervention.
-
-  Returns:
-    The panel.
+  The rows are the `effects` of `interference.json`, of one or several runs.
   """
   rows = [row for row in rows if row["kind"] == kind]
   models, modalities = (
@@ -87,5 +80,5 @@ def panel(rows: Sequence[Mapping[str, Any]], kind: str) -> svg.Panel:
     ax.set_yticks(range(len(modalities)), modalities)
     ax.tick_params(length=0)
 
-  title = f"{kind} in place of a modality: decisions flipped, %"
+  title = f"decisions changed by {kind}, %"
   return svg.draw(f"interference_{kind}", title, plot)

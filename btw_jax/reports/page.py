@@ -1,4 +1,4 @@
-"""The report of a study: one page that needs nothing else."""
+"""The report of a study, as one HTML page without external files."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,51 @@ from btw_jax.reports import results
 from btw_jax.reports import routing
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
+from btw_jax.reports import tables
 
 _TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 
 
+# The title of each group of panels, in order, and its caption.
+_CAPTIONS = {
+  "Gain of each weighting": (
+    "The mean paired difference to the first row of the table. Green marks a"
+    " significant improvement, red a significant loss, and grey no"
+    " significant difference."
+  ),
+  "Learning curves and calibration": (
+    "The first two plots show the loss in each epoch. The third shows the"
+    " share of correct decisions by their confidence or, in regression, the"
+    " share of targets below each predicted quantile: the closer to the"
+    " dotted line, the better."
+  ),
+  "Weights over training": (
+    "The mean weight of each modality over the training examples. Equal"
+    " weights are the same as the uniform model."
+  ),
+  "Weights of test examples": (
+    "The number of test examples with each weight, and the quality of"
+    " decisions where a modality has a small or a large weight."
+  ),
+  "Experts": (
+    "The share of each modality's gates that each expert received in the last"
+    " epoch."
+  ),
+  "Information about the decision": (
+    "Partial information decomposition between one modality and all others:"
+    " information about the model's decision that either of them gives"
+    " (redundant), that only one gives (unique), or that only both together"
+    " give (synergistic)."
+  ),
+  "Interference": (
+    "The share of decisions that change when one modality is replaced by"
+    " noise, or by that of an example with another class (mismatch)."
+  ),
+}
+
+
 class _Group(NamedTuple):
-  """Panels under a heading."""
+  """A heading, an explanation and the panels below them."""
 
   title: str
   text: str
@@ -32,20 +71,13 @@ class _Group(NamedTuple):
 
 
 def write(problems: Sequence[study_lib.Problem]) -> str:
-  """The page.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    HTML.
-  """
-  cells = {
-    m.cell.path: m.cell for p in problems for m in p.methods.values()
+  """Writes the HTML page of a study."""
+  runs = {
+    m.run.path: m.run for p in problems for m in p.methods.values()
   }.values()
-  first = problems[0].base.cell
-  seeds = len(first.results["seeds"])
-  compared = sum(len(p.others) for p in problems)
+  first = problems[0].base.run
+  num_seeds = len(first.results["seeds"])
+  num_compared = sum(len(p.others) for p in problems)
   template = jinja2.Template(
     _TEMPLATE.read_text(encoding="utf-8"),
     autoescape=True,
@@ -54,8 +86,9 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
   return template.render(
     title="Does weighting the modalities help?",
     subtitle=(
-      f"{', '.join(p.name for p in problems)}: {seeds} seeds,"
-      f" {compared} comparisons with the uniform model"
+      f"{'; '.join(p.name for p in problems)}:"
+      f" {tables.quantity(num_seeds, 'seed')},"
+      f" {tables.quantity(num_compared, 'comparison')} with the uniform model"
     ),
     sections=[
       _section(problem, advice)
@@ -72,14 +105,15 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
     ranks=results.ranks(problems),
     versions=", ".join(f"{k} {v}" for k, v in first.versions.items()),
     seconds=[
-      f"{cell.path.name}: trained in {cell.results['seconds']:.0f} s"
-      for cell in cells
+      f"{run.path.name}: trained in {run.results['seconds']:.0f} s"
+      for run in runs
     ],
-    configs={c.path.name: json.dumps(c.config, indent=1) for c in cells},
+    configs={r.path.name: json.dumps(r.config, indent=1) for r in runs},
   )
 
 
 def _section(problem, advice) -> Mapping[str, Any]:
+  """Returns the template's fields of one problem."""
   return {
     "name": problem.name,
     "anchor": re.sub(r"\W+", "_", problem.name),
@@ -91,76 +125,45 @@ def _section(problem, advice) -> Mapping[str, Any]:
 
 
 def _groups(problem):
-  curved, per_example = curves.of_problem(problem), examples.of_problem(problem)
-  for title, text, found in (
-    (
-      "What each weighting gains",
-      "Mean paired difference to the first row of the table; green is better"
-      " and red worse beyond chance.",
-      gain_plot.of_problem(problem),
-    ),
-    (
-      "Learning curves and calibration",
-      "Loss over training; how often decisions of a certainty are right, or"
-      " targets lie below a predicted quantile: the closer to the dotted line,"
-      " the better.",
-      [*curved[:2], per_example[0]],
-    ),
-    (
-      "Weights over training",
-      "The mean over training examples; what is equal is the plain model.",
-      curved[2:],
-    ),
-    (
-      "Weights of single examples",
-      "How many test examples got which weight, and whether decisions are"
-      " better where a modality weighs more.",
-      per_example[1:],
-    ),
-    (
-      "Experts",
-      "Which experts the tokens of a modality went to after the last epoch.",
-      _experts(problem),
-    ),
-    (
-      "Who knows what",
-      "Partial information decomposition of the decision between a modality"
-      " and all others: what either tells, one alone, or only both together.",
-      _interactions(problem),
-    ),
-    (
-      "Interference",
-      "How many decisions change when one modality is replaced by noise, or by"
-      " another example's of another class.",
-      _interference(problem),
-    ),
-  ):
-    yield _Group(title, text, [_encoded(panel) for panel in found])
+  """Yields the groups of panels of one problem; some may have no panels."""
+  by_epoch = curves.draw_curves(problem)
+  by_example = examples.draw_examples(problem)
+  panels = (
+    gain_plot.draw_gains(problem),
+    [*by_epoch[:2], by_example[0]],
+    by_epoch[2:],
+    by_example[1:],
+    _experts(problem),
+    _interactions(problem),
+    _interference(problem),
+  )
+  for (title, text), of_group in zip(_CAPTIONS.items(), panels, strict=True):
+    yield _Group(title, text, [_encode(panel) for panel in of_group])
 
 
 def _experts(problem):
-  found = []
-  for method in curves.distinct(problem):
-    path, choice = method.cell.path / "routing.csv", method.row["choice"]
+  panels = []
+  for method in curves.distinct_methods(problem):
+    path, choice = method.run.path / "routing.csv", method.row["choice"]
     if path.exists():
       shares = routing.read(path, choice["variant"], choice["strength"])
-      found.append(routing.panel(shares, method.name))
-  return found
+      panels.append(routing.panel(shares, method.name))
+  return panels
 
 
 def _interactions(problem):
-  found = []
-  for method in curves.distinct(problem):
-    file = method.cell.path / "interactions.json"
-    if file.exists() and not method.cell.config["mitigation"]:
+  panels = []
+  for method in curves.distinct_methods(problem):
+    file = method.run.path / "interactions.json"
+    if file.exists() and not method.run.config["mitigation"]:
       rows = json.loads(file.read_text(encoding="utf-8"))["decompositions"]
-      found.append(interactions.panel(rows, method.weighting))
-  return found
+      panels.append(interactions.panel(rows, method.weighting))
+  return panels
 
 
 def _interference(problem):
   rows = []
-  for path in dict.fromkeys(m.cell.path for m in problem.methods.values()):
+  for path in dict.fromkeys(m.run.path for m in problem.methods.values()):
     file = path / "interference.json"
     if file.exists():
       rows += json.loads(file.read_text(encoding="utf-8"))["effects"]
@@ -168,6 +171,7 @@ def _interference(problem):
   return [interference.panel(rows, kind) for kind in kinds]
 
 
-def _encoded(panel: svg.Panel) -> Mapping[str, str]:
-  svg = base64.b64encode(panel.svg.encode()).decode()
-  return {"name": panel.name, "title": panel.title, "encoded": svg}
+def _encode(panel: svg.Panel) -> Mapping[str, str]:
+  """Returns a panel with its drawing in base64, as data URLs need it."""
+  encoded = base64.b64encode(panel.svg.encode()).decode()
+  return {"name": panel.name, "title": panel.title, "encoded": encoded}

@@ -1,9 +1,10 @@
-"""Which weighting to use, and what it costs: no more than the figures support.
+"""Advice on which weighting to use and on its cost, from significant results.
 
-For each problem, of the methods that decide better than the uniform model
-beyond chance the one that gains most; else, of those with a better likelihood
-beyond chance that do not decide worse beyond chance, the one that gains most;
-else the uniform model.
+For each problem, the advice is the method with the largest gain among those
+that are significantly better in the metric of decisions (accuracy or MAE).
+If there is none, it is the method with the largest gain among those that are
+significantly better in likelihood (NLL) and not significantly worse in
+decisions. If there is none either, it is the uniform model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,28 +14,34 @@ from btw_jax.reports import statistics
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
 
-# metric -> in a sentence, and its unit
+# metric -> (name in a sentence, unit)
 _WORDS = {
   "accuracy": ("accuracy", " points"),
   "mae": ("MAE", ""),
   "nll": ("NLL", " nats"),
 }
-# Variants that weigh all examples alike, as far as their modalities are.
+_VERDICTS = {
+  1: "significantly better",
+  0: "no significant difference",
+  -1: "significantly worse",
+}
+# Variants whose weights are equal for all examples with the same modalities.
 _ALIKE = ("mi", "cc", "pid")
-# Data sets whose splits are drawn, for each seed anew if asked to.
+# Data sets that can draw new splits for every seed.
 _DRAWN = ("digits", "diabetes", "breast_cancer")
 
 
 class Advice(NamedTuple):
-  """What to do about one problem.
+  """The method to use for one problem.
 
   Attributes:
-    problem: its name.
+    problem: the problem.
     method: name of the method to use.
-    reason: name of the metric that it is better by; None for the uniform model.
-    comparisons: metric -> comparison of the method with the base; none for it.
-    also: other methods that are better by the same metric.
-    worse: comparisons of methods that are worse beyond chance.
+    reason: the metric by which it is better; None for the uniform model.
+    comparisons: metric -> comparison of the method with the base; empty for
+      the base itself.
+    also: names of other methods that are significantly better by `reason`.
+    worse: comparisons of methods that are significantly worse.
   """
 
   problem: study_lib.Problem
@@ -46,24 +53,17 @@ class Advice(NamedTuple):
 
 
 def advise(problem: study_lib.Problem) -> Advice:
-  """What the comparisons of a problem support.
-
-  Args:
-    problem: what was compared.
-
-  Returns:
-    The advice.
-  """
-  of = problem.comparisons
-  worse = [c for c in of.values() if c.verdict < 0]
+  """Chooses the method that the comparisons of a problem support."""
+  comparisons = problem.comparisons
+  worse = [c for c in comparisons.values() if c.verdict < 0]
   decides, likely = problem.metrics
   for metric in (decides, likely):
     better = [
       c
-      for c in of.values()
+      for c in comparisons.values()
       if c.metric == metric
       and c.verdict > 0
-      and (metric == decides or of[c.method, decides].verdict >= 0)
+      and (metric == decides or comparisons[c.method, decides].verdict >= 0)
     ]
     if better:
       best = max(better, key=lambda c: c.gain)
@@ -71,7 +71,7 @@ def advise(problem: study_lib.Problem) -> Advice:
         problem,
         best.method,
         metric,
-        {m: of[best.method, m] for m in problem.metrics},
+        {m: comparisons[best.method, m] for m in problem.metrics},
         [c.method for c in better if c is not best],
         worse,
       )
@@ -79,178 +79,169 @@ def advise(problem: study_lib.Problem) -> Advice:
 
 
 def text(advice: Advice) -> str:
-  """The advice in words, with the figures that it rests on.
-
-  Args:
-    advice: of a problem.
-
-  Returns:
-    Some sentences.
-  """
+  """Writes the advice as sentences, with the numbers that support it."""
   return " ".join(
-    [_what(advice), *_also(advice), *_worse(advice), *_cost(advice)]
+    [_choice(advice), *_also(advice), *_worse(advice), *_cost(advice)]
   )
 
 
 def paragraphs(problems: Sequence[study_lib.Problem]) -> list[str]:
-  """The advice for every problem in words.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    A paragraph each.
-  """
+  """Writes one paragraph of advice for every problem."""
   return [text(advise(problem)) for problem in problems]
 
 
 def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
-  """What the comparisons cannot tell.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    Sentences.
-  """
-  found, powerless = [], []
+  """Writes sentences on the conclusions that the comparisons do not allow."""
+  sentences, powerless = [], []
   for problem in problems:
-    seeds, number = len(problem.base.cell.results["seeds"]), len(problem.others)
+    seeds, number = len(problem.base.run.results["seeds"]), len(problem.others)
     least = min(1.0, number * statistics.least_p_value(seeds))
     if number and least >= study_lib.LEVEL:
       powerless.append(
-        f"{problem.name} ({seeds} seeds, {number} comparisons, p = {least:.2g}"
-        " at least)"
+        f"{problem.name} ({tables.quantity(seeds, 'seed')},"
+        f" {tables.quantity(number, 'comparison')}, smallest possible"
+        f" p = {least:.2g})"
       )
   if powerless:
-    found.append(
-      f"No difference can be told from chance for {_listed(powerless)}: train"
-      " more seeds, or compare less."
+    sentences.append(
+      f"No difference can be significant for {'; '.join(powerless)}: train more"
+      " seeds or compare fewer methods."
     )
-  shared = [p.name for p in problems if not _drawn_anew(p.base.cell.config)]
+  shared = [p.name for p in problems if not _drawn_anew(p.base.run.config)]
   if shared:
-    found.append(
-      f"All seeds of {_listed(shared)} share their test examples: intervals"
-      " tell of other initial parameters and batches, not of other examples."
+    sentences.append(
+      f"All seeds of {'; '.join(shared)} use the same test examples: the"
+      " intervals cover other initial parameters and batches, not other test"
+      " examples."
     )
   if len(problems) > 1:
-    found.append(
-      "Each data set is a question of its own: chance alone makes a method look"
-      f" better or worse on one of these {len(problems)} with a probability of"
-      f" up to {_by_chance(len(problems)):.0f} % by each metric."
+    sentences.append(
+      "P-values are corrected within each data set and model, not across them:"
+      " if no method made any difference, a method would still look"
+      f" significantly better or worse on at least one of these {len(problems)}"
+      f" with a probability of up to {_by_chance(len(problems)):.0f} % for each"
+      " metric."
     )
-  return found
+  return sentences
 
 
 def spread(problems: Sequence[study_lib.Problem]) -> str:
-  """Whether weighting makes results vary less over seeds.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    A sentence for each direction.
-  """
+  """Names the methods that vary significantly less, or more, over seeds."""
   differ = [
     (p, c)
     for p in problems
     for c in p.comparisons.values()
     if c.metric == p.unit and c.spread_corrected < study_lib.LEVEL
   ]
-  told = []
-  for word, own in (
+  sentences = []
+  for word, chosen in (
     ("less", [(p, c) for p, c in differ if c.spread < 1]),
     ("more", [(p, c) for p, c in differ if c.spread > 1]),
   ):
-    names = [f"{c.method} on {p.name} ({c.spread:.2f})" for p, c in own]
-    told.append(
-      f"Spread {word} over seeds than the uniform model, beyond chance:"
-      f" {_listed(names) or 'none'}."
+    names = [
+      f"{c.method} on {p.name} ({c.spread:.2f} times the standard deviation)"
+      for p, c in chosen
+    ]
+    sentences.append(
+      f"Methods whose accuracy or MAE varies significantly {word} over seeds"
+      f" than that of the uniform model: {'; '.join(names) or 'none'}."
     )
-  return " ".join(told)
+  return " ".join(sentences)
 
 
 def _drawn_anew(config):
-  """Whether each seed has test examples of its own."""
+  """Returns True if every seed has different test examples."""
   return config["split_per_seed"] and config["dataset"] in _DRAWN
 
 
 def _by_chance(num_problems):
-  """Of at least one wrong claim, problems being independent, in percent."""
+  """Returns the chance, in %, of a false claim in independent problems."""
   return 100 * (1 - (1 - study_lib.LEVEL) ** num_problems)
 
 
-def _what(advice):
+def _choice(advice):
+  """Names the method to use and compares it with the base."""
   problem = advice.problem
-  name = f"{problem.name}: use {_named(problem, advice.method)}"
+  start = f"{problem.name}: use {_with_setting(problem, advice.method)}"
+  decides, likely = problem.metrics
   if advice.reason is None:
-    return f"{name}: no method is better beyond chance."
-  decides, likely = (advice.comparisons[m] for m in problem.metrics)
-  base = problem.base.name
-  if advice.reason == decides.metric:
-    return f"{name}: {_better(decides, base)}; {_beside(likely)}."
-  return (
-    f"{name} for its likelihood: {_better(likely, base)}; {_beside(decides)}."
+    return f"{start}. {_no_gain(problem)}"
+  order = (decides, likely)
+  if advice.reason == likely:
+    start, order = f"{start}, because of its likelihood", (likely, decides)
+  compared = "; ".join(
+    f"{_numbers(c)} ({_VERDICTS[c.verdict]})"
+    for c in (advice.comparisons[metric] for metric in order)
   )
+  return f"{start}. Compared with {problem.base.name}: {compared}."
 
 
-def _better(comparison, base):
-  return f"{_figures(comparison)} against {base}"
-
-
-def _beside(comparison):
-  if comparison.verdict:
-    cost = "at the cost of " if comparison.verdict < 0 else ""
-    return f"{cost}{_figures(comparison)}"
-  name, _ = _WORDS[comparison.metric]
-  return f"{name} does not differ beyond chance ({_figures(comparison)})"
+def _no_gain(problem):
+  """Explains why the base is the advice."""
+  decides, likely = problem.metrics
+  # A significant gain that is no reason for advice is one in likelihood only.
+  better = [c.method for c in problem.comparisons.values() if c.verdict > 0]
+  if not better:
+    return "No other method is significantly better."
+  return (
+    f"Methods that are significantly better in {_WORDS[likely][0]}, but"
+    f" significantly worse in {_WORDS[decides][0]}: {', '.join(better)}."
+  )
 
 
 def _also(advice):
   if advice.also:
-    yield f"Better by the same measure, but by less: {_listed(advice.also)}."
+    yield (
+      f"Also significantly better in {_WORDS[advice.reason][0]}, with an equal"
+      f" or smaller gain: {', '.join(advice.also)}."
+    )
 
 
 def _worse(advice):
   if advice.worse:
-    told = "; ".join(f"{c.method}, {_figures(c)}" for c in advice.worse)
-    yield f"Worse beyond chance: {told}."
+    methods = "; ".join(f"{c.method}, {_numbers(c)}" for c in advice.worse)
+    base = advice.problem.base.name
+    yield f"Significantly worse than {base}: {methods}."
 
 
 def _cost(advice):
-  """What the method needs that the uniform model does not."""
+  """Lists what the method needs in addition to the uniform model."""
   problem = advice.problem
   method = problem.methods[advice.method]
-  config, choice = method.cell.config, method.row["choice"]
-  variant, costs = choice["variant"], []
+  if method is problem.base:
+    return
+  config, variant = method.run.config, method.row["choice"]["variant"]
   candidates = method.row["candidates"]
+  training = []
   if candidates > 1:
-    costs.append(f"{candidates} runs trained to choose one")
+    training.append(f"{candidates} runs to choose from")
   if config["mitigation"]:
-    costs.append(f"training with {' and '.join(config['mitigation'])}")
-  number = len(method.cell.results["modalities"])
-  models = f"{number} models of single modalities"
-  if variant != study_lib.BASE:
-    costs.append(f"{models} trained first")
-  if variant in _ALIKE:
-    costs.append(
-      "nothing more to predict, since an example's weights depend only on"
-      " which modalities it has"
+    training.append(f"mitigation ({' and '.join(config['mitigation'])})")
+  # Among several candidates some are weighted, whatever the choice was.
+  if candidates > 1 or variant != study_lib.BASE:
+    number = len(method.run.results["modalities"])
+    training.append(tables.quantity(number, "unimodal model"))
+  yield f"Training cost: {', '.join(training) or 'none'}."
+  if variant == study_lib.BASE:
+    prediction = "none, because the weights are uniform"
+  elif variant in _ALIKE:
+    prediction = (
+      "none, because the weights of an example depend only on the modalities"
+      " that it has"
     )
-  elif variant != study_lib.BASE:
-    sizes = method.cell.results["num_parameters"]
+  else:
+    sizes = method.run.results["num_parameters"]
     times = 1 + sizes["unimodal"] / sizes["multimodal"]
-    passes = 1 + config["num_refinements"]
-    costs.append(
-      f"these kept to predict ({times:.1f} times the parameters), and"
-      f" {passes} passes through the multimodal model in place of 1"
+    passes = tables.quantity(1 + config["num_refinements"], "pass")
+    prediction = (
+      f"the unimodal models ({times:.1f} times the parameters in total) and"
+      f" {passes} through the multimodal model instead of 1"
     )
-  if method is not problem.base:
-    yield f"Cost: {'; '.join(costs) or 'none'}."
+  yield f"Prediction cost: {prediction}."
 
 
-def _named(problem, name):
-  """A method that chose for itself says what."""
+def _with_setting(problem, name):
+  """Returns a method's name, with its choice if it had several candidates."""
   method = problem.methods[name]
   choice = method.row["choice"]
   chosen = choice["variant"]
@@ -261,9 +252,9 @@ def _named(problem, name):
   return name
 
 
-def _figures(comparison):
-  """Gain in the metric's own direction, interval and p-value."""
-  mean, low, high = tables.COLUMNS[comparison.metric].gain(
+def _numbers(comparison):
+  """Formats the change of the metric, its interval and the p-value."""
+  mean, low, high = tables.COLUMNS[comparison.metric].change(
     comparison.gain, comparison.interval
   )
   name, unit = _WORDS[comparison.metric]
@@ -271,18 +262,7 @@ def _figures(comparison):
 
 
 def p_text(p_value: float) -> str:
-  """A p-value as text, exact where it is not small.
-
-  Args:
-    p_value: in [0, 1].
-
-  Returns:
-    "p = .034" or "p < .001".
-  """
+  """Formats a p-value, for example "p = .034" or "p < .001"."""
   if p_value < 0.001:
     return "p < .001"
   return f"p = {p_value:.3f}".replace("0.", ".", 1)
-
-
-def _listed(names):
-  return ", ".join(names)

@@ -1,4 +1,4 @@
-"""The tables of a study: Markdown, LaTeX, and figures for other programs."""
+"""The result tables of a study, as Markdown, LaTeX and CSV."""
 
 from collections.abc import Mapping, Sequence
 import csv
@@ -16,14 +16,16 @@ from btw_jax.reports import tables
 
 _MARKS = {1: " ▲", 0: "", -1: " ▼"}
 LEGEND = (
-  "Mean ± standard deviation over seeds. Δ is the mean paired difference to the"
-  " first row with its 95 % bootstrap interval; ▲ is better and ▼ worse beyond"
-  " chance (paired permutation test, p < .05 by Holm's correction for the"
-  " methods of the table). Spread is the standard deviation of decisions"
-  " relative to the first row's; * differs by Brown and Forsythe's test,"
-  " likewise corrected."
+  "Values are the mean ± the standard deviation over seeds. Δ is the mean"
+  " paired difference to the uniform model, the first row of the tables below;"
+  " the brackets give its 95 % bootstrap interval. ▲ marks a significant"
+  " improvement and ▼ a significant loss: p < .05 in a paired permutation test,"
+  " after Holm's correction for the methods of one data set and model. Spread"
+  " is the standard deviation of the accuracy or MAE over seeds, divided by"
+  " that of the uniform model; * marks a significant difference (Brown–Forsythe"
+  " test with the same correction)."
 )
-# What LaTeX sets as mathematics.
+# Characters that LaTeX prints only as mathematical commands.
 _SYMBOLS = {
   "±": r"$\pm$",
   "Δ": r"$\Delta$",
@@ -34,14 +36,7 @@ _SYMBOLS = {
 
 
 def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
-  """A row for every method of a problem.
-
-  Args:
-    problem: of a study.
-
-  Returns:
-    Heading -> cell.
-  """
+  """Returns a row, heading -> cell, for every method of a problem."""
   lines = []
   for name, method in problem.methods.items():
     line = {"weighting": _label(method)}
@@ -59,7 +54,7 @@ def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
 
 
 def _label(method):
-  """What it is, and what it chose if it chose."""
+  """Returns a method's name, with its choice if it had several candidates."""
   choice = method.row["choice"]
   if method.row["candidates"] == 1:
     return method.name
@@ -73,7 +68,7 @@ def _difference(comparison):
   if comparison is None:
     return ""
   column = tables.COLUMNS[comparison.metric]
-  mean, low, high = column.gain(comparison.gain, comparison.interval)
+  mean, low, high = column.change(comparison.gain, comparison.interval)
   return f"{mean} [{low}, {high}]{_MARKS[comparison.verdict]}"
 
 
@@ -85,14 +80,7 @@ def _spread(comparison):
 
 
 def overview(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
-  """Two rows for every problem: what each method changes.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    Heading -> cell.
-  """
+  """Returns two rows per problem, one per metric: the change by each method."""
   names = dict.fromkeys(m.name for p in problems for m in p.others)
   lines = []
   for problem in problems:
@@ -104,23 +92,20 @@ def overview(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
         base.name: column.mean_std(base.row["metrics"][metric]),
       }
       for name in names:
-        found = problem.comparisons.get((name, metric))
+        comparison = problem.comparisons.get((name, metric))
         line[f"Δ {name}"] = ""
-        if found is not None:
-          change, _, _ = column.gain(found.gain, found.interval)
-          line[f"Δ {name}"] = change + _MARKS[found.verdict]
+        if comparison is not None:
+          change, _, _ = column.change(comparison.gain, comparison.interval)
+          line[f"Δ {name}"] = change + _MARKS[comparison.verdict]
       lines.append(line)
   return lines
 
 
 def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
-  """Mean ranks over problems of the methods that all of them have.
-
-  Args:
-    problems: of a study.
+  """Averages the ranks over problems of the methods that all problems have.
 
   Returns:
-    Rows, the best first; none for a single problem.
+    Rows, heading -> cell, the best method first; no rows for a single problem.
   """
   names = [
     name for name in problems[0].methods
@@ -128,119 +113,103 @@ def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
   ]  # fmt: skip
   if len(problems) < 2 or len(names) < 2:
     return []
-  found = {}
-  for place, heading in enumerate(("rank by decisions", "rank by NLL")):
+  columns = {}
+  for place, heading in enumerate(
+    ("mean rank by accuracy or MAE", "mean rank by NLL")
+  ):
     scores = np.array(
       [[_score(p, name, p.metrics[place]) for name in names] for p in problems]
     )
-    found[heading] = statistics.mean_ranks(scores)
+    columns[heading] = statistics.mean_ranks(scores)
     p_value = statistics.friedman_p_value(scores)
     if p_value is not None:
-      heading_p = f"{heading} (Friedman {recommendation.p_text(p_value)})"
-      found[heading_p] = found.pop(heading)
-  order = np.argsort(next(iter(found.values())), kind="stable")
+      with_test = f"{heading} (Friedman test: {recommendation.p_text(p_value)})"
+      columns[with_test] = columns.pop(heading)
+  order = np.argsort(next(iter(columns.values())), kind="stable")
   return [
-    {"weighting": names[i], **{k: f"{v[i]:.2f}" for k, v in found.items()}}
+    {"weighting": names[i], **{k: f"{v[i]:.2f}" for k, v in columns.items()}}
     for i in order
   ]
 
 
 def _score(problem, name, metric):
+  """Returns a method's mean metric; higher is better."""
   values = problem.methods[name].row["metrics"][metric]
   return tables.COLUMNS[metric].sign * np.mean(values)
 
 
 def held_fixed(problem: study_lib.Problem) -> list[str]:
-  """What all methods of a problem have in common, and what not.
-
-  Args:
-    problem: of a study.
-
-  Returns:
-    Sentences.
-  """
-  results, config = problem.base.cell.results, problem.base.cell.config
+  """Returns sentences on the settings that the methods of a problem share."""
+  results, config = problem.base.run.results, problem.base.run.config
   sizes, seeds = results["sizes"], results["seeds"]
   scales = config["embedding_scale"]
   tried = scales.replace("auto", "1,0.5,0.25").replace(",", ", ")
   tuned = "," in tried
-  found = [
-    f"Data: {sizes['train']} examples to train, {sizes['valid']} to validate,"
-    f" {sizes['test']} to test, of {', '.join(results['modalities'])}; the same"
-    " splits for every method of a seed.",
-    f"Seeds {seeds[0]} to {seeds[-1]}: the same initial parameters, batches and"
-    " dropout for every method of a seed.",
-    f"Budget: {config['num_epochs']} epochs of batches of"
-    f" {config['batch_size']}, AdamW at {config['learning_rate']:g}, weight"
-    f" decay {config['weight_decay']:g}, dropout {config['dropout']:g}; the"
-    " epoch of least validation loss is kept.",
-    f"Embedding scale: {results['embedding_scale']:g} for every method,"
+  sentences = [
+    f"Data: {sizes['train']:,} training, {sizes['valid']:,} validation and"
+    f" {tables.quantity(sizes['test'], 'test example')}; modalities:"
+    f" {', '.join(results['modalities'])}. For each seed, all methods use the"
+    " same splits.",
+    f"Seeds: {seeds[0]} to {seeds[-1]}. For each seed, all methods use the same"
+    " initial parameters, batches and dropout.",
+    f"Training: {tables.quantity(config['num_epochs'], 'epoch')}, batch size"
+    f" {config['batch_size']}, AdamW with learning rate"
+    f" {config['learning_rate']:g} and weight decay {config['weight_decay']:g},"
+    f" dropout rate {config['dropout']:g}. The epoch with the lowest validation"
+    " loss is kept.",
+    f"Embedding scale: {results['embedding_scale']:g} for every method, "
     + (
-      f" chosen from {tried} for the uniform model by validation loss."
+      f"chosen from {tried} by the validation loss of the uniform model."
       if tuned
-      else " not tuned."
+      else "not tuned."
     ),
-    "Candidates that validation chose from: "
+    "Candidates from which the validation loss chose: "
     + "; ".join(
-      f"{name} {_candidates(m, len(tried.split(',')) if tuned else 1)}"
+      f"{_candidates(m, len(tried.split(',')) if tuned else 1)} for {name}"
       for name, m in problem.methods.items()
     )
-    + ".",
+    + ". All settings use the embedding scale of uniform.",
   ]
-  mitigations = {tuple(m.cell.config["mitigation"]) for m in
+  mitigations = {tuple(m.run.config["mitigation"]) for m in
                  problem.methods.values()}  # fmt: skip
   if mitigations != {()}:
-    found.append(
-      "Mitigation: methods with one see perturbed copies or embeddings as well,"
-      " hence compute more per step."
+    sentences.append(
+      "Mitigation: methods with a mitigation also train on perturbed copies or"
+      " embeddings, so each training step needs more computation."
     )
-  return found
+  return sentences
 
 
 def _candidates(method, num_scales):
   number = method.row["candidates"]
   if method.weighting == study_lib.BASE:
-    return f"{num_scales} (scales)"
-  return f"{number} (at the scale of uniform)"
+    return tables.quantity(num_scales, "embedding scale")
+  return tables.quantity(number, "setting")
 
 
 def markdown(problems: Sequence[study_lib.Problem]) -> str:
-  """Everything as one text.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    Markdown.
-  """
-  parts = ["# Which weighting to use"]
-  parts += recommendation.paragraphs(problems)
-  parts += [recommendation.spread(problems)]
-  parts += recommendation.limits(problems)
-  parts += ["# Results", tables.markdown(overview(problems))]
-  parts += [LEGEND]
+  """Writes the advice and all tables of a study as one Markdown text."""
+  blocks = ["# Which weighting to use"]
+  blocks += recommendation.paragraphs(problems)
+  blocks += [recommendation.spread(problems)]
+  blocks += recommendation.limits(problems)
+  blocks += ["# Results", tables.markdown(overview(problems))]
+  blocks += [LEGEND]
   for problem in problems:
-    parts += [
+    blocks += [
       f"## {problem.name}",
       tables.markdown(rows(problem)),
       "\n".join(f"- {line}" for line in held_fixed(problem)),
     ]
   ranked = ranks(problems)
   if ranked:
-    parts += ["## Over all data sets", tables.markdown(ranked)]
-  return "\n\n".join(parts) + "\n"
+    blocks += ["## Ranks over all data sets", tables.markdown(ranked)]
+  return "\n\n".join(blocks) + "\n"
 
 
 def latex(problems: Sequence[study_lib.Problem]) -> str:
-  """One table with booktabs, that other documents can include.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    LaTeX.
-  """
-  found = []
+  """Writes one LaTeX table (booktabs) per problem, for other documents."""
+  blocks = []
   for problem in problems:
     lines = rows(problem)
     text = tabulate.tabulate(
@@ -248,31 +217,24 @@ def latex(problems: Sequence[study_lib.Problem]) -> str:
     )
     for symbol, command in _SYMBOLS.items():
       text = text.replace(symbol, command)
-    found.append(
+    blocks.append(
       "\\begin{table}\n\\centering\\small\n"
       f"\\caption{{{_escape(problem.name)}}}\n{text}\n\\end{{table}}"
     )
   return (
     "% In the preamble: \\usepackage{booktabs,amssymb}\n"
-    + "\n\n".join(found)
+    + "\n\n".join(blocks)
     + "\n"
   )
 
 
 def _escape(text):
-  """What LaTeX prints as it stands."""
-  return re.sub(r"[\\{}$&#%_^~]", lambda found: rf"\char`\{found[0]}{{}}", text)
+  """Replaces LaTeX's special characters by commands that print them."""
+  return re.sub(r"[\\{}$&#%_^~]", lambda match: rf"\char`\{match[0]}{{}}", text)
 
 
-def figures(problems: Sequence[study_lib.Problem]) -> str:
-  """All figures as CSV: a row per problem, method and metric.
-
-  Args:
-    problems: of a study.
-
-  Returns:
-    CSV.
-  """
+def to_csv(problems: Sequence[study_lib.Problem]) -> str:
+  """Writes all numbers as CSV: one row per problem, method and metric."""
   text = io.StringIO(newline="")
   writer = csv.DictWriter(text, _FIELDS)
   writer.writeheader()
@@ -289,7 +251,7 @@ def figures(problems: Sequence[study_lib.Problem]) -> str:
             "metric": metric,
             "mean": f"{np.mean(values):.6g}",
             "std": f"{np.std(values, ddof=min(1, len(values) - 1)):.6g}",
-            **_tested(problem.comparisons.get((name, metric))),
+            **_test_fields(problem.comparisons.get((name, metric))),
           }
         )
   return text.getvalue()
@@ -302,10 +264,10 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def _tested(comparison) -> Mapping[str, Any]:
+def _test_fields(comparison) -> Mapping[str, Any]:
   if comparison is None:
     return {}
-  figures = {
+  numbers = {
     "gain": comparison.gain,
     "low": comparison.interval[0],
     "high": comparison.interval[1],
@@ -314,4 +276,4 @@ def _tested(comparison) -> Mapping[str, Any]:
     "spread": comparison.spread,
     "spread_p_corrected": comparison.spread_corrected,
   }
-  return {k: "" if v is None else f"{v:.6g}" for k, v in figures.items()}
+  return {k: "" if v is None else f"{v:.6g}" for k, v in numbers.items()}

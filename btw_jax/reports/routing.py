@@ -1,4 +1,4 @@
-"""Which experts the modalities use, from a run's `routing.csv`."""
+"""Shares of the experts that each modality uses, from `routing.csv`."""
 
 from collections.abc import Mapping, Sequence
 import csv
@@ -10,17 +10,18 @@ from matplotlib import figure as figure_lib
 import numpy as np
 
 from btw_jax.reports import svg
+from btw_jax.reports import tables
 
 _PREFIX = "expert"
 
 
 class Shares(NamedTuple):
-  """How each modality spreads over the experts.
+  """The shares of each modality's gates by expert.
 
   Attributes:
     modalities: M names.
-    values: `[S, L, M, E]`, the share of a modality's gates that each expert
-      got in the last epoch, of every seed and layer.
+    values: `[S, L, M, E]`, by seed and layer: the share of a modality's gates
+      that each expert received in the last epoch.
   """
 
   modalities: tuple[str, ...]
@@ -28,18 +29,10 @@ class Shares(NamedTuple):
 
 
 def read(path: str | os.PathLike, run: str, strength: float) -> Shares:
-  """Reads the last epoch of one run of a program.
-
-  Args:
-    path: of `routing.csv`.
-    run: the weighting.
-    strength: its strength.
-
-  Returns:
-    The shares.
+  """Reads the last epoch of one variant and strength from `routing.csv`.
 
   Raises:
-    ValueError: if the file holds no such run.
+    ValueError: if the file has no such rows.
   """
   with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
     rows = [
@@ -50,7 +43,9 @@ def read(path: str | os.PathLike, run: str, strength: float) -> Shares:
       and float(row["strength"]) == strength
     ]
   if not rows:
-    raise ValueError(f"{path}: has no run {run!r} of strength {strength:g}.")
+    raise ValueError(
+      f"{path}: no rows of variant {run!r} with strength {strength:g}."
+    )
   last = max(int(row["epoch"]) for row in rows)
   rows = [row for row in rows if int(row["epoch"]) == last]
   experts = [name for name in rows[0] if name.startswith(_PREFIX)]
@@ -69,16 +64,11 @@ def read(path: str | os.PathLike, run: str, strength: float) -> Shares:
 
 
 def overlaps(values: np.ndarray) -> np.ndarray:
-  """How much two modalities share experts, `Σ_e min(p_a(e), p_b(e))`.
+  """Computes the overlap `[..., M, M]` of modalities: `Σ_e min(p_a, p_b)`.
 
-  One minus their total variation distance: 1 if they use the same experts
-  alike, 0 if they have none in common. Experts may be numbered anyhow.
-
-  Args:
-    values: `[..., M, E]` shares, summing to 1.
-
-  Returns:
-    `[..., M, M]` in [0, 1].
+  The shares `[..., M, E]` sum to 1 over experts. The overlap is one minus the
+  total variation distance: 1 if both use the same experts equally, 0 if they
+  share none. The order of the experts does not matter.
   """
   pairs = np.minimum(values[..., :, None, :], values[..., None, :, :])
   return pairs.sum(axis=-1)
@@ -87,37 +77,34 @@ def overlaps(values: np.ndarray) -> np.ndarray:
 def compare(
   shares: Shares, apart: Sequence[str]
 ) -> list[Mapping[str, np.ndarray]]:
-  """Mean overlap within and between two kinds of modalities.
+  """Averages the overlap within and between two groups of modalities.
 
-  Args:
-    shares: of a run.
-    apart: modalities of one kind, say noise; the others are of the other.
-
-  Returns:
-    For each layer: "within apart", "within others" and "between", `[S]` each.
+  `apart` names the modalities of one group, such as noise. Returns for each
+  layer "within apart", "within others" and "between", `[S]` each.
 
   Raises:
-    ValueError: if a name is unknown, or a kind has fewer than two modalities.
+    ValueError: if a name is unknown, or a group has fewer than two modalities.
   """
   unknown = sorted(set(apart) - set(shares.modalities))
   if unknown:
     raise ValueError(
-      f"{unknown[0]!r} is no modality: use some of"
+      f"{unknown[0]!r} is not a modality: use some of"
       f" {', '.join(shares.modalities)}."
     )
-  kind = np.isin(shares.modalities, apart)
-  if min(kind.sum(), (~kind).sum()) < 2:
+  inside = np.isin(shares.modalities, apart)
+  if min(inside.sum(), (~inside).sum()) < 2:
     raise ValueError("give two modalities or more, and leave two or more out.")
-  found = overlaps(shares.values)
-  other = ~np.eye(len(kind), dtype=bool)
+  by_pair = overlaps(shares.values)
+  # The overlap of a modality with itself is 1 and does not count.
+  distinct = ~np.eye(len(inside), dtype=bool)
 
   def mean(mask):
-    return found[..., mask].mean(axis=-1)
+    return by_pair[..., mask].mean(axis=-1)
 
   means = {
-    "within apart": mean(other & kind & kind[:, None]),
-    "within others": mean(other & ~kind & ~kind[:, None]),
-    "between": mean(kind & ~kind[:, None]),
+    "within apart": mean(distinct & inside & inside[:, None]),
+    "within others": mean(distinct & ~inside & ~inside[:, None]),
+    "between": mean(inside & ~inside[:, None]),
   }
   num_layers = shares.values.shape[1]
   return [
@@ -126,14 +113,9 @@ def compare(
 
 
 def picture(shares: Shares, path: str | os.PathLike) -> None:
-  """Draws the first seed's experts, and overlaps averaged over seeds.
-
-  Args:
-    shares: of a run.
-    path: of the PNG file.
-  """
+  """Draws the first seed's shares and the mean overlaps into a PNG file."""
   num_layers = shares.values.shape[1]
-  found = overlaps(shares.values).mean(axis=0)
+  by_pair = overlaps(shares.values).mean(axis=0)
   drawing = figure_lib.Figure((11, 1 + 3 * num_layers), layout="constrained")
   axes = drawing.subplots(num_layers, 2, squeeze=False, width_ratios=(2, 1))
   names = list(shares.modalities)
@@ -148,12 +130,14 @@ def picture(shares: Shares, path: str | os.PathLike) -> None:
     left.set_xticks(range(shares.values.shape[-1]))
     left.set_yticks(range(len(names)), names)
     drawing.colorbar(image, ax=left)
-    image = right.imshow(found[layer], cmap="Blues", vmin=0, vmax=1)
-    right.set_title(f"shared experts, {len(shares.values)} seeds")
+    image = right.imshow(by_pair[layer], cmap="Blues", vmin=0, vmax=1)
+    right.set_title(
+      f"overlap of modalities, {tables.quantity(len(shares.values), 'seed')}"
+    )
     right.set_xticks(range(len(names)), names, rotation=90)
     right.set_yticks(range(len(names)), names)
-    for place in np.ndindex(found[layer].shape):
-      value = found[layer][place]
+    for place in np.ndindex(by_pair[layer].shape):
+      value = by_pair[layer][place]
       right.text(
         place[1], place[0], f"{value:.2f}".removeprefix("0"),
         ha="center", va="center", fontsize=7,
@@ -163,17 +147,10 @@ def picture(shares: Shares, path: str | os.PathLike) -> None:
 
 
 def panel(shares: Shares, name: str) -> svg.Panel:
-  """Draws the experts that modalities use in the last layer, mean of seeds.
+  """Draws each modality's experts in the last layer, as a mean over seeds.
 
-  Experts of a seed are numbered by how much they are used: their own numbers
-  mean nothing.
-
-  Args:
-    shares: of a run.
-    name: of the run.
-
-  Returns:
-    The panel.
+  The experts of each seed are sorted by use first: the number of an expert has
+  no meaning across seeds.
   """
   values = shares.values[:, -1]
   order = np.argsort(-values.sum(axis=1), axis=-1, kind="stable")
@@ -181,7 +158,7 @@ def panel(shares: Shares, name: str) -> svg.Panel:
 
   def plot(ax):
     image = ax.imshow(values, cmap="Blues", vmin=0, aspect="auto")
-    ax.set_xlabel("expert, by use")
+    ax.set_xlabel("expert (sorted by use)")
     ax.set_yticks(range(len(shares.modalities)), shares.modalities)
     ax.figure.colorbar(image, ax=ax, label="share of gates")
 

@@ -1,4 +1,4 @@
-"""What a comparison over seeds supports, by SciPy where it has it."""
+"""Statistical tests of paired results over seeds, mostly from SciPy."""
 
 from collections.abc import Sequence
 
@@ -6,29 +6,30 @@ import numpy as np
 from scipy import stats
 
 _NUM_RESAMPLES = 9999
-# Relative.
+# Distances that differ by less than this share of their size count as equal:
+# the rest is rounding.
 _ROUNDING = 1e-9
 
 
 def interval(
   values: Sequence[float], *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-  """Bootstrap interval of a mean, by percentiles.
+  """Computes a percentile bootstrap interval of a mean.
 
   Efron and Tibshirani (1993), "An introduction to the bootstrap", chapter 13.
 
   Args:
     values: `[S]`.
-    level: share of resamples inside.
-    seed: of what is drawn.
+    level: the share of resampled means inside the interval.
+    seed: seed of the resampling.
 
   Returns:
-    Lower and upper end; both the mean if values do not differ.
+    The lower and the upper end; both are the mean if all values are equal.
   """
   values = np.asarray(values, np.float64)
   if np.ptp(values) == 0:
     return float(values[0]), float(values[0])
-  found = stats.bootstrap(
+  bounds = stats.bootstrap(
     (values,),
     np.mean,
     n_resamples=_NUM_RESAMPLES,
@@ -36,59 +37,64 @@ def interval(
     method="percentile",
     rng=np.random.default_rng(seed),
   ).confidence_interval
-  return float(found.low), float(found.high)
+  return float(bounds.low), float(bounds.high)
 
 
 def paired_p_value(differences: Sequence[float], *, seed: int = 0) -> float:
-  """Two-sided permutation test that paired differences are 0 on average.
+  """Tests whether paired differences are 0 on average (permutation test).
 
-  Under the hypothesis each difference may as well have the other sign; all
-  signs are tried for up to 13 of them, else some are drawn (Fisher 1935, "The
-  design of experiments", section 21).
+  Under the null hypothesis the sign of every difference is arbitrary. The test
+  is two-sided. It tries all signs of up to 13 differences and samples the signs
+  of more (Fisher 1935, "The design of experiments", section 21).
 
   Args:
     differences: `[S]`.
-    seed: of what is drawn.
+    seed: seed of the sampled signs.
 
   Returns:
-    At least `least_p_value(S)`; 1 if there is no difference.
+    The p-value, at least `least_p_value(S)`; 1 if all differences are 0.
   """
   differences = np.asarray(differences, np.float64)
   if not np.any(differences):
     return 1.0
-  found = stats.permutation_test(
+  test = stats.permutation_test(
     (differences,),
     np.mean,
     permutation_type="samples",
     n_resamples=_NUM_RESAMPLES,
     rng=np.random.default_rng(seed),
   )
-  return float(found.pvalue)
+  return float(test.pvalue)
 
 
 def least_p_value(num_seeds: int) -> float:
-  """The least that `paired_p_value` can find: all signs alike.
+  """Returns the smallest p-value that `paired_p_value` can give for S seeds.
+
+  All differences then have the same sign. The p-value is `2 / 2^S`, or limited
+  by the number of sampled signs.
 
   Args:
     num_seeds: S.
 
   Returns:
-    `2 / 2^S`, or that of as many signs as are drawn.
+    The p-value.
   """
+  # Resampling counts the observed signs as one more sample.
   return max(2.0 / 2.0**num_seeds, 2.0 / (_NUM_RESAMPLES + 1))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-  """P-values corrected for their number.
+  """Corrects p-values for the number of comparisons, by Holm's method.
 
-  The i-th least of C is multiplied by C − i + 1, and no less than those before
-  it (Holm 1979, "A simple sequentially rejective multiple test procedure").
+  The i-th smallest of C p-values is multiplied by C − i + 1, and raised to the
+  corrected value before it if that is larger (Holm 1979, "A simple sequentially
+  rejective multiple test procedure").
 
   Args:
     p_values: `[C]`.
 
   Returns:
-    `[C]`, at most 1.
+    Corrected p-values `[C]`, at most 1.
   """
   p_values = np.asarray(p_values, np.float64)
   order = np.argsort(p_values)
@@ -99,48 +105,49 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def spread_p_value(values: Sequence[float], base: Sequence[float]) -> float:
-  """Brown–Forsythe test that two samples are equally spread.
+  """Tests whether two samples have equal spread, by the Brown–Forsythe test.
 
-  Levene's test about the median; Brown and Forsythe (1974), "Robust tests for
-  the equality of variances". It takes the samples for independent.
+  This is Levene's test about the median; Brown and Forsythe (1974), "Robust
+  tests for the equality of variances". It assumes independent samples.
 
   Args:
     values: `[S]`.
-    base: `[S]`.
+    base: `[S]`, the sample to compare with.
 
   Returns:
-    P-value; 1 if distances from the medians do not vary, as those of two values
-    do not.
+    The p-value; 1 if the distances from the median are all equal within each
+    sample, as they always are for two values.
   """
-  away = [np.abs(np.subtract(x, np.median(x))) for x in (values, base)]
-  if max(map(np.ptp, away)) <= _ROUNDING * max(map(np.max, away)):
+  distances = [np.abs(np.subtract(x, np.median(x))) for x in (values, base)]
+  # The F statistic would divide by zero.
+  if max(map(np.ptp, distances)) <= _ROUNDING * max(map(np.max, distances)):
     return 1.0
   return float(stats.levene(values, base, center="median").pvalue)
 
 
 def mean_ranks(scores: np.ndarray) -> np.ndarray:
-  """Average rank of each method over data sets, 1 the best; ties share.
+  """Averages the rank of each method over data sets; rank 1 is the best.
 
-  Demšar (2006), "Statistical comparisons of classifiers over multiple data
-  sets", section 3.2.
+  Tied methods share their mean rank. Demšar (2006), "Statistical comparisons of
+  classifiers over multiple data sets", section 3.2.
 
   Args:
-    scores: `[data sets, methods]`, more is better.
+    scores: `[data sets, methods]`; higher is better.
 
   Returns:
-    `[methods]`.
+    Mean ranks `[methods]`.
   """
   return stats.rankdata(-np.asarray(scores), axis=1).mean(axis=0)
 
 
 def friedman_p_value(scores: np.ndarray) -> float | None:
-  """Friedman's test that methods rank alike over data sets.
+  """Tests whether all methods have the same mean rank, by Friedman's test.
 
   Args:
-    scores: `[data sets, methods]`, more is better.
+    scores: `[data sets, methods]`; higher is better.
 
   Returns:
-    P-value; None for fewer than two data sets or three methods.
+    The p-value; None with fewer than two data sets or three methods.
   """
   num_sets, num_methods = np.shape(scores)
   if num_sets < 2 or num_methods < 3:

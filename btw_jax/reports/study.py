@@ -1,4 +1,4 @@
-"""A finished study, as its folder holds it, and what it compares."""
+"""The finished runs of a study and the comparisons between their methods."""
 
 from collections.abc import Mapping, Sequence
 import json
@@ -15,15 +15,15 @@ BASE = "uniform"
 LEVEL = 0.05
 
 
-class Cell(NamedTuple):
-  """One run of a study.
+class RunFiles(NamedTuple):
+  """The files that one finished run of a study left.
 
   Attributes:
     data: name of its recipe.
     path: folder of the run.
-    config: its flags.
-    results: what `results.json` holds.
-    versions: of Python and libraries.
+    config: flag -> value.
+    results: content of `results.json`.
+    versions: versions of Python and the libraries.
   """
 
   data: str
@@ -34,34 +34,35 @@ class Cell(NamedTuple):
 
 
 class Method(NamedTuple):
-  """A weighting, with or without mitigation.
+  """A weighting, with or without mitigations.
 
   Attributes:
     name: the weighting, then the mitigations.
-    weighting: of the run.
-    cell: the run.
-    row: of its results.
+    weighting: name of the weighting in the run.
+    run: the run that trained it.
+    row: its row of the run's results.
   """
 
   name: str
   weighting: str
-  cell: Cell
+  run: RunFiles
   row: Mapping[str, Any]
 
 
 class Comparison(NamedTuple):
-  """A method against the base of its problem, by one metric.
+  """A method compared with the base of its problem by one metric.
 
   Attributes:
-    method: name.
-    metric: name of `tables.COLUMNS`.
+    method: name of the method.
+    metric: name in `tables.COLUMNS`.
     gain: mean paired difference over seeds, positive if the method is better.
-    interval: 95 % bootstrap interval of it.
-    p_value: of a paired permutation test.
-    corrected: the same by Holm, for all methods of the problem.
-    spread: standard deviation over seeds relative to the base's; None if the
-      base has none.
-    spread_corrected: Brown–Forsythe p-value by Holm, likewise.
+    interval: 95 % bootstrap interval of the gain.
+    p_value: p-value of the paired permutation test of the gain.
+    corrected: `p_value` after Holm's correction for all methods of the problem.
+    spread: standard deviation over seeds divided by that of the base; None if
+      the base does not vary.
+    spread_corrected: p-value of the Brown–Forsythe test of the spread, after
+      Holm's correction.
   """
 
   method: str
@@ -75,19 +76,19 @@ class Comparison(NamedTuple):
 
   @property
   def verdict(self) -> int:
-    """1 if better beyond chance, −1 if worse, 0 if neither."""
+    """1 if significantly better, −1 if significantly worse, 0 otherwise."""
     return int(np.sign(self.gain)) if self.corrected < LEVEL else 0
 
 
 class Problem(NamedTuple):
-  """A data set and a model, and all that was tried on it.
+  """A data set and a model, with all methods that were trained on them.
 
   Attributes:
-    name: of the data set and the model.
-    unit: name of the metric of decisions, "accuracy" or "mae".
-    methods: name -> method; the first is what others are compared with.
-    comparisons: (name, metric) -> comparison of a method with the base; those
-      by decisions before those by likelihood.
+    name: name of the data set, and of the model if a study has several.
+    unit: the metric of decisions, "accuracy" or "mae".
+    methods: name -> method; the first is the base of all comparisons.
+    comparisons: (method, metric) -> comparison with the base; comparisons by
+      `unit` come before those by NLL.
   """
 
   name: str
@@ -97,106 +98,98 @@ class Problem(NamedTuple):
 
   @property
   def base(self) -> Method:
-    """What others are compared with."""
+    """The method that the others are compared with."""
     return next(iter(self.methods.values()))
 
   @property
   def others(self) -> Sequence[Method]:
-    """What is compared."""
+    """All methods but the base."""
     return list(self.methods.values())[1:]
 
   @property
   def metrics(self) -> tuple[str, str]:
-    """What is tested: decisions, then likelihood."""
+    """The tested metrics: `unit`, then the likelihood (NLL)."""
     return self.unit, "nll"
 
 
-def read(runs: Sequence[tuple[str, str | os.PathLike]]) -> list[Cell]:
-  """Reads finished runs.
-
-  Args:
-    runs: name of the data set and folder of each.
-
-  Returns:
-    The runs.
-  """
-  cells = []
+def read(runs: Sequence[tuple[str, str | os.PathLike]]) -> list[RunFiles]:
+  """Reads finished runs, given as (name of the data set, folder)."""
+  finished = []
   for data, folder in runs:
     path = pathlib.Path(folder)
-    written, results = (
+    saved, results = (
       json.loads((path / name).read_text(encoding="utf-8"))
       for name in ("config.json", "results.json")
     )
-    cells.append(
-      Cell(data, path, written["config"], results, written["versions"])
+    finished.append(
+      RunFiles(data, path, saved["config"], results, saved["versions"])
     )
-  return cells
+  return finished
 
 
-def problems(cells: Sequence[Cell]) -> list[Problem]:
-  """What can be compared: all methods of a data set and a model.
+def problems(runs: Sequence[RunFiles]) -> list[Problem]:
+  """Groups runs by data set and model and compares their methods.
 
-  Args:
-    cells: runs of a study.
-
-  Returns:
-    Problems, the uniform model of each without mitigation first.
+  The base of each problem is its uniform model without mitigation.
   """
-  found = {}
-  for cell in cells:
-    methods = found.setdefault((cell.data, cell.config["model"]), {})
-    for row in cell.results["rows"]:
+  grouped = {}
+  for run in runs:
+    methods = grouped.setdefault((run.data, run.config["model"]), {})
+    for row in run.results["rows"]:
       if row["kind"] == "weighting":
-        name = " + ".join([row["name"], *cell.config["mitigation"]])
-        methods[name] = Method(name, row["name"], cell, row)
-  several = len({model for _, model in found}) > 1
+        name = " + ".join([row["name"], *run.config["mitigation"]])
+        methods[name] = Method(name, row["name"], run, row)
+  several = len({model for _, model in grouped}) > 1
 
-  def first(item):
+  def base_first(item):
     method = item[1]
-    return method.weighting != BASE, len(method.cell.config["mitigation"])
+    return method.weighting != BASE, len(method.run.config["mitigation"])
 
-  made = []
-  for (data, model), methods in found.items():
+  compared = []
+  for (data, model), methods in grouped.items():
     problem = Problem(
       f"{data}, {model}" if several else data,
-      next(iter(methods.values())).cell.results["unit"],
-      dict([min(methods.items(), key=first)]) | methods,
+      next(iter(methods.values())).run.results["unit"],
+      # The union keeps the order of the left side, so the base comes first.
+      dict([min(methods.items(), key=base_first)]) | methods,
       {},
     )
-    made.append(problem._replace(comparisons=_compare(problem)))
-  return made
+    compared.append(problem._replace(comparisons=_compare(problem)))
+  return compared
 
 
 def _compare(problem):
-  """P-values are corrected for the number of methods of the problem.
+  """Compares all methods with the base, by both metrics.
 
-  Each problem and each of its two metrics is a question of its own.
+  P-values are corrected for the number of methods, separately for each problem
+  and each of its two metrics.
   """
-  found = {}
+  comparisons = {}
   for metric in problem.metrics:
-    family = [_tested(problem, m, metric) for m in problem.others]
+    family = [_test(problem, m, metric) for m in problem.others]
     corrected = statistics.holm([c.p_value for c in family])
-    of_spread = statistics.holm([c.spread_corrected for c in family])
-    for c, p, q in zip(family, corrected, of_spread, strict=True):
-      found[c.method, metric] = c._replace(
+    spread_corrected = statistics.holm([c.spread_corrected for c in family])
+    for c, p, q in zip(family, corrected, spread_corrected, strict=True):
+      comparisons[c.method, metric] = c._replace(
         corrected=float(p), spread_corrected=float(q)
       )
-  return found
+  return comparisons
 
 
-def _tested(problem, method, metric):
+def _test(problem, method, metric):
+  """Compares a method with the base; its p-values are not corrected yet."""
   values, base = (
     np.asarray(m.row["metrics"][metric]) for m in (method, problem.base)
   )
-  gained = tables.COLUMNS[metric].sign * (values - base)
+  gains = tables.COLUMNS[metric].sign * (values - base)
   spreads = [np.std(x, ddof=min(1, len(x) - 1)) for x in (values, base)]
-  several = len(gained) > 1
+  several = len(gains) > 1
   return Comparison(
     method.name,
     metric,
-    float(gained.mean()),
-    statistics.interval(gained),
-    statistics.paired_p_value(gained) if several else 1.0,
+    float(gains.mean()),
+    statistics.interval(gains),
+    statistics.paired_p_value(gains) if several else 1.0,
     1.0,
     float(spreads[0] / spreads[1]) if spreads[1] else None,
     statistics.spread_p_value(values, base) if several else 1.0,

@@ -1,4 +1,4 @@
-"""Small drawings that stand side by side on a page, or below each other."""
+"""Small SVG drawings of one size, to place side by side on a page."""
 
 from collections.abc import Callable
 import io
@@ -9,7 +9,7 @@ from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
 
 _SIZE = (4.2, 3.1)
-# The same drawing is the same file.
+# The fixed salt of the ids makes the same drawing the same file.
 _STYLE = {
   "svg.hashsalt": "btw_jax",
   "svg.fonttype": "none",
@@ -27,9 +27,9 @@ class Panel(NamedTuple):
   """A drawing.
 
   Attributes:
-    name: of the file to save it as, without its ending.
-    title: what it shows, for those who cannot see it too.
-    svg: the drawing.
+    name: name of the file to save it as, without the ending.
+    title: what the drawing shows; also its alternative text.
+    svg: the SVG text.
   """
 
   name: str
@@ -44,17 +44,7 @@ def draw(
   *,
   height: float = _SIZE[1],
 ) -> Panel:
-  """Draws a panel.
-
-  Args:
-    name: of the file to save it as.
-    title: what it shows.
-    plot: draws into axes.
-    height: inches.
-
-  Returns:
-    The panel.
-  """
+  """Draws a panel: `plot` draws into the axes; `height` is in inches."""
   with mpl.rc_context(_STYLE):
     drawing = figure_lib.Figure((_SIZE[0], height), layout="constrained")
     ax = drawing.subplots()
@@ -66,11 +56,7 @@ def draw(
 
 
 def legend(ax: axes_lib.Axes) -> None:
-  """A legend above the drawing, where it covers nothing.
-
-  Args:
-    ax: with labelled lines.
-  """
+  """Adds a legend below the axes, where it covers no line."""
   number = len(ax.get_legend_handles_labels()[1])
   ax.figure.legend(
     loc="outside lower center", ncols=min(4, max(1, number)), frameon=False

@@ -1,4 +1,4 @@
-"""Figures as text, and rows as tables."""
+"""Numbers formatted as text, and rows formatted as tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ import tabulate
 
 
 class Column(NamedTuple):
-  """How a metric is shown.
+  """The format of a metric.
 
   Attributes:
-    heading: with its unit.
-    factor: to multiply values by.
-    digits: after the point.
-    sign: 1 if more is better, −1 if less is.
+    heading: name with the unit.
+    factor: values are multiplied by it.
+    digits: number of decimals.
+    sign: 1 if higher values are better, −1 if lower values are.
   """
 
   heading: str
@@ -23,30 +23,29 @@ class Column(NamedTuple):
   sign: int
 
   def mean_std(self, values: Sequence[float]) -> str:
-    """See `mean_std`."""
+    """Formats values `[S]` with the function `mean_std`."""
     return mean_std(values, self.factor, self.digits)
 
   def difference(self, values: Sequence[float], base: Sequence[float]) -> str:
-    """See `difference`."""
+    """Formats a difference of `[S]` values with the function `difference`."""
     return difference(values, base, self.factor, self.digits)
 
-  def gain(
+  def change(
     self, gain: float, interval: tuple[float, float]
   ) -> tuple[str, str, str]:
-    """A gain as the change of the metric that it is.
+    """Formats a gain and its interval as a change of the metric.
 
-    Args:
-      gain: positive if better.
-      interval: of it.
+    A gain is positive if the method is better; the change of an error is then
+    negative.
 
     Returns:
-      The change, and the lower and upper end of its interval.
+      The change, the lower and the upper end of its interval.
     """
     factor = self.sign * self.factor
     low, high = sorted(factor * end for end in interval)
-    # Adding 0 makes −0 one.
-    each = (factor * gain + 0.0, low + 0.0, high + 0.0)
-    return tuple(f"{x:+.{self.digits}f}" for x in each)
+    # Adding 0 turns −0 into 0.
+    changes = (factor * gain + 0.0, low + 0.0, high + 0.0)
+    return tuple(f"{x:+.{self.digits}f}" for x in changes)
 
 
 COLUMNS = {
@@ -57,43 +56,29 @@ COLUMNS = {
 }
 
 
-def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-  """A table in Markdown.
+def quantity(number: int, noun: str) -> str:
+  """Formats a count with its noun: "1 epoch", "2 modalities", "1,500 runs"."""
+  if number == 1:
+    return f"1 {noun}"
+  if noun.endswith("y"):
+    return f"{number:,} {noun[:-1]}ies"
+  return f"{number:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
-  Args:
-    lines: heading -> cell, the same headings in every row.
 
-  Returns:
-    The table.
-  """
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+  """Formats rows, heading -> cell, as a Markdown table."""
   return tabulate.tabulate(
-    lines, headers="keys", tablefmt="github", disable_numparse=True
+    rows, headers="keys", tablefmt="github", disable_numparse=True
   )
 
 
-def measured(found: Mapping[str, Any]) -> str:
-  """A table in Markdown under the note that says how it was made.
-
-  Args:
-    found: `note`, and `rows` as `markdown` takes them.
-
-  Returns:
-    Both.
-  """
-  return f"{found['note']}\n\n{markdown(found['rows'])}"
+def with_note(table: Mapping[str, Any]) -> str:
+  """Formats a table's `note` and, below it, its `rows` in Markdown."""
+  return f"{table['note']}\n\n{markdown(table['rows'])}"
 
 
 def mean_std(values: Sequence[float], factor: float, digits: int) -> str:
-  """A mean over seeds, ± their standard deviation if there are several.
-
-  Args:
-    values: one per seed.
-    factor: to multiply them by.
-    digits: after the point.
-
-  Returns:
-    The text of a cell.
-  """
+  """Formats the mean of values `[S]`, ± their standard deviation if S > 1."""
   values = np.asarray(values) * factor
   text = f"{values.mean():.{digits}f}"
   if len(values) > 1:
@@ -104,20 +89,10 @@ def mean_std(values: Sequence[float], factor: float, digits: int) -> str:
 def difference(
   values: Sequence[float], base: Sequence[float], factor: float, digits: int
 ) -> str:
-  """A paired mean difference over seeds, ± its standard error.
-
-  Args:
-    values: one per seed.
-    base: likewise, to be taken off.
-    factor: to multiply differences by.
-    digits: after the point.
-
-  Returns:
-    The text of a cell.
-  """
-  found = factor * (np.asarray(values) - base)
-  text = f"{found.mean():+.{digits}f}"
-  if len(found) > 1:
-    error = found.std(ddof=1) / np.sqrt(len(found))
+  """Formats the mean of `values - base`, `[S]`, ± its standard error."""
+  differences = factor * (np.asarray(values) - base)
+  text = f"{differences.mean():+.{digits}f}"
+  if len(differences) > 1:
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
     text += f" ± {error:.{digits}f}"
   return text

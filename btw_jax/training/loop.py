@@ -1,331 +1,246 @@
-"""Stage 1, one model per modality; stage 2, the multimodal model, weighted.
+"""The training loop: epochs, callbacks, checkpoints, an early end.
 
-Both call the same trainer. Seeds and cells (weighting x strength x scale) are
-axes of one compiled program, `[R, S, ...]`.
+`fit` trains every setting with every seed, `[R, S, ...]`, on data in memory or
+on disk. It knows neither kind: an `EpochRunner` takes the epochs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import functools
-from typing import NamedTuple
+import dataclasses
+from typing import NamedTuple, Protocol
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from btw_jax import errors
 from btw_jax import types
-from btw_jax.data import batch_source
-from btw_jax.data import plans
-from btw_jax.parallel import device_map
 from btw_jax.parallel import hosts
-from btw_jax.parallel import placement
-from btw_jax.training import epoch as epoch_lib
+from btw_jax.training import epoch_metrics
+from btw_jax.training import example_source
+from btw_jax.training import in_memory
 from btw_jax.training import state as state_lib
-from btw_jax.training import streaming as streaming_lib
+from btw_jax.training import streaming
 from btw_jax.training import train_checkpoints
 from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import vectorized_runs
 
-# Called after every epoch with its number and what it logged, `[R, S, ...]`.
-Observer = Callable[[int, Mapping[str, np.ndarray]], None]
+
+class EpochRunner(Protocol):
+  """All runs of a program, trained epoch by epoch.
+
+  Attributes:
+    run: the state of all runs, `[R, S, ...]`.
+    axes: which parts of the state are sharded over devices.
+    positions_per_epoch: positions of an epoch that training can resume from.
+    sums: the sums of the steps of an epoch that has begun.
+  """
+
+  run: state_lib.RunState
+  axes: state_lib.RunState
+  positions_per_epoch: int
+  sums: epoch_metrics.EpochSums
+
+  def run_epoch(
+    self, epoch: int, should_stop: Callable[[], bool]
+  ) -> dict[str, chex.Array] | None:
+    """Trains an epoch; returns its log `[R, S, ...]`, None if stopped."""
+
+  def batch_examples(self, epoch: int, seed: int, step: int) -> np.ndarray:
+    """Returns the numbers of the examples of a batch of this process."""
 
 
-class Skipped(NamedTuple):
+class SkippedStep(NamedTuple):
   """A step that changed nothing, because its gradient was not finite.
 
   Attributes:
-    run: position of the cell.
+    setting: position of the setting.
     seed: position of the seed.
-    epoch: from 0.
-    step: of the epoch, from 0.
-    examples: numbers of those that this process put into the batch.
+    epoch: number of the epoch, from 0.
+    step: number of the step in the epoch, from 0.
+    examples: numbers of the examples that this process put into the batch.
   """
 
-  run: int
+  setting: int
   seed: int
   epoch: int
   step: int
   examples: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Callbacks:
+  """Functions that the loop calls; each does nothing by default.
+
+  Attributes:
+    on_epoch: called after every epoch with its number and its log
+      `[R, S, ...]`.
+    on_resume: called before the first epoch with the number of finished epochs
+      and of finished batches that a checkpoint holds; both may be 0.
+    on_skipped: called after an epoch that has skipped steps, with these.
+    should_stop: asked after every epoch, and within epochs on disk, whether to
+      end early.
+  """
+
+  on_epoch: Callable[[int, Mapping[str, np.ndarray]], None] = (
+    lambda epoch, log: None
+  )
+  on_resume: Callable[[int, int], None] = lambda num_epochs, num_batches: None
+  on_skipped: Callable[[Sequence[SkippedStep]], None] = lambda steps: None
+  should_stop: Callable[[], bool] = lambda: False
+
+
 class DivergedError(errors.InputError):
-  """Too many steps in a row were skipped."""
+  """Too many steps in a row had a gradient that is not finite."""
 
 
 def fit(
   trainer: trainer_lib.Trainer,
-  choices: Sequence[vectorized_runs.RunSpec],
+  specs: Sequence[vectorized_runs.RunSpec],
   seeds: Sequence[int],
-  train: types.Split | placement.Placed,
-  valid: types.Split | placement.Placed,
+  train: types.Split,
+  valid: types.Split,
   *,
   num_epochs: int,
-  observe: Observer,
-  stop: Callable[[], bool] = lambda: False,
-  keep: train_checkpoints.TrainCheckpoints | None = None,
-  resumed: Callable[[int, int], None] = lambda num_epochs, num_batches: None,
-  skipped: Callable[[Sequence[Skipped]], None] = lambda steps: None,
+  callbacks: Callbacks | None = None,
+  checkpoints: train_checkpoints.TrainCheckpoints | None = None,
 ) -> state_lib.Best:
-  """Trains every choice with every seed, in one program.
+  """Trains every setting with every seed, in one program.
 
   Args:
-    trainer: what to train; its rule must hold every variant.
-    choices: R cells. All runs of a seed start from the same parameters and
+    trainer: the trainer; its rule must hold every variant.
+    specs: R settings. All runs of a seed start from the same parameters and
       see the same batches.
-    seeds: S of them.
-    train: training split, whole, `unimodal` `[S, M, N, K]`; or placed with as
-      many slots as a batch has examples.
-    valid: validation split, whole or placed.
-    num_epochs: the budget of every run.
-    observe: called after every epoch.
-    stop: asked after every epoch, and within those that go batch by batch,
-      whether to end before the budget is spent.
-    keep: where snapshots are kept, and found if there are some.
-    resumed: called before the first epoch with the number of those that a
-      snapshot has behind it, and of batches of the one that has begun.
-    skipped: called after an epoch with the steps of it that were skipped.
+    seeds: S seeds.
+    train: training split, in full, `unimodal` `[S, M, N, K]`.
+    valid: validation split, in full.
+    num_epochs: largest number of epochs of every run.
+    callbacks: functions to call along the way.
+    checkpoints: where the state is saved, and resumed from if it is there.
 
   Returns:
     The best epoch of every run by validation loss, `[R, S, ...]`.
 
   Raises:
-    DivergedError: if more steps in a row were skipped than may be.
+    DivergedError: if more than `trainer.max_skipped` steps in a row were
+      skipped.
   """
-  make = streaming_lib.Program if _on_disk(train) else Program
-  program = make(trainer, choices, seeds, train, valid)
-  form, done = train_checkpoints.StateLayout(trainer, program.axes), 0
-  found = keep.latest(form, program.run) if keep else None
-  if found:
-    turn, program.run, sums = found
-    done = turn // program.num_turns
-    program.sums = streaming_lib.Sums(sums)
-  resumed(done, program.sums.num_steps)
+  runner = make_runner(trainer, specs, seeds, train, valid)
+  loop = _Loop(trainer, runner, callbacks or Callbacks(), checkpoints)
+  while loop.num_done < num_epochs and not loop.stopped:
+    loop.run_epoch(num_epochs, specs, seeds)
+  if checkpoints:
+    checkpoints.close()
+  return hosts.to_host(runner.run.best)
 
-  def ask():
-    return hosts.any_process([stop(), bool(keep and keep.due())])
 
-  def save(valid_loss):
-    turn = done * program.num_turns + program.sums.num_steps
-    keep.save(turn, form, program.run, valid_loss, program.sums.state())
+def make_runner(
+  trainer: trainer_lib.Trainer,
+  specs: Sequence[vectorized_runs.RunSpec],
+  seeds: Sequence[int],
+  train: types.Split,
+  valid: types.Split,
+) -> EpochRunner:
+  """Returns the runner for data in memory or on disk, as the splits are."""
+  kind = (
+    streaming.StreamingRunner
+    if train.batch.on_disk
+    else in_memory.InMemoryRunner
+  )
+  return kind(
+    trainer,
+    specs,
+    seeds,
+    example_source.make(train, trainer.batch_size),
+    example_source.make(valid, jax.device_count()),
+  )
 
-  def between():
-    asked, due = ask()
-    if keep and (asked or due):
-      # Not known yet, hence not the best.
-      save(np.inf)
-    return asked
 
-  over = _over(trainer, program.run.best, done, num_epochs)
-  while not over:
-    log = program(done, between)
+class _Loop:
+  """The progress of `fit`: epochs done, whether to stop, checkpoints.
+
+  Attributes:
+    num_done: number of finished epochs.
+    stopped: whether training ends before the next epoch.
+  """
+
+  def __init__(self, trainer, runner, callbacks, checkpoints):
+    """Resumes from the latest checkpoint, if there is one."""
+    self._trainer, self._runner = trainer, runner
+    self._callbacks, self._checkpoints = callbacks, checkpoints
+    self._layout = train_checkpoints.StateLayout(trainer, runner.axes)
+    self.num_done = 0
+    latest = checkpoints and checkpoints.latest(self._layout, runner.run)
+    if latest:
+      position, runner.run, sums = latest
+      self.num_done = position // runner.positions_per_epoch
+      runner.sums = epoch_metrics.EpochSums(sums)
+    callbacks.on_resume(self.num_done, runner.sums.num_steps)
+    self.stopped = self._has_waited()
+
+  def run_epoch(self, num_epochs, specs, seeds):
+    """Trains, logs and checks one epoch, and saves the state if it is due."""
+    epoch, runner = self.num_done, self._runner
+    log = runner.run_epoch(epoch, self._save_between_batches)
     if log is None:
-      break
+      self.stopped = True
+      return
     log = jax.device_get(log)
-    observe(done, log)
+    self._callbacks.on_epoch(epoch, log)
     if np.any(log["skipped"]):
-      skipped(_skipped(program, done, log["skipped"]))
-      _check_diverged(trainer, choices, seeds, done, log["skipped"])
-    asked, due = ask()
-    done += 1
-    over = asked or _over(trainer, program.run.best, done, num_epochs)
-    if keep and (over or due):
-      save(np.mean(log["valid_loss"]))
-  if keep:
-    keep.close()
-  return hosts.to_host(program.run.best)
+      self._callbacks.on_skipped(_skipped_steps(runner, epoch, log["skipped"]))
+      _check_diverged(self._trainer, specs, seeds, epoch, log["skipped"])
+    should_stop, is_due = self._ask_all_processes()
+    self.num_done += 1
+    self.stopped = should_stop or self._has_waited()
+    is_last = self.stopped or self.num_done == num_epochs
+    if self._checkpoints and (is_last or is_due):
+      self._save(np.mean(log["valid_loss"]))
+
+  def _save_between_batches(self):
+    """Saves the state if it is due, and returns whether to stop."""
+    should_stop, is_due = self._ask_all_processes()
+    if self._checkpoints and (should_stop or is_due):
+      # The validation loss is not known yet: this cannot be the best one.
+      self._save(np.inf)
+    return should_stop
+
+  def _ask_all_processes(self):
+    """Returns whether any process should stop, and whether any should save."""
+    is_due = bool(self._checkpoints and self._checkpoints.due())
+    return hosts.any_process([self._callbacks.should_stop(), is_due])
+
+  def _save(self, valid_loss):
+    runner = self._runner
+    position = (
+      self.num_done * runner.positions_per_epoch + runner.sums.num_steps
+    )
+    self._checkpoints.save(
+      position, self._layout, runner.run, valid_loss, runner.sums.state()
+    )
+
+  def _has_waited(self):
+    """Returns whether no run has improved for as long as patience allows."""
+    patience = self._trainer.patience
+    if patience is None or not self.num_done:
+      return False
+    latest_best = max(int(np.max(self._runner.run.best.epoch)), 0)
+    return self.num_done - 1 - latest_best >= patience
 
 
-def _skipped(program, epoch, counts):
+def _skipped_steps(runner, epoch, counts):
+  """Lists the skipped steps of an epoch; counts are `[R, S, T]`."""
   return [
-    Skipped(r, s, epoch, step, program.examples(epoch, s, step))
+    SkippedStep(r, s, epoch, step, runner.batch_examples(epoch, s, step))
     for r, s, step in np.argwhere(counts).tolist()
   ]
 
 
-def _check_diverged(trainer, choices, seeds, epoch, counts):
+def _check_diverged(trainer, specs, seeds, epoch, counts):
   if np.max(counts) >= trainer.max_skipped:
     r, s, step = np.argwhere(counts >= trainer.max_skipped)[0]
     raise DivergedError(
       f"epoch {epoch + 1}, step {step + 1}: the gradient of"
-      f" {choices[r].variant}, seed {seeds[s]}, was not finite"
+      f" {specs[r].variant}, seed {seeds[s]}, was not finite"
       f" {counts[r, s, step]} times in a row: lower --learning_rate, or set"
       " --max_norm; the log names the examples."
     )
-
-
-def _on_disk(split):
-  whole = isinstance(split, types.Split)
-  return whole and isinstance(split.batch, batch_source.DiskBatches)
-
-
-class Program:
-  """All runs, compiled as one program that takes them an epoch further.
-
-  Attributes:
-    run: their state, `[R, S, ...]`.
-    axes: what of it is spread over devices.
-    num_turns: in which an epoch is done: it is one program.
-    sums: none, of an epoch that has begun.
-  """
-
-  num_turns = 1
-
-  def __init__(
-    self,
-    trainer: trainer_lib.Trainer,
-    choices: Sequence[vectorized_runs.RunSpec],
-    seeds: Sequence[int],
-    train: types.Split | placement.Placed,
-    valid: types.Split | placement.Placed,
-  ):
-    """Starts every run.
-
-    Args:
-      trainer: what to train.
-      choices: R cells.
-      seeds: S of them.
-      train: training split.
-      valid: validation split.
-    """
-    train = _placed(train, trainer.batch_size)
-    valid = _placed(valid, jax.device_count())
-    self._splits, self._layout = (train.split, valid.split), train.layout
-    self._trainer, self.sums = trainer, streaming_lib.Sums()
-    self._cells = vectorized_runs.stack_params(trainer.rule, choices)
-    self._seeds = jnp.asarray(seeds)
-    self.run, self.axes = vectorized_runs.init(
-      trainer, len(choices), self._seeds, train.split
-    )
-    advance = device_map.parallelise(
-      vectorized_runs.map_runs(
-        functools.partial(
-          epoch_lib.run_epoch, trainer, train.layout.num_examples
-        ),
-        (
-          vectorized_runs.PER_RUN,
-          vectorized_runs.PER_SETTING,
-          vectorized_runs.PER_SEED,
-          vectorized_runs.SHARED,
-          vectorized_runs.of_split(train.split, devices=True),
-          vectorized_runs.of_split(valid.split, devices=True),
-        ),
-        in_turn=len(choices) > 1 and jax.default_backend() == "cpu",
-      ),
-      (self.axes, *[device_map.REPLICATED] * 3, *[device_map.SHARDED] * 2),
-      (self.axes, device_map.REPLICATED),
-      how=trainer.parallelism,
-      donate_first=True,
-    )
-    self._advance = advance.compile(
-      self.run, self._cells, self._seeds, 0, *self._splits
-    )
-
-  def num_bytes(self) -> int:
-    """Memory of a device that an epoch needs, the data included."""
-    return self._advance.num_bytes()
-
-  def __call__(
-    self, epoch: int, between: Callable[[], bool] = lambda: False
-  ) -> dict[str, chex.Array]:
-    """Trains an epoch.
-
-    Args:
-      epoch: its number, from 0.
-      between: not called: there is nothing between.
-
-    Returns:
-      What the runs log, `[R, S, ...]`.
-    """
-    del between
-    self.run, log = self._advance(
-      self.run, self._cells, self._seeds, epoch, *self._splits
-    )
-    return log
-
-  def examples(self, epoch: int, seed: int, step: int) -> np.ndarray:
-    """Which examples this process put into a batch.
-
-    Args:
-      epoch: its number.
-      seed: position of the seed.
-      step: of the epoch.
-
-    Returns:
-      Their numbers.
-    """
-    slots = placement.my_slots(self._layout.num_slots)
-    order = self._trainer.order(
-      self._seeds[seed], epoch, slots, self._layout.num_examples
-    )
-    return self._layout.rows(slots)[np.arange(len(slots)), order[step]]
-
-
-def _over(trainer, best, done, num_epochs):
-  """Whether the budget is spent, or every run has waited in vain."""
-  if trainer.patience is None or not done or done >= num_epochs:
-    return done >= num_epochs
-  return done - 1 - max(int(np.max(best.epoch)), 0) >= trainer.patience
-
-
-class Predictor:
-  """Outputs of one cell's runs, compiled once for all splits of a shape."""
-
-  def __init__(self, trainer: trainer_lib.Trainer):
-    """Compiles nothing yet.
-
-    Args:
-      trainer: what was trained.
-    """
-    self._trainer, self._compiled = trainer, {}
-
-  def __call__(
-    self,
-    cell: state_lib.RunParams,
-    params: chex.ArrayTree,
-    guide: state_lib.UnseenPrior | None,
-    split: types.Split,
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Predicts a split, targets not read.
-
-    Args:
-      cell: what the runs are about.
-      params: `[S, ...]`.
-      guide: `[S, ...]`, or None to weigh equally.
-      split: examples; `unimodal` is `[S, M, N, K]`.
-
-    Returns:
-      Outputs `[S, U, N, K]` and the weights used `[S, N, M]`.
-    """
-    trainer = self._trainer
-    if isinstance(split.batch, batch_source.DiskBatches):
-      return streaming_lib.predict(trainer, cell, params, guide, split)
-    split = split._replace(batch=split.batch._replace(target=None))
-    axes = vectorized_runs.of_split(split)[0]
-    if axes not in self._compiled:
-      self._compiled[axes] = device_map.parallelise(
-        jax.vmap(
-          functools.partial(epoch_lib.predict, trainer), (0, 0, None, axes)
-        ),
-        (
-          vectorized_runs.params_axes(trainer, params, 1),
-          *[device_map.REPLICATED] * 2,
-          device_map.SHARDED,
-        ),
-        device_map.SHARDED,
-        how=trainer.parallelism,
-      )
-    placed = _placed(split, jax.device_count())
-    outputs, weights = self._compiled[axes](params, guide, cell, placed.split)
-    return (
-      placement.restore(placed.layout, outputs),
-      placement.restore(placed.layout, weights),
-    )
-
-
-def _placed(split, num_slots):
-  """A split on the devices, if it is not there yet."""
-  if isinstance(split, placement.Placed):
-    return split
-  num_examples = split.batch.present.shape[-2]
-  return placement.place(split, plans.SlotLayout(num_examples, num_slots))

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, through Orbax."""
+"""Checkpoints of finished models, written by Orbax."""
 
 from collections.abc import Sequence
 import errno
@@ -15,8 +15,10 @@ from btw_jax import errors
 from btw_jax.data import scaling
 from btw_jax.training import state as state_lib
 
-# Letters of an unusual reason that are shown.
-_REASON = 120
+# Characters of an unexpected reason that an error line shows.
+_REASON_LENGTH = 120
+# Fields whose name on disk differs, so that earlier checkpoints can be read.
+_NAMES_ON_DISK = {"unseen_prior": "guide", "run_params": "cell"}
 
 
 class Unimodal(NamedTuple):
@@ -24,7 +26,7 @@ class Unimodal(NamedTuple):
 
   Attributes:
     params: `[S, ...]`.
-    scalers: what raw features were standardised with, one per seed or one.
+    scalers: standardisation of the raw features, one per seed or one for all.
   """
 
   params: chex.ArrayTree
@@ -36,86 +38,94 @@ class Multimodal(NamedTuple):
 
   Attributes:
     params: `[S, ...]`.
-    guide: `[S, ...]`, how to weigh unseen examples; None if uniform only.
-    cell: variant, strength and scale, chosen for all seeds.
+    unseen_prior: `[S, ...]`, how to weigh unseen examples; None if uniform.
+    run_params: variant, strength and scale, the same for all seeds.
   """
 
   params: chex.ArrayTree
-  guide: state_lib.UnseenPrior | None
-  cell: state_lib.RunParams
+  unseen_prior: state_lib.UnseenPrior | None
+  run_params: state_lib.RunParams
 
 
-def save(folder: str, name: str, tree: chex.ArrayTree) -> None:
-  """Writes `folder/checkpoints/name`, whole or not at all.
+def save(folder: str, name: str, models: Unimodal | Multimodal) -> None:
+  """Writes `folder/checkpoints/name` in full or not at all.
 
   Args:
     folder: a workdir.
-    name: of the checkpoint; one of that name is replaced.
-    tree: any pytree of arrays.
+    name: of the checkpoint; an existing one is replaced.
+    models: the models.
 
   Raises:
-    InputError: if it cannot be written.
+    InputError: if the checkpoint cannot be written.
   """
   path = _path(folder, name)
   try:
-    ocp.save(path, jax.tree.map(np.asarray, tree), overwrite=True)
+    arrays = jax.tree.map(np.asarray, _to_disk(models))
+    ocp.save(path, arrays, overwrite=True)
   except (OSError, ValueError, RuntimeError) as error:
     raise errors.InputError(
-      f"{path}: cannot be written ({reason(error)}): make room, or choose"
+      f"{path}: cannot be written ({short_reason(error)}): make room, or choose"
       " another --workdir; the same flags go on from the last snapshot."
     ) from error
 
 
-def load(folder: str, name: str, like: chex.ArrayTree) -> chex.ArrayTree:
-  """Reads what `save` wrote.
+def load(
+  folder: str, name: str, shapes: Unimodal | Multimodal
+) -> Unimodal | Multimodal:
+  """Reads a checkpoint that `save` wrote.
 
   Args:
     folder: a workdir.
     name: of the checkpoint.
-    like: a pytree of the same structure, of arrays or shapes.
+    shapes: models of the same structure, of arrays or shapes.
 
   Returns:
-    A pytree with the structure and shapes of `like`.
+    Models with the structure and shapes of `shapes`.
 
   Raises:
-    InputError: if there is no such checkpoint, or it has other shapes.
+    InputError: if there is no such checkpoint, or its shapes differ.
   """
   path = _path(folder, name)
   if not path.exists():
     raise errors.InputError(
       f"{path}: no such checkpoint: train it first, or set --workdir."
     )
-  # Saved on any number of devices, restored to the host; a program that maps
-  # over several spreads its arguments itself.
-  abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+  # Restored to the host, whatever devices it was saved on: a mapped program
+  # shards its arguments itself.
+  abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
+  on_disk = _to_disk(abstract)
   try:
-    found = ocp.load(path, abstract)
-    # Arrays of the host come back in whatever shape they were saved in.
-    chex.assert_trees_all_equal_shapes(found, abstract)
+    loaded = ocp.load(path, on_disk)
+    # Orbax restores arrays of the host in the shape that they were saved in.
+    chex.assert_trees_all_equal_shapes(loaded, on_disk)
   except (ValueError, KeyError, AssertionError) as error:
     raise errors.InputError(
       f"{path}: does not fit this configuration"
       f" ({str(error).strip().splitlines()[0]}): evaluate it with the"
       " config.json that it was trained with."
     ) from error
-  return found
+  names = (_NAMES_ON_DISK.get(field, field) for field in shapes._fields)
+  return type(shapes)(*(loaded[name] for name in names))
 
 
-def reason(error: BaseException) -> str:
-  """What went wrong on disk, in a few words.
+def short_reason(error: BaseException) -> str:
+  """Returns the reason of an error of Orbax in a few words.
 
-  Args:
-    error: of Orbax, whose text may run over many lines.
-
-  Returns:
-    What the system says, if it is among the usual; else the first words.
+  The system's own words for a full disk and the like are preferred to Orbax's
+  message, which may run over many lines.
   """
   text = " ".join(str(error).split())
-  for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS,
-                 errno.EACCES):  # fmt: skip
+  for number in (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES
+  ):  # fmt: skip
     if os.strerror(number) in text:
       return os.strerror(number)
-  return text[:_REASON]
+  return text[:_REASON_LENGTH]
+
+
+def _to_disk(models):
+  """Returns the fields of models under their names on disk."""
+  return {_NAMES_ON_DISK.get(k, k): v for k, v in models._asdict().items()}
 
 
 def _path(folder, name):

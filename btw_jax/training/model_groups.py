@@ -1,8 +1,8 @@
-"""Models that train side by side in one program, as pytrees of all of them.
+"""Models that train side by side in one program, as one pytree of parameters.
 
-`owners`, from a network's `models`, is a pytree like its parameters: for every
-entry of a leaf's leading axis the model, of U, that it belongs to; or a scalar
-where the whole leaf belongs to one.
+`owners`, from a network's `models`, is a pytree like its parameters. For every
+entry of a leaf's leading axis it holds the number of the model, of U, that the
+entry belongs to; or a scalar where the whole leaf belongs to one model.
 """
 
 from collections.abc import Callable
@@ -20,27 +20,17 @@ def select(
   old: chex.ArrayTree,
   owners: chex.ArrayTree,
 ) -> chex.ArrayTree:
-  """Of each model one version or the other.
-
-  Args:
-    mask: `[U]` bool, the models to take from `new`.
-    new: parameters of all models.
-    old: likewise.
-    owners: whose each part is.
-
-  Returns:
-    Parameters of all models.
-  """
+  """Selects `new` for the models of a mask `[U]`, and `old` for the others."""
   return jax.tree.map(
-    lambda a, b, ids: jnp.where(_spread(mask, ids, a.ndim), a, b),
+    lambda a, b, ids: jnp.where(_broadcast(mask, ids, a.ndim), a, b),
     new,
     old,
     owners,
   )
 
 
-def add_up(values: chex.ArrayTree) -> chex.Array:
-  """The sum of a pytree's leaves, arrays of one shape."""
+def sum_leaves(values: chex.ArrayTree) -> chex.Array:
+  """Adds up the leaves of a pytree, arrays of one shape."""
   return sum(jax.tree.leaves(values))
 
 
@@ -49,31 +39,24 @@ def clip(
   max_norm: float,
   owners: chex.ArrayTree,
   num_models: int,
-  add_up: Callable[[chex.ArrayTree], chex.Array] = add_up,
+  sum_leaves: Callable[[chex.ArrayTree], chex.Array] = sum_leaves,
 ) -> chex.ArrayTree:
-  """Shortens the gradient of each model to a norm, if it is longer.
+  """Clips the gradient of each of U = `num_models` models to a Euclidean norm.
 
-  Args:
-    gradients: of all models.
-    max_norm: Euclidean.
-    owners: whose each part is.
-    num_models: U.
-    add_up: the sum of a pytree's leaves; of all devices, where each has a part.
-
-  Returns:
-    Gradients of all models.
+  `sum_leaves` adds up a pytree's leaves, over all devices where each device
+  holds a part of the parameters.
   """
 
-  def squares(g, ids):
-    rest = tuple(range(ids.ndim, g.ndim))
-    return jnp.zeros(num_models).at[ids].add(jnp.sum(g**2, axis=rest))
+  def squared_norms(g, ids):
+    axes = tuple(range(ids.ndim, g.ndim))
+    return jnp.zeros(num_models).at[ids].add(jnp.sum(g**2, axis=axes))
 
-  total = add_up(jax.tree.map(squares, gradients, owners))
-  # A gradient of 0 has no direction to lose.
+  total = sum_leaves(jax.tree.map(squared_norms, gradients, owners))
+  # The square root has no derivative at 0, and a gradient of 0 needs no clip.
   norm = jnp.sqrt(jnp.where(total > 0, total, 1.0))
   factor = jnp.minimum(1.0, max_norm / norm)
   return jax.tree.map(
-    lambda g, ids: g * _spread(factor, ids, g.ndim), gradients, owners
+    lambda g, ids: g * _broadcast(factor, ids, g.ndim), gradients, owners
   )
 
 
@@ -82,24 +65,14 @@ def keep_best(
   loss: chex.Array,
   epoch: chex.Array,
   params: chex.ArrayTree,
-  guide: state_lib.UnseenPrior | None,
+  unseen_prior: state_lib.UnseenPrior | None,
   owners: chex.ArrayTree,
   patience: int | None,
 ) -> state_lib.Best:
-  """The better of two epochs, for each model.
+  """Keeps the better of the best epoch and this one, for each model.
 
-  Args:
-    best: so far.
-    loss: `[U]` validation loss of this epoch.
-    epoch: its number.
-    params: parameters after it.
-    guide: how unseen examples were weighed.
-    owners: whose each part of the parameters is.
-    patience: epochs without a better one after which a model stays as it was;
-      None waits for ever.
-
-  Returns:
-    The best epoch.
+  `loss` is the `[U]` validation loss of this epoch. With a `patience`, a model
+  that has not improved for more epochs than that is kept as it is.
   """
   improved = loss < best.loss
   if patience is not None:
@@ -108,12 +81,14 @@ def keep_best(
     loss=jnp.where(improved, loss, best.loss),
     epoch=jnp.where(improved, epoch, best.epoch),
     params=select(improved, params, best.params, owners),
-    guide=jax.tree.map(
-      lambda new, old: jnp.where(improved[0], new, old), guide, best.guide
+    unseen_prior=jax.tree.map(
+      lambda new, old: jnp.where(improved[0], new, old),
+      unseen_prior,
+      best.unseen_prior,
     ),
   )
 
 
-def _spread(per_model, ids, ndim):
-  """Values `[U]` to what broadcasts against a leaf."""
+def _broadcast(per_model, ids, ndim):
+  """Spreads values `[U]` over the entries of a leaf of `ndim` axes."""
   return per_model[ids].reshape(ids.shape + (1,) * (ndim - ids.ndim))

@@ -1,7 +1,7 @@
-"""Which runs to train for the weightings asked for, and which of them to keep.
+"""The choice of settings to train for each weighting, and of the one to keep.
 
-`auto` must lose nothing where there is nothing to gain, so a candidate is
-taken over the uniform model only for a gain that its own spread supports.
+The weighting `auto` should never do worse than the uniform model. It therefore
+leaves that model only for a gain that exceeds the gain's own standard error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,21 +21,21 @@ _OF_ONE_STRENGTH = ("uniform", AUTO)
 
 
 class Plan(NamedTuple):
-  """Runs to train together.
+  """The settings to train together.
 
   Attributes:
-    choices: R distinct cells; the first is the uniform model.
-    candidates: weighting asked for -> positions it may choose from. The first
-      of several is the uniform model.
+    specs: R distinct settings; the first one is the uniform model.
+    candidates: weighting -> positions of the settings that it may choose from.
+      The first of several is the uniform model.
   """
 
-  choices: Sequence[vectorized_runs.RunSpec]
+  specs: Sequence[vectorized_runs.RunSpec]
   candidates: Mapping[str, Sequence[int]]
 
   @property
   def variants(self) -> tuple[str, ...]:
-    """Variants that any run uses, in the order of `weighting.VARIANTS`."""
-    used = dict.fromkeys(choice.variant for choice in self.choices)
+    """The variants in use, in the order of `weighting.VARIANTS`."""
+    used = dict.fromkeys(spec.variant for spec in self.specs)
     known = [v for v in weighting.VARIANTS if v in used]
     return (*known, *(v for v in used if v not in known))
 
@@ -43,54 +43,55 @@ class Plan(NamedTuple):
 def plan(
   weightings: Sequence[str], strengths: Sequence[float | str], scale: float
 ) -> Plan:
-  """The runs that the weightings need; those that agree are trained once.
+  """Plans the settings that the weightings need, each of them once.
 
   Args:
-    weightings: names of variants, or "auto", which may become
-      uniform, mi or kl+mi at any of `STRENGTHS`.
-    strengths: λ of every weighting but auto, or "auto" to choose each its own;
-      of several each makes a weighting, named "mi@0.5".
-    scale: embedding scale of every run.
+    weightings: names of variants, or "auto", which chooses between uniform, mi
+      and kl+mi at any of `STRENGTHS`.
+    strengths: λ of every weighting but auto, or "auto" to choose λ for each;
+      several make a weighting each, named for example "mi@0.5".
+    scale: embedding scale of every setting.
 
   Returns:
     The plan.
   """
   plain = vectorized_runs.RunSpec("uniform", 0.0, scale)
-  choices = [plain]
+  specs = [plain]
   candidates = {}
   for name, strength in itertools.product(weightings, strengths):
     if name == AUTO:
-      own = [(v, s) for v in _AUTO_VARIANTS for s in STRENGTHS]
+      pairs = [(v, s) for v in _AUTO_VARIANTS for s in STRENGTHS]
     elif strength == AUTO:
-      own = [(name, s) for s in STRENGTHS]
+      pairs = [(name, s) for s in STRENGTHS]
     else:
-      own = [(name, strength)]
-    wanted = [vectorized_runs.RunSpec(v, s, scale) for v, s in own]
+      pairs = [(name, strength)]
+    wanted = [vectorized_runs.RunSpec(v, s, scale) for v, s in pairs]
     if name == "uniform":
       wanted = [plain]
     elif len(wanted) > 1:
       wanted = [plain, *wanted]
-    for choice in wanted:
-      if choice not in choices:
-        choices.append(choice)
+    for spec in wanted:
+      if spec not in specs:
+        specs.append(spec)
     if len(strengths) > 1 and name not in _OF_ONE_STRENGTH:
       name += f"@{strength if strength == AUTO else format(strength, 'g')}"
-    candidates[name] = [choices.index(choice) for choice in wanted]
-  return Plan(choices, candidates)
+    candidates[name] = [specs.index(spec) for spec in wanted]
+  return Plan(specs, candidates)
 
 
 def select(losses: np.ndarray, candidates: Sequence[int]) -> int:
-  """The candidate to keep, by validation loss pooled over seeds.
+  """Selects a candidate by validation loss, pooled over seeds.
 
-  The least of `mean + standard error` of the loss's paired difference to the
-  first candidate, which itself counts as 0: with no gain beyond its spread
-  over seeds, the first is kept (the one-standard-error rule; Breiman et al.
-  1984, "Classification and Regression Trees", section 3.4.3). With one seed
-  there is no spread to go by and the least loss is kept.
+  The candidate with the least `mean + standard error` of the paired difference
+  to the first candidate's loss is kept. The first candidate counts as 0, so it
+  is kept unless another one gains more than a standard error (the
+  one-standard-error rule; Breiman et al. 1984, "Classification and Regression
+  Trees", section 3.4.3). One seed has no standard error, so the least loss is
+  kept.
 
   Args:
     losses: `[R, S]` best validation loss of every run.
-    candidates: positions in R.
+    candidates: positions of settings.
 
   Returns:
     One of `candidates`.

@@ -1,4 +1,4 @@
-"""What a run carries from step to step, and from epoch to epoch."""
+"""The state that a run carries from step to step and from epoch to epoch."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,10 +9,10 @@ from btw_jax import weighting
 
 
 class TrainState(NamedTuple):
-  """What a step changes.
+  """The part of the state that a training step changes.
 
   Attributes:
-    step: scalar, steps taken.
+    step: scalar, number of steps taken.
     params: the network's parameters.
     opt_state: the optimizer's state.
   """
@@ -23,7 +23,7 @@ class TrainState(NamedTuple):
 
 
 class RunParams(NamedTuple):
-  """What tells one run of a program from another, apart from its seed.
+  """The traced values that differ between the settings of one program.
 
   Attributes:
     variant: scalar int, a position in the rule's variants.
@@ -37,10 +37,10 @@ class RunParams(NamedTuple):
 
 
 class UnseenPrior(NamedTuple):
-  """What weighing an example never seen takes from training.
+  """The results of training that weigh an example outside the training set.
 
   Attributes:
-    prior: `[M]` weights to expect.
+    prior: `[M]` expected weights.
     alpha: scalar, share of the weights computed for the example itself.
     information: measure -> `[M]`, as estimated on the training set.
   """
@@ -51,13 +51,13 @@ class UnseenPrior(NamedTuple):
 
 
 class Weights(NamedTuple):
-  """The weights of a training set, and what they were computed from.
+  """The weights of a training set and the information behind them.
 
   Attributes:
-    average: the moving average.
+    average: the moving average W.
     information: measure -> `[M]` of the latest refresh.
-    examples: `[N, 1]` how much each counts in the loss, 1 on average; None
-      where all count the same.
+    examples: `[N, 1]` factor of each example in the loss, 1 on average; None
+      if all examples count the same.
   """
 
   average: weighting.WeightState
@@ -66,12 +66,12 @@ class Weights(NamedTuple):
 
 
 class Refreshed(NamedTuple):
-  """What a refresh computes.
+  """The result of a weight refresh.
 
   Attributes:
     table: `[N, M]` weights of the training examples.
     information: measure -> `[M]`.
-    examples: `[N, 1]` how much each counts, or None.
+    examples: `[N, 1]` factor of each example in the loss, or None.
   """
 
   table: chex.Array
@@ -80,28 +80,28 @@ class Refreshed(NamedTuple):
 
 
 class Best(NamedTuple):
-  """The best epoch so far by validation loss, per model trained together.
+  """The best epoch so far by validation loss, for each of U models.
 
   Attributes:
-    loss: `[U]`.
-    epoch: `[U]`.
+    loss: `[U]` validation loss.
+    epoch: `[U]` number of the epoch.
     params: parameters after that epoch.
-    guide: how unseen examples were weighed then; None if they are not.
+    unseen_prior: how that epoch weighed unseen examples; None without weights.
   """
 
   loss: chex.Array
   epoch: chex.Array
   params: chex.ArrayTree
-  guide: UnseenPrior | None
+  unseen_prior: UnseenPrior | None
 
 
 class RunState(NamedTuple):
-  """One run.
+  """The state of one run.
 
   Attributes:
-    train: what a step changes.
-    weights: what a refresh changes; None where nothing is weighted.
-    best: what is kept.
+    train: the part that a training step changes.
+    weights: the part that a refresh changes; None without weights.
+    best: the best epoch so far.
   """
 
   train: TrainState

@@ -1,4 +1,4 @@
-"""Snapshots of a stage while it trains, to go on from after it was stopped."""
+"""Checkpoints of a stage while it trains, to resume it after a stop."""
 
 from collections.abc import Mapping, Sequence
 import pathlib
@@ -24,69 +24,68 @@ _FOLDER = "snapshots"
 
 
 class StateLayout:
-  """The state of runs in a layout that knows no devices, and back again.
+  """The conversion of runs between devices and a form without devices.
 
-  The weights of `[R, S, B, L, M]` are those of the slots of a `plans.SlotLayout`;
-  each process writes and reads those of its own.
+  On disk the weights are `[R, S, B, L, M]`, by slot of a `plans.SlotLayout`, so
+  that a run resumes on any number of devices. Each process writes and reads the
+  weights of its own slots.
   """
 
   def __init__(self, trainer: trainer_lib.Trainer, axes: state_lib.RunState):
-    """Prepares both ways.
+    """Prepares both conversions.
 
     Args:
-      trainer: of the runs.
-      axes: what of their state is spread over devices.
+      trainer: the trainer.
+      axes: which parts of the state are sharded over devices.
     """
     self._axes = axes
-    self._slots = trainer.batch_size // jax.device_count()
-    # Slots come after runs and seeds.
-    self._frozen = trainer.parallelism.shardings(axes, position=2)
-    self.to_global = jax.jit(self._to_global, out_shardings=self._frozen)
+    self._slots_per_device = trainer.batch_size // jax.device_count()
+    # The axis of slots comes after those of settings and seeds.
+    self._global_shardings = trainer.parallelism.shardings(axes, position=2)
+    self.to_global = jax.jit(
+      self._to_global, out_shardings=self._global_shardings
+    )
     self.to_devices = jax.jit(
       self._to_devices, out_shardings=trainer.parallelism.shardings(axes)
     )
 
   def abstract(self, run: state_lib.RunState) -> state_lib.RunState:
-    """What `freeze` makes of runs, as shapes and where they are.
-
-    Args:
-      run: their state.
-
-    Returns:
-      The same of `jax.ShapeDtypeStruct`.
-    """
+    """Returns shapes and shardings of `to_global(run)`."""
     shapes = jax.eval_shape(self._to_global, run)
     return jax.tree.map(
-      lambda sharding, part: jax.tree.map(
+      lambda sharding, subtree: jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        part,
+        subtree,
       ),
-      self._frozen,
+      self._global_shardings,
       shapes,
     )
 
   def _to_global(self, run):
     def by_slot(x):
-      x = x.reshape(*x.shape[:-2], self._slots, -1, x.shape[-1])
+      x = x.reshape(*x.shape[:-2], self._slots_per_device, -1, x.shape[-1])
       x = jnp.moveaxis(x, 0, 2)
       return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
-    # Copies: what is being written must not be used again meanwhile.
-    return device_map.map_axes(run, self._axes, spread=by_slot, same=jnp.copy)
+    # Copies, because training goes on, and reuses the memory of the state,
+    # while the checkpoint is being written.
+    return device_map.map_axes(
+      run, self._axes, sharded=by_slot, others=jnp.copy
+    )
 
-  def _to_devices(self, frozen):
+  def _to_devices(self, run):
     def by_device(x):
-      x = x.reshape(*x.shape[:2], -1, self._slots, *x.shape[3:])
+      x = x.reshape(*x.shape[:2], -1, self._slots_per_device, *x.shape[3:])
       x = jnp.moveaxis(x, 2, 0)
       return x.reshape(*x.shape[:3], -1, x.shape[-1])
 
-    return device_map.map_axes(frozen, self._axes, spread=by_device)
+    return device_map.map_axes(run, self._axes, sharded=by_device)
 
 
 class TrainCheckpoints:
-  """Those of one stage: the latest two, and the best.
+  """The checkpoints of one stage: the latest two, and the best one.
 
-  Written while training goes on, whole or not at all.
+  They are written while training goes on, in full or not at all.
   """
 
   def __init__(
@@ -103,11 +102,11 @@ class TrainCheckpoints:
 
     Args:
       folder: a workdir.
-      stage: its name.
-      scalers: of the data; a snapshot of other data is refused.
-      about: JSON to write beside every snapshot.
-      seconds: time between two, at least; the last of a stage is always kept.
-      resume: whether to go on from what is there; it is removed otherwise.
+      stage: name of the stage.
+      scalers: of the data; a checkpoint of other data is refused.
+      about: JSON to write beside every checkpoint.
+      seconds: least time between two; the last one of a stage is always saved.
+      resume: whether to keep what the folder holds; it is removed otherwise.
     """
     self._path = pathlib.Path(folder).absolute() / _FOLDER / stage
     self._scalers = [jax.tree.map(np.asarray, s) for s in scalers]
@@ -115,12 +114,12 @@ class TrainCheckpoints:
     if not resume and not jax.process_index():
       shutil.rmtree(self._path, ignore_errors=True)
     hosts.barrier("snapshots")
-    self._writing, self._kept = None, None
-    self._last = time.monotonic()
-    self._keeper = self._open()
+    self._writing, self._latest_written = None, None
+    self._last_save = time.monotonic()
+    self._checkpointer = self._open()
 
   def _open(self):
-    """Orbax's keeper of the folder, without what it cannot make sense of."""
+    """Opens Orbax's checkpointer, after removing what it cannot read."""
     policies = ocp.training.preservation_policies
     while True:
       try:
@@ -136,131 +135,128 @@ class TrainCheckpoints:
           ),
           cleanup_tmp_directories=True,
         )
-      except Exception as error:  # Whatever a damaged file makes of it.
+      except Exception as error:  # A damaged file can raise any exception.
         newest = self._newest()
         if newest is None:
           raise
-        self._give_up(newest, error)
+        self._remove_damaged(newest, error)
 
   def _newest(self):
-    found = [p.name for p in self._path.glob("*") if p.name.isdecimal()]
-    return max(map(int, found), default=None)
+    """Returns the position of the newest checkpoint, or None."""
+    names = [p.name for p in self._path.glob("*") if p.name.isdecimal()]
+    return max(map(int, names), default=None)
 
-  def _give_up(self, turn, error):
-    """Removes a snapshot that cannot be read."""
+  def _remove_damaged(self, position, error):
     logging.warning(
       "%s: cannot be read (%s): trying the one before",
-      self._path / str(turn),
-      model_checkpoints.reason(error),
+      self._path / str(position),
+      model_checkpoints.short_reason(error),
     )
     hosts.barrier("damaged snapshot")
     if not jax.process_index():
-      shutil.rmtree(self._path / str(turn), ignore_errors=True)
+      shutil.rmtree(self._path / str(position), ignore_errors=True)
     hosts.barrier("damaged snapshot removed")
 
   def latest(
     self, layout: StateLayout, run: state_lib.RunState
   ) -> tuple[int, state_lib.RunState, Any] | None:
-    """The latest snapshot that can be read.
+    """Reads the latest checkpoint that is not damaged.
 
-    Args:
-      layout: of the runs.
-      run: their state before the first epoch.
-
-    Returns:
-      The turn it was written after, the state and what was written beside it;
-      None if there is none.
+    `run` is the state before the first epoch. Returns the position that the
+    checkpoint was written at, the state, and the JSON beside it; None if there
+    is no checkpoint.
 
     Raises:
       InputError: if the data has changed since.
     """
-    abstract = self._tree(layout.abstract(run))
-    while (turn := self._newest()) is not None:
+    abstract = self._to_tree(layout.abstract(run))
+    while (position := self._newest()) is not None:
       try:
-        tree = self._keeper.load(turn, abstract)
-        beside = self._keeper.metadata(turn).custom_metadata["beside"]
-      except Exception as error:  # Whatever a damaged file makes of it.
-        self._give_up(turn, error)
-        self._keeper = self._open()
+        tree = self._checkpointer.load(position, abstract)
+        metadata = self._checkpointer.metadata(position).custom_metadata
+        beside = metadata["beside"]
+      except Exception as error:  # A damaged file can raise any exception.
+        self._remove_damaged(position, error)
+        self._checkpointer = self._open()
         continue
       self._check_scalers(tree["scalers"])
-      self._kept = turn
-      return turn, layout.to_devices(tree["run"]), beside
+      self._latest_written = position
+      return position, layout.to_devices(tree["run"]), beside
     return None
 
   def due(self) -> bool:
-    """Whether it is time for another."""
-    return time.monotonic() - self._last >= self._seconds
+    """Returns whether enough time has passed since the last checkpoint."""
+    return time.monotonic() - self._last_save >= self._seconds
 
   def save(
     self,
-    turn: int,
+    position: int,
     layout: StateLayout,
     run: state_lib.RunState,
     valid_loss: float,
     beside: Any,
   ) -> None:
-    """Starts to write one; a failure is told, and training goes on.
+    """Starts to write a checkpoint; a failure is logged, training goes on.
 
     Args:
-      turn: that it is written after, counted over epochs.
-      layout: of the runs.
-      run: their state after it.
-      valid_loss: the mean over runs, which the best is chosen by.
-      beside: JSON to give back with the state.
+      position: position in training, counted over all epochs.
+      layout: the conversion of the runs.
+      run: their state at that position.
+      valid_loss: the mean over runs, by which the best one is kept.
+      beside: JSON to return with the state.
     """
     self.finish()
-    tree = self._tree(layout.to_global(run))
+    tree = self._to_tree(layout.to_global(run))
     try:
-      response = self._keeper.save_async(
-        turn,
+      response = self._checkpointer.save_async(
+        position,
         tree,
         force=True,
         metrics={"valid_loss": float(valid_loss)},
         custom_metadata={"config": self._about, "beside": beside},
       )
-      self._writing = turn, response
-    except Exception as error:  # Whatever a full disk makes of it.
-      self._failed(turn, error)
-    self._last = time.monotonic()
+      self._writing = position, response
+    except Exception as error:  # A full disk can raise any exception.
+      self._log_failure(position, error)
+    self._last_save = time.monotonic()
 
   def finish(self) -> None:
-    """Waits until the one being written is whole."""
+    """Waits until the checkpoint that is being written is complete."""
     if self._writing is None:
       return
-    (turn, response), self._writing = self._writing, None
+    (position, response), self._writing = self._writing, None
     try:
       response.result()
-      self._kept = turn
-    except Exception as error:  # Of a thread, wrapped by each of its layers.
-      self._failed(turn, error)
+      self._latest_written = position
+    except Exception as error:  # Orbax wraps the error of its thread.
+      self._log_failure(position, error)
 
   def close(self) -> None:
-    """Waits for what is being written, and lets go of the folder."""
+    """Waits for the checkpoint being written, and closes the folder."""
     self.finish()
-    self._keeper.close()
+    self._checkpointer.close()
 
-  def _failed(self, turn, error):
+  def _log_failure(self, position, error):
     before = "no snapshot is there"
-    if self._kept is not None:
-      before = f"snapshot {self._kept} is kept"
+    if self._latest_written is not None:
+      before = f"snapshot {self._latest_written} is kept"
     logging.warning(
       "%s: was not written (%s): %s",
-      self._path / str(turn),
-      model_checkpoints.reason(error),
+      self._path / str(position),
+      model_checkpoints.short_reason(error),
       before,
     )
     if jax.process_count() > 1:
-      # The others wait for this one's part.
+      # The other processes would wait for this one's part for ever.
       raise error
-    self._keeper = self._open()
+    self._checkpointer = self._open()
 
-  def _tree(self, frozen):
-    return {"run": frozen, "scalers": self._scalers}
+  def _to_tree(self, run):
+    return {"run": run, "scalers": self._scalers}
 
   def _check_scalers(self, saved):
-    for there, here in zip(saved, self._scalers, strict=True):
-      for field, a, b in zip(here._fields, there, here, strict=True):
+    for old, new in zip(saved, self._scalers, strict=True):
+      for field, a, b in zip(new._fields, old, new, strict=True):
         if not np.allclose(a, b, rtol=1e-5, atol=1e-6):
           raise errors.InputError(
             f"{self._path}: was trained on other data (its {field} differs):"

@@ -1,4 +1,4 @@
-"""The training step, on a batch that is spread over devices."""
+"""The training step, on a batch that is sharded over devices."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -14,16 +14,15 @@ from btw_jax import forward as forward_lib
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
-from btw_jax.data import plans
 from btw_jax.parallel import device_map
 from btw_jax.parallel import expert_parallel
 from btw_jax.training import model_groups
+from btw_jax.training import sampling
 from btw_jax.training import state as state_lib
 from btw_jax.training import weighting_rule
 
-# Streams of random numbers, folded into a run's seed.
-_INIT, _SHUFFLE, _DROPOUT, _SAMPLE, _HOOK = range(5)
-_TOKENS_AT_ONCE = 2**16
+# Tokens that attention may see in one chunk: it keeps a square of them.
+_TOKENS_PER_CHUNK = 2**16
 
 Hook = Callable[
   [forward_lib.Forward, chex.Array, chex.Array, chex.PRNGKey], chex.Array
@@ -32,22 +31,23 @@ Hook = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-  """All that is fixed while a program trains; its methods are pure.
+  """The fixed settings of a training program; its methods are pure.
 
   Attributes:
-    network: a module of `models.networks`.
-    task: what its outputs mean.
+    network: a module of `models.networks` or `models.fusion`.
+    task: the meaning of the network's outputs.
     optimizer: its updates must act on each parameter alone.
     batch_size: examples of a step, over all devices.
     rule: how weights are computed.
-    penalties: what the network's `penalties` cost, name -> factor.
-    max_norm: gradients are shortened to it, each model's own; None leaves them.
-    patience: epochs without a better one after which a run keeps what it has.
-    parallelism: the devices, and how the program is mapped over them.
+    penalties: penalty of the network -> factor in the loss.
+    max_norm: largest gradient norm of each model; None does not clip.
+    patience: epochs without improvement after which a model is kept as it is;
+      None trains all epochs.
+    parallelism: how the program is mapped over devices.
     max_skipped: steps in a row that may be skipped because their gradient is
       not finite.
-    hook: what is minimised besides the loss, `[U, B]` of each example, by the
-      forward pass, its embeddings and outputs, and a key.
+    hook: adds `[U, B]` to the loss of each example, from the forward pass, its
+      embeddings and outputs, and a key.
   """
 
   network: nn.Module
@@ -66,42 +66,67 @@ class Trainer:
   max_skipped: int = 10
   hook: Hook | None = None
 
+  @property
+  def axis_name(self) -> str | tuple[str, str]:
+    """The name of the mapped axes that examples are sharded over."""
+    return self.parallelism.axis_name
+
+  @property
+  def predict_chunk_size(self) -> int:
+    """The number of examples that are predicted in one chunk."""
+    num_tokens = len(self.network.sizes.step_token_modalities)
+    return max(1, _TOKENS_PER_CHUNK // num_tokens)
+
+  @functools.cached_property
+  def guarded_optimizer(self) -> optax.GradientTransformation:
+    """The optimizer, which skips gradients that are not finite."""
+    never_give_up = jnp.iinfo(jnp.int32).max
+    return optax.apply_if_finite(self.optimizer, never_give_up)
+
+  @functools.cached_property
+  def _sharded_network(self):
+    """The network, told over which axes its batches are sharded."""
+    experts = device_map.EXPERTS if self.parallelism.experts > 1 else None
+    sizes = dataclasses.replace(
+      self.network.sizes, axis_name=self.axis_name, experts_axis_name=experts
+    )
+    return self.network.clone(sizes=sizes)
+
+  def with_num_steps(self, num_steps: tuple[int, ...] | None) -> "Trainer":
+    """Returns the trainer for sequences of these lengths, T of each group."""
+    if num_steps is None:
+      return self
+    sizes = dataclasses.replace(self.network.sizes, num_steps=num_steps)
+    return dataclasses.replace(self, network=self.network.clone(sizes=sizes))
+
   def init(self, seed: chex.Array, train: types.Split) -> state_lib.RunState:
-    """A run before its first step.
-
-    Args:
-      seed: scalar int.
-      train: the training split.
-
-    Returns:
-      Its state, the same for every cell of a seed.
-    """
+    """Returns the state before the first step, the same for every setting."""
     batch = jax.tree.map(lambda x: x[:1], train.batch)
-    params = self.network.init(_key(seed, _INIT), batch, None, train=False)[
-      "params"
-    ]
-    num_models = self.network.where(batch.present).shape[0]
-    weights = guide = None
+    key = sampling.stream_key(seed, sampling.INIT)
+    params = self.network.init(key, batch, None, train=False)["params"]
+    num_models = self.network.training_mask(batch.present).shape[0]
+    weights = unseen_prior = None
     num_examples, num_modalities = train.batch.present.shape
     if self.rule.weighs:
       average = weighting.init(
         num_examples, num_modalities, train.batch.present
       )
-      none = {m: jnp.zeros(num_modalities) for m in self.rule.measures}
+      information = {m: jnp.zeros(num_modalities) for m in self.rule.measures}
       examples = jnp.ones((num_examples, 1)) if self.rule.examples else None
-      weights = state_lib.Weights(average, none, examples)
-      # Equal weights, also where each device knows its own examples alone.
+      weights = state_lib.Weights(average, information, examples)
+      # Uniform, because a device knows the presence of its own examples only.
       prior = jnp.full(num_modalities, 1 / num_modalities, jnp.float32)
-      guide = state_lib.UnseenPrior(prior, average.alpha, none)
+      unseen_prior = state_lib.UnseenPrior(prior, average.alpha, information)
+    opt_state = self.guarded_optimizer.init(params)
     return state_lib.RunState(
-      state_lib.TrainState(jnp.int32(0), params, self.guarded.init(params)),
+      state_lib.TrainState(jnp.int32(0), params, opt_state),
       weights,
       state_lib.Best(
-        # A weak type would compile the second epoch anew.
+        # The dtypes are explicit: a weak type would compile epoch 2 again.
         loss=jnp.full(num_models, jnp.inf, jnp.float32),
         epoch=jnp.full(num_models, -1, jnp.int32),
         params=params,
-        guide=guide,
+        unseen_prior=unseen_prior,
       ),
     )
 
@@ -113,67 +138,51 @@ class Trainer:
     seed: chex.Array,
     importance: chex.Array | None = None,
   ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
-    """One update on a batch that is spread over devices.
+    """Takes one optimizer step on a batch that is sharded over devices.
 
     Args:
-      state: what to update.
-      batch: this device's share.
+      state: the state to update.
+      batch: this device's shard.
       multipliers: `[B, M]` of the embeddings, or None for the plain model.
-      seed: scalar int; what is drawn, it and the number of the step decide.
-      importance: `[B]` how much each example counts in what is minimised; all
-        the same by default.
+      seed: scalar int; random numbers depend on it and on the step's number.
+      importance: `[B]` factor of each example in the loss; 1 by default.
 
     Returns:
       The next state, and sums over the whole batch: loss, score, count `[U]`;
-      with experts also how they were used, and the penalties for it; `skipped`,
-      steps in a row that changed nothing, this one the last of them, because
-      their gradient was not finite.
+      usage and penalties with experts; and `skipped`, the number of steps in a
+      row, up to this one, that changed nothing because their gradient was not
+      finite.
     """
-    where = self.network.where(batch.present)
+    where = self.network.training_mask(batch.present)
     count = jax.lax.psum(
       jnp.sum(where, axis=-1).astype(jnp.float32), self.axis_name
     )
-    key, key_of_hook = (
-      jax.random.fold_in(_key(seed, stream), state.step)
-      for stream in (_DROPOUT, _HOOK)
+    dropout_key, hook_key = (
+      jax.random.fold_in(sampling.stream_key(seed, stream), state.step)
+      for stream in (sampling.DROPOUT, sampling.HOOK)
     )
 
     def loss(params):
       forward = forward_lib.Forward(
-        self._spread_network,
+        self._sharded_network,
         self.task,
         params,
         batch,
         multipliers,
-        key,
+        dropout_key,
         seed,
         self.axis_name,
       )
-      embeddings = forward.encode(batch)
-      outputs, usage = forward.fuse(embeddings, batch, multipliers)
-      losses = paid = forward.losses(outputs, batch)
-      if self.hook is not None:
-        paid = paid + self.hook(forward, embeddings, outputs, key_of_hook)
-      if importance is not None:
-        paid = importance * paid
-      mean = jnp.sum(jnp.sum(paid, axis=-1) / jnp.maximum(count, 1.0))
-      scores = self.task.score(outputs, batch.target)
-      scores = forward.counted(scores, batch)
-      losses, scores = (jnp.sum(x, axis=-1) for x in (losses, scores))
-      sums = {"loss": losses, "score": scores}
-      if usage is not None:
-        mean += self._cost(usage)
-        sums["usage"] = usage
-      return mean, sums
+      return self._loss(forward, count, hook_key, importance)
 
     gradients, sums = jax.grad(loss, has_aux=True)(state.params)
-    gradients, sums = self._total(gradients, sums)
+    gradients, sums = self._sum_over_devices(gradients, sums)
     if self.max_norm is not None:
-      owners = self.network.models(gradients)
+      owners = self.network.model_ids(gradients)
       gradients = model_groups.clip(
-        gradients, self.max_norm, owners, len(count), self._add_up
+        gradients, self.max_norm, owners, len(count), self._sum_leaves
       )
-    updates, opt_state = self.guarded.update(
+    updates, opt_state = self.guarded_optimizer.update(
       gradients, state.opt_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
@@ -186,128 +195,79 @@ class Trainer:
       "skipped": opt_state.notfinite_count,
     }
 
-  @property
-  def axis_name(self):
-    """Of the devices that examples are spread over."""
-    return self.parallelism.axis_name
+  def _loss(self, forward, count, hook_key, importance):
+    """Returns this device's share of the mean loss, and sums to report."""
+    batch = forward.batch
+    embeddings = forward.encode(batch)
+    outputs, usage = forward.fuse(embeddings, batch, forward.multipliers)
+    losses = minimised = forward.losses(outputs, batch)
+    if self.hook is not None:
+      minimised = minimised + self.hook(forward, embeddings, outputs, hook_key)
+    if importance is not None:
+      minimised = importance * minimised
+    mean = jnp.sum(jnp.sum(minimised, axis=-1) / jnp.maximum(count, 1.0))
+    scores = self.task.score(outputs, batch.target)
+    scores = forward.mask(scores, batch)
+    losses, scores = (jnp.sum(x, axis=-1) for x in (losses, scores))
+    sums = {"loss": losses, "score": scores}
+    if usage is not None:
+      mean += self._penalty(usage)
+      sums["usage"] = usage
+    return mean, sums
 
-  def _total(self, gradients, sums):
-    """Both, added up over devices."""
+  def _sum_over_devices(self, gradients, sums):
+    """Adds up gradients and sums over devices, in one message."""
     if self.parallelism.experts == 1:
-      return device_map.total((gradients, sums), self.axis_name)
-    of_experts = self.network.of_experts(gradients)
-    return expert_parallel.total(gradients, sums, of_experts, self.axis_name)
-
-  def _add_up(self, values):
-    """The sum over all parameters."""
-    if self.parallelism.experts == 1:
-      return model_groups.add_up(values)
-    return expert_parallel.add_up(values, self.network.of_experts(values))
-
-  @functools.cached_property
-  def guarded(self):
-    """The optimizer, which passes over gradients that are not finite."""
-    for_ever = jnp.iinfo(jnp.int32).max
-    return optax.apply_if_finite(self.optimizer, for_ever)
-
-  @functools.cached_property
-  def _spread_network(self):
-    """The network, its batches spread over devices."""
-    experts = device_map.EXPERTS if self.parallelism.experts > 1 else None
-    sizes = dataclasses.replace(
-      self.network.sizes, axis_name=self.axis_name, experts_axis_name=experts
+      return device_map.psum_flat((gradients, sums), self.axis_name)
+    is_expert = self.network.expert_mask(gradients)
+    return expert_parallel.sum_gradients(
+      gradients, sums, is_expert, self.axis_name
     )
-    return self.network.clone(sizes=sizes)
 
-  def order(
-    self,
-    seed: chex.Array,
-    epoch: chex.Array,
-    slots: chex.Array,
-    num_examples: int,
-  ) -> chex.Array:
-    """The order in which slots of a batch see their examples in an epoch.
+  def _sum_leaves(self, values):
+    """Adds up leaves of one shape over all parameters of all devices."""
+    if self.parallelism.experts == 1:
+      return model_groups.sum_leaves(values)
+    return expert_parallel.sum_leaves(values, self.network.expert_mask(values))
 
-    Args:
-      seed: scalar int.
-      epoch: scalar int, from 0.
-      slots: `[n]` of a `plans.SlotLayout`.
-      num_examples: N of the training set, static.
+  def _penalty(self, usage):
+    """Returns this device's share of the penalties.
 
-    Returns:
-      `[num_batches, n]` places of examples; of a slot that has one more, a
-      different one is left out every epoch.
+    Penalties are functions of the usage of the whole batch. To first order,
+    hence in the gradient, a device adds its own usage times the derivative at
+    the usage of all devices.
     """
-    layout = plans.SlotLayout(num_examples, self.batch_size)
-    order = self._draw(_SHUFFLE, seed, epoch, slots, layout)
-    return order[:, : layout.num_batches].T
 
-  def sample(
-    self,
-    seed: chex.Array,
-    epoch: chex.Array,
-    slots: chex.Array,
-    num_examples: int,
-  ) -> chex.Array | None:
-    """Examples whose neighbours are sought in an epoch.
+    def weighted_penalty(usage):
+      penalties = self.network.penalties(usage)
+      return sum(
+        self.penalties.get(name, 0.0) * v for name, v in penalties.items()
+      )
 
-    Args:
-      seed: scalar int.
-      epoch: scalar int, from 0.
-      slots: `[n]` of a `plans.SlotLayout`, side by side.
-      num_examples: N of the training set, static.
-
-    Returns:
-      `[C]` rows of the examples of these slots, as many of each; None for all.
-    """
-    if num_examples <= self.rule.num_samples:
-      return None
-    layout = plans.SlotLayout(num_examples, self.batch_size)
-    each = max(1, self.rule.num_samples // self.batch_size)
-    places = self._draw(_SAMPLE, seed, epoch, slots, layout)[:, :each]
-    starts = jnp.arange(len(slots))[:, None] * layout.length
-    return (starts + places).reshape(-1)
-
-  def _draw(self, stream, seed, epoch, slots, layout):
-    """Places of the examples of each slot in random order, `[n, L]`."""
-    key = jax.random.fold_in(_key(seed, stream), epoch)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, slots)
-    drawn = jax.vmap(
-      lambda key: jax.random.bits(key, (layout.length,), jnp.uint32)
-    )(keys)
-    place = jnp.arange(layout.length)
-    there = place * self.batch_size + slots[:, None] < layout.num_examples
-    # What is not there comes last.
-    last = jnp.uint32(2**32 - 1)
-    return jnp.argsort(jnp.where(there, drawn >> 1, last), axis=1)
+    total_usage = jax.lax.psum(usage, self.axis_name)
+    slopes = jax.grad(weighted_penalty)(jax.lax.stop_gradient(total_usage))
+    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, slopes, usage)))
 
   def batch_step(
     self,
     run: state_lib.RunState,
-    cell: state_lib.RunParams,
+    run_params: state_lib.RunParams,
     seed: chex.Array,
     batch: types.Batch,
     rows: chex.Array,
   ) -> tuple[state_lib.RunState, chex.ArrayTree]:
-    """One update on a batch that was read from elsewhere.
+    """Takes one step on a batch that was read from disk.
 
-    Args:
-      run: the run.
-      cell: what the run is about.
-      seed: scalar int.
-      batch: this device's share, `[B, ...]`.
-      rows: `[B]` where its examples are in this device's part of the table.
-
-    Returns:
-      The run, and what `step` sums.
+    `rows` `[B]` are the rows of its examples in this device's part of the table
+    W. Returns the state, and the sums of `step`.
     """
     multipliers = weighting.multipliers(
       self.table(run, batch.present, rows),
       batch.present,
-      strength=cell.strength,
-      scale=cell.scale,
+      strength=run_params.strength,
+      scale=run_params.scale,
     )
-    importance = self.importance(run, cell)
+    importance = self.importance(run, run_params)
     state, sums = self.step(
       run.train,
       batch,
@@ -318,12 +278,12 @@ class Trainer:
     return run._replace(train=state), sums
 
   def importance(
-    self, run: state_lib.RunState, cell: state_lib.RunParams
+    self, run: state_lib.RunState, run_params: state_lib.RunParams
   ) -> chex.Array | None:
-    """How much each training example `[N]` counts; None if all the same."""
+    """Returns the factor `[N]` of each example in the loss; None if all 1."""
     if not self.rule.examples:
       return None
-    return 1 + cell.strength * (run.weights.examples[:, 0] - 1)
+    return 1 + run_params.strength * (run.weights.examples[:, 0] - 1)
 
   def table(
     self,
@@ -331,7 +291,7 @@ class Trainer:
     present: chex.Array,
     rows: chex.Array | slice = slice(None),
   ) -> chex.Array:
-    """Weights `[B, M]` of training examples, by place; uniform if plain."""
+    """Returns the averaged weights `[B, M]` of rows; uniform if none exist."""
     if self.rule.weighs:
       return run.weights.average.table[rows]
     return weighting.uniform(present)
@@ -339,12 +299,12 @@ class Trainer:
   def training_log(
     self, sums: chex.ArrayTree, num_steps: int
   ) -> dict[str, chex.ArrayTree]:
-    """What an epoch logs of its training.
+    """Turns the sums of an epoch's steps into its log.
 
     Args:
-      sums: of what `step` returns, over the epoch; of `skipped` each step's,
-        `[T]`.
-      num_steps: steps that they are of.
+      sums: sums of the results of `step` over the epoch, but `skipped` `[T]`
+        for each step.
+      num_steps: number of steps.
 
     Returns:
       train_loss and train_score `[U]`, skipped; with experts also routing
@@ -369,41 +329,21 @@ class Trainer:
   def measure(
     self, outputs: chex.Array, batch: types.Batch
   ) -> tuple[chex.Array, chex.Array]:
-    """Mean loss and score `[U]` of a split's outputs `[U, N, K]`."""
-    where = self.network.where(batch.present)
+    """Returns mean loss and score `[U]` of a split's outputs `[U, N, K]`."""
+    where = self.network.training_mask(batch.present)
 
-    def add_up(values):
+    def masked_sum(values):
       return jnp.sum(jnp.where(where, values, 0.0), axis=-1)
 
     loss, score, count = jax.lax.psum(
       (
-        add_up(self.task.loss(outputs, batch.target)),
-        add_up(self.task.score(outputs, batch.target)),
+        masked_sum(self.task.loss(outputs, batch.target)),
+        masked_sum(self.task.score(outputs, batch.target)),
         jnp.sum(where, axis=-1),
       ),
       self.axis_name,
     )
     return loss / jnp.maximum(count, 1), score / jnp.maximum(count, 1)
-
-  @property
-  def at_once(self):
-    """Examples to predict at once: attention keeps a square of their tokens."""
-    return max(1, _TOKENS_AT_ONCE // len(self.network.sizes.tokens))
-
-  def _cost(self, usage):
-    """Added to the loss of this device: its share of what penalties cost.
-
-    They are of the whole batch. To first order, hence in the gradient, each
-    device adds its own sums times the derivative at the sums of all.
-    """
-
-    def cost(usage):
-      found = self.network.penalties(usage)
-      return sum(self.penalties.get(name, 0.0) * v for name, v in found.items())
-
-    everywhere = jax.lax.psum(usage, self.axis_name)
-    slopes = jax.grad(cost)(jax.lax.stop_gradient(everywhere))
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, slopes, usage)))
 
   def apply(
     self,
@@ -411,11 +351,7 @@ class Trainer:
     *args: chex.ArrayTree,
     method: Callable | str | None = None,
   ) -> chex.ArrayTree:
-    """What the network, or a method of it, gives without dropout."""
-    return self._spread_network.apply(
+    """Applies the network, or one of its methods, without dropout."""
+    return self._sharded_network.apply(
       {"params": params}, *args, train=False, method=method
     )
-
-
-def _key(seed, stream):
-  return jax.random.fold_in(jax.random.key(seed), stream)

@@ -1,8 +1,8 @@
-"""Many runs as axes of one program, `[R, S, ...]`.
+"""Many runs as the axes `[R, S, ...]` of one program.
 
-R cells (weighting x strength x scale) and S seeds. Cells of a seed share its
-examples, masks and unimodal outputs: these stay unmapped in the axis of cells,
-hence are gathered and drawn once.
+R settings (weighting variant x strength x embedding scale) and S seeds. The
+settings of a seed share its examples, dropout masks and unimodal outputs: these
+are not mapped over settings, hence are gathered and drawn once.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,21 +16,18 @@ from btw_jax import types
 from btw_jax import weighting
 from btw_jax.parallel import device_map
 from btw_jax.parallel import expert_parallel
+from btw_jax.training import example_source
 from btw_jax.training import state as state_lib
 from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import weighting_rule
 
-# What an argument has axes of, as `map_runs` takes it: of seeds, then of cells.
-PER_RUN, PER_SETTING, PER_SEED, SHARED = (
-  (0, 0),
-  (None, 0),
-  (0, None),
-  (None, None),
-)
+# The axes of seeds and of settings of an argument of `map_runs`.
+PER_RUN, PER_SETTING = (0, 0), (None, 0)
+PER_SEED, SHARED = (0, None), (None, None)
 
 
 class RunSpec(NamedTuple):
-  """What one run is about.
+  """One setting, by name.
 
   Attributes:
     variant: a name of `weighting.VARIANTS` or of the rule's `examples`.
@@ -44,36 +41,20 @@ class RunSpec(NamedTuple):
 
 
 def stack_params(
-  rule: weighting_rule.Rule, choices: Sequence[RunSpec]
+  rule: weighting_rule.Rule, specs: Sequence[RunSpec]
 ) -> state_lib.RunParams:
-  """Choices as arrays.
-
-  Args:
-    rule: knows the variants in use.
-    choices: R of them.
-
-  Returns:
-    A `Cell` of `[R]` arrays.
-  """
+  """Returns settings as arrays `[R]`; the rule numbers their variants."""
   variants = list(rule.variants)
   return state_lib.RunParams(
-    variant=jnp.asarray([variants.index(c.variant) for c in choices]),
-    strength=jnp.asarray([c.strength for c in choices], jnp.float32),
-    scale=jnp.asarray([c.scale for c in choices], jnp.float32),
+    variant=jnp.asarray([variants.index(s.variant) for s in specs]),
+    strength=jnp.asarray([s.strength for s in specs], jnp.float32),
+    scale=jnp.asarray([s.scale for s in specs], jnp.float32),
   )
 
 
-def select_run(best: chex.ArrayTree, index: int) -> chex.ArrayTree:
-  """The runs of one cell.
-
-  Args:
-    best: pytree of `[R, S, ...]`.
-    index: a position in R.
-
-  Returns:
-    Pytree of `[S, ...]`.
-  """
-  return jax.tree.map(lambda x: x[index], best)
+def select_setting(tree: chex.ArrayTree, index: int) -> chex.ArrayTree:
+  """Returns the runs `[S, ...]` of one setting of `[R, S, ...]`."""
+  return jax.tree.map(lambda x: x[index], tree)
 
 
 def map_runs(
@@ -82,142 +63,112 @@ def map_runs(
   *,
   in_turn: bool = False,
 ) -> Callable[..., chex.ArrayTree]:
-  """Maps a function of one run over seeds (inner) and cells (outer).
+  """Maps a function of one run over seeds (inner) and settings (outer).
 
   Args:
-    function: of as many arguments as `axes`.
-    axes: of each argument, its axis of seeds and that of cells, as
+    function: takes as many arguments as `axes` has entries.
+    axes: for each argument its axis of seeds and that of settings, as
       `jax.vmap` takes them: `PER_RUN`, `PER_SETTING`, `PER_SEED` or `SHARED`.
-    in_turn: one cell after another, as suits processors whose caches hold the
-      state of one cell, but not of all.
+    in_turn: whether to compute one setting after another, which is faster on
+      processors whose caches hold the state of one setting but not of all.
 
   Returns:
     A function of the same arguments, its results `[R, S, ...]`.
   """
-  of_seeds, of_cells = zip(*axes, strict=True)
-  of_cell = jax.vmap(function, of_seeds)
+  seed_axes, setting_axes = zip(*axes, strict=True)
+  map_seeds = jax.vmap(function, seed_axes)
   if not in_turn:
-    return jax.vmap(of_cell, of_cells)
+    return jax.vmap(map_seeds, setting_axes)
 
-  def every(*args):
-    of_each = [axis == 0 for axis in of_cells]
-    own = [a for a, each in zip(args, of_each, strict=True) if each]
+  def map_settings(*args):
+    is_mapped = [axis == 0 for axis in setting_axes]
+    mapped = [a for a, m in zip(args, is_mapped, strict=True) if m]
 
-    def of_own(own):
-      own = iter(own)
-      whole = zip(args, of_each, strict=True)
-      return of_cell(*(next(own) if each else a for a, each in whole))
+    def call(mapped):
+      mapped = iter(mapped)
+      pairs = zip(args, is_mapped, strict=True)
+      return map_seeds(*(next(mapped) if m else a for a, m in pairs))
 
-    return jax.lax.map(of_own, own)
+    return jax.lax.map(call, mapped)
 
-  return every
-
-
-def of_split(split: types.Split, *, devices: bool = False) -> tuple[Any, None]:
-  """Axes of a split.
-
-  Args:
-    split: its examples may be shared by the seeds, `[N, ...]`; unimodal outputs
-      are each seed's own.
-    devices: whether it has an axis of devices before those.
-
-  Returns:
-    For `map_runs`.
-  """
-  batch = 0 if split.batch.present.ndim == 3 + devices else None
-  unimodal = None if split.unimodal is None else 0
-  return types.Split(batch, unimodal), None
+  return map_settings
 
 
-def spread(
+def state_axes(
   trainer: trainer_lib.Trainer, run: state_lib.RunState | None
 ) -> state_lib.RunState:
-  """What of a run is spread over devices: the weights of their examples.
+  """Returns which parts of the state are sharded over devices.
 
-  Args:
-    trainer: of the run.
-    run: its state, or the shapes of it; not needed where every device has all
-      experts.
-
-  Returns:
-    For `device_map.parallelise`.
+  The weights are sharded with their examples, and experts if they are shared
+  out; only then is the state `run`, or its shapes, needed. The axes are for
+  `device_map.parallelise`.
   """
-  same, weights = device_map.REPLICATED, None
+  replicated, weights = device_map.REPLICATED, None
   if trainer.rule.weighs:
-    table = weighting.WeightState(device_map.SHARDED, same, same)
+    table = weighting.WeightState(device_map.SHARDED, replicated, replicated)
     examples = device_map.SHARDED if trainer.rule.examples else None
-    weights = state_lib.Weights(table, same, examples)
+    weights = state_lib.Weights(table, replicated, examples)
   if trainer.parallelism.experts == 1:
-    return state_lib.RunState(same, weights, same)
+    return state_lib.RunState(replicated, weights, replicated)
   params = params_axes(trainer, run.train.params, 2)
-  optimizer = expert_parallel.axes_of_optimizer(
-    trainer.guarded, run.train.opt_state, params
+  opt_state = expert_parallel.axes_of_optimizer(
+    trainer.guarded_optimizer, run.train.opt_state, params
   )
   return state_lib.RunState(
-    state_lib.TrainState(same, params, optimizer),
+    state_lib.TrainState(replicated, params, opt_state),
     weights,
-    state_lib.Best(same, same, params, same),
+    state_lib.Best(replicated, replicated, params, replicated),
   )
 
 
 def params_axes(
   trainer: trainer_lib.Trainer, params: chex.ArrayTree, num_before: int
 ) -> Any:
-  """What of parameters is spread over devices: those of shared experts.
+  """Returns which parameters are sharded over devices: those of experts.
 
-  Args:
-    trainer: what is trained.
-    params: the network's, or their shapes.
-    num_before: axes of runs that they have.
-
-  Returns:
-    For `device_map.parallelise`.
+  `params` are the network's parameters or their shapes, after `num_before` axes
+  of runs. The axes are for `device_map.parallelise`.
   """
   if trainer.parallelism.experts == 1:
     return device_map.REPLICATED
   return expert_parallel.axes_of_params(
-    trainer.network.of_experts(params), num_before
+    trainer.network.expert_mask(params), num_before
   )
 
 
 def init(
   trainer: trainer_lib.Trainer,
-  num_cells: int,
+  num_settings: int,
   seeds: chex.Array,
   train: types.Split,
 ) -> tuple[state_lib.RunState, state_lib.RunState]:
-  """All runs before their first step; those of a seed are alike.
+  """Initialises R x S runs; the settings of a seed start alike.
 
-  Args:
-    trainer: what to train.
-    num_cells: R.
-    seeds: `[S]`.
-    train: training split, spread over devices.
-
-  Returns:
-    State `[R, S, ...]`, and what of it is spread over devices.
+  `train` is the sharded training split. Returns the state `[R, S, ...]`, and
+  which parts of it are sharded over devices.
   """
-  one = train._replace(unimodal=None)
-  of_seeds = jax.vmap(trainer.init, (0, of_split(one, devices=True)[0]))
+  train = train._replace(unimodal=None)
+  axes_of_seeds = example_source.split_axes(train, sharded=True)
+  init_seeds = jax.vmap(trainer.init, (0, axes_of_seeds))
 
-  def every(seeds, one):
+  def init_runs(seeds, train):
     return jax.tree.map(
-      lambda x: jnp.broadcast_to(x, (num_cells, *x.shape)),
-      of_seeds(seeds, one),
+      lambda x: jnp.broadcast_to(x, (num_settings, *x.shape)),
+      init_seeds(seeds, train),
     )
 
   shapes = None
   if trainer.parallelism.experts > 1:
-    of_device = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), one
+    shard = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), train
     )
-    shapes = jax.eval_shape(every, seeds, of_device)
-  axes = spread(trainer, shapes)
+    shapes = jax.eval_shape(init_runs, seeds, shard)
+  axes = state_axes(trainer, shapes)
   mapped = device_map.parallelise(
-    lambda *args: expert_parallel.own_part(every(*args), axes),
+    lambda *args: expert_parallel.local_experts(init_runs(*args), axes),
     (device_map.REPLICATED, device_map.SHARDED),
     axes,
     how=trainer.parallelism,
   )
-  # Loops of random bits take seconds to compile, and a moment to run.
-  return mapped.compile(seeds, one, run_once=True)(seeds, one), axes
+  # Random bits come from loops that take seconds to optimise and run once.
+  return mapped.compile(seeds, train, run_once=True)(seeds, train), axes

@@ -1,4 +1,4 @@
-"""How the weights of a run are computed."""
+"""The rule that computes the weights of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
@@ -13,20 +13,22 @@ from btw_jax import weighting
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """How weights are computed; static.
+  """The settings of the weighting rule; static.
 
   Attributes:
     variants: names of `weighting.VARIANTS`, or of `examples`, that the runs of
       a program use.
-    divergence: name of `predictions.DIVERGENCES`.
-    transform: name of `transforms.TRANSFORMS`, before neighbours are sought.
-    agreement: weigh by 1/KL instead of KL.
-    refresh_every: epochs between refreshes.
-    num_refinements: how often the weights of an unseen example are refined.
-    num_samples: examples, at most, that neighbours are sought among.
-    examples: variant -> how much each example counts, by the predictions of
-      the unimodal models and the multimodal one, presence and the name of the
-      axis of devices; modalities then weigh the same.
+    divergence: a name of `predictions.DIVERGENCES`.
+    transform: a name of `transforms.TRANSFORMS`, applied to predictions before
+      the nearest-neighbour estimate.
+    agreement: whether to weigh by 1/KL instead of KL.
+    refresh_every: number of epochs between refreshes.
+    num_refinements: number of refinements of an unseen example's weights.
+    num_samples: largest number of examples that the nearest-neighbour estimate
+      uses.
+    examples: variant -> function that computes the factor `[N]` of each example
+      in the loss, from unimodal and multimodal predictions, presence and the
+      name of the axis of devices. Modalities then weigh the same.
   """
 
   variants: Sequence[str] = ("uniform",)
@@ -42,17 +44,19 @@ class Rule:
 
   @property
   def weighs(self) -> bool:
-    """Whether any run needs weights at all."""
+    """True if any run computes weights."""
     return tuple(self.variants) != ("uniform",)
 
   @property
   def measures(self) -> tuple[str, ...]:
-    """Measures of information that the variants need."""
-    needed = {weighting.VARIANTS[v][1] for v in map(self._of, self.variants)}
+    """The measures of information that the variants need."""
+    needed = {
+      weighting.VARIANTS[v][1] for v in map(self._by_modality, self.variants)
+    }
     return tuple(sorted(needed - {None}))
 
-  def _of(self, variant):
-    """How it weighs modalities."""
+  def _by_modality(self, variant):
+    """Returns the variant of `weighting.VARIANTS` that weighs modalities."""
     return "uniform" if variant in self.examples else variant
 
   def information(
@@ -64,24 +68,16 @@ class Rule:
     rows: chex.Array | None = None,
     axis_name: str | None = None,
   ) -> dict[str, chex.Array]:
-    """What each modality tells about the multimodal prediction.
+    """Estimates measure -> information `[M]` about the multimodal predictions.
 
-    Args:
-      unimodal: predictions, each array `[M, N, ...]`.
-      multimodal: predictions, each array `[N, ...]`.
-      present: `[N, M]` bool.
-      rows: examples among which neighbours are sought, where an estimator seeks
-        some; all by default.
-      axis_name: of the devices that examples are spread over, or None.
-
-    Returns:
-      Measure -> `[M]`, for those that the variants need.
+    The predictions are `[M, N, ...]` and `[N, ...]`, presence `[N, M]`. `rows`
+    are the examples that a nearest-neighbour estimate uses, all by default.
     """
 
-    def of(measure):
+    def estimate(measure):
       p, q, where = unimodal, multimodal, present
-      seeks = measure == "mi" and isinstance(q, predictions.POINTS)
-      if seeks and rows is not None:
+      by_neighbours = measure == "mi" and isinstance(q, predictions.CONTINUOUS)
+      if by_neighbours and rows is not None:
         p = jax.tree.map(lambda x: x[:, rows], p)
         q, where = jax.tree.map(lambda x: x[rows], (q, where))
       return weighting.set_information(
@@ -93,7 +89,7 @@ class Rule:
         axis_name=axis_name,
       )
 
-    return {measure: of(measure) for measure in self.measures}
+    return {measure: estimate(measure) for measure in self.measures}
 
   def weigh(
     self,
@@ -103,19 +99,13 @@ class Rule:
     information: Mapping[str, chex.Array],
     variant: chex.Array,
   ) -> chex.Array:
-    """Weights of one of the variants.
+    """Computes the weights `[N, M]` of one of the variants.
 
-    Args:
-      unimodal: predictions, each array `[M, N, ...]`.
-      multimodal: predictions, each array `[N, ...]`.
-      present: `[N, M]` bool.
-      information: measure -> `[M]`.
-      variant: scalar int, a position in `variants`.
-
-    Returns:
-      `[N, M]`, rows summing to 1 over the modalities present.
+    The predictions are `[M, N, ...]` and `[N, ...]`, presence `[N, M]`,
+    `information` maps a measure to `[M]`, and `variant` is a position in
+    `variants`. Rows sum to 1 over the modalities present.
     """
-    each = [
+    candidates = [
       weighting.weigh(
         unimodal,
         multimodal,
@@ -125,9 +115,9 @@ class Rule:
         kind=self.divergence,
         agreement=self.agreement,
       )
-      for name in map(self._of, self.variants)
+      for name in map(self._by_modality, self.variants)
     ]
-    return jnp.stack(each)[variant]
+    return jnp.stack(candidates)[variant]
 
   def weigh_examples(
     self,
@@ -138,25 +128,18 @@ class Rule:
     *,
     axis_name: str | tuple[str, str] | None = None,
   ) -> chex.Array | None:
-    """How much each example counts in the loss, by one of the variants.
+    """Computes the factor of each example in the loss, by one of the variants.
 
-    Args:
-      unimodal: predictions, each array `[M, N, ...]`.
-      multimodal: predictions, each array `[N, ...]`.
-      present: `[N, M]` bool.
-      variant: scalar int, a position in `variants`.
-      axis_name: of the devices that examples are spread over, or None.
-
-    Returns:
-      `[N, 1]`, 1 on average; None where all variants count all the same.
+    Predictions, presence and `variant` are as for `weigh`. Returns `[N, 1]`, 1
+    on average; None if no variant weighs examples.
     """
     if not self.examples:
       return None
-    same = jnp.ones(present.shape[0])
-    each = [
+    ones = jnp.ones(present.shape[0])
+    candidates = [
       self.examples[name](unimodal, multimodal, present, axis_name)
       if name in self.examples
-      else same
+      else ones
       for name in self.variants
     ]
-    return jnp.stack(each)[variant][:, None]
+    return jnp.stack(candidates)[variant][:, None]

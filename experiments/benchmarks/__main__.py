@@ -1,4 +1,4 @@
-"""Measures speed as ratios of two things run side by side in one process.
+"""Measures speed and memory: two sides in turns, and the ratio of the two.
 
   python -m experiments.benchmarks --suite=train
   python -m experiments.benchmarks --suite=estimators
@@ -10,65 +10,66 @@
   python -m experiments.benchmarks --suite=interference
   python -m experiments.benchmarks --suite=study --data_dir=CMU-MOSI
 
-Each figure is the median of several rounds after a warm-up; the two sides take
-turns, with a pause before each.
+The two sides run in turns in one process, with a pause before each turn. Each
+figure is the median of several rounds, after one round of warm-up. The suites
+scaling, memory and study measure whole processes instead.
 """
 
+import importlib
 import os
 import pathlib
 
 from absl import flags
-import jax
 
-from btw_jax.pipeline import files
-from btw_jax.reports import tables as tables_lib
 from experiments import app
-from experiments.benchmarks import data as data_suite
-from experiments.benchmarks import estimators as estimators_suite
-from experiments.benchmarks import interference as interference_suite
-from experiments.benchmarks import memory as memory_suite
-from experiments.benchmarks import moe as moe_suite
-from experiments.benchmarks import pid as pid_suite
-from experiments.benchmarks import scaling as scaling_suite
-from experiments.benchmarks import study as study_suite
-from experiments.benchmarks import train as train_suite
 
-# name -> what to run
+# suite -> module with a function `run`; only the chosen one is imported
 _SUITES = {
-  "train": train_suite.run,
-  "estimators": estimators_suite.run,
-  "moe": moe_suite.run,
-  "data": data_suite.run,
-  "scaling": scaling_suite.run,
-  "memory": memory_suite.run,
-  "pid": pid_suite.run,
-  "interference": interference_suite.run,
-  "study": lambda rounds: study_suite.run(
-    rounds, _DATA_DIR.value, _WORKDIR.value
-  ),
+  "train": "experiments.benchmarks.train",
+  "estimators": "experiments.benchmarks.estimators",
+  "moe": "experiments.benchmarks.moe",
+  "data": "experiments.benchmarks.data",
+  "scaling": "experiments.benchmarks.scaling",
+  "memory": "experiments.benchmarks.memory",
+  "pid": "experiments.benchmarks.pid",
+  "interference": "experiments.benchmarks.interference",
+  "study": "experiments.benchmarks.study",
 }
 
-_SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "what to measure")
-_ROUNDS = flags.DEFINE_integer("rounds", 15, "rounds of each pair", 3)
+_SUITE = flags.DEFINE_enum("suite", "train", list(_SUITES), "suite to run")
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "rounds of each comparison", 3)
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", "", "folder of CMU-MOSI's npz files (study); left out if empty"
+  "data_dir",
+  "",
+  "study only: folder with the npz files of CMU-MOSI; without it the study"
+  " leaves CMU-MOSI out",
 )
 _WORKDIR = flags.DEFINE_string(
-  "workdir", "", "folder to leave the study in (study); none if empty"
+  "workdir", "", "study only: folder that keeps the study; deleted if empty"
 )
-_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write the table to")
 
 
 def main() -> None:
-  """Runs a suite and prints its table."""
+  """Runs a suite, prints its table and writes it as JSON if asked to."""
+  # `--help` must not wait for JAX.
+  import jax
+
+  from btw_jax.pipeline import files
+  from btw_jax.reports import tables as tables_lib
+
   note = (
     f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores,"
     f" JAX {jax.__version__}"
   )
-  found = {"note": note, "rows": _SUITES[_SUITE.value](_ROUNDS.value)}
-  print(tables_lib.measured(found))
+  suite = importlib.import_module(_SUITES[_SUITE.value])
+  options = {}
+  if _SUITE.value == "study":
+    options = {"data_dir": _DATA_DIR.value, "workdir": _WORKDIR.value}
+  table = {"note": note, "rows": suite.run(_ROUNDS.value, **options)}
+  print(tables_lib.with_note(table))
   if _OUTPUT.value:
-    files.write_json(pathlib.Path(_OUTPUT.value), found)
+    files.write_json(pathlib.Path(_OUTPUT.value), table)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What training against interference costs a step."""
+"""Measures what the mitigations of interference add to a training step."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -9,6 +9,7 @@ from btw_jax import interventions
 from btw_jax.methods import adversarial
 from btw_jax.methods import heuristic
 from btw_jax.methods import mitigation
+from btw_jax.reports import tables as tables_lib
 from experiments.benchmarks import timing
 from experiments.benchmarks import train as train_suite
 
@@ -16,14 +17,7 @@ _KINDS = ("noise", "shuffle", "mismatch")
 
 
 def run(rounds: int) -> list[dict[str, str]]:
-  """Steps with a hook against plain ones, at the size of CMU-MOSI.
-
-  Args:
-    rounds: turns of each side.
-
-  Returns:
-    Rows of a table.
-  """
+  """Measures steps with a mitigation against plain ones, sized as CMU-MOSI."""
   rows = []
   for num_seeds in (1, 10):
     seeds = tuple(range(num_seeds))
@@ -34,7 +28,7 @@ def run(rounds: int) -> list[dict[str, str]]:
     for name, views, target in (
       *(
         (
-          f"adversarial step, {attack.num_steps} of ascent",
+          f"adversarial step, {attack.num_steps} ascent steps",
           (attack,),
           f"at most {2 + attack.num_steps}",
         )
@@ -42,7 +36,7 @@ def run(rounds: int) -> list[dict[str, str]]:
       ),
       ("heuristic step, 1 copy", (copies,), ""),
       ("heuristic step, 4 copies", (four,), ""),
-      ("all three, 1 copy, 2 of ascent", (copies, attacks[0]), ""),
+      ("all three, 1 copy, 2 ascent steps", (copies, attacks[0]), ""),
     ):
       first, second, ratio = timing.compare(
         _steps(views, num_seeds), plain, rounds
@@ -50,7 +44,7 @@ def run(rounds: int) -> list[dict[str, str]]:
       count = train_suite.NUM_STEPS * num_seeds
       rows.append(
         timing.row(
-          f"{name} / plain, {num_seeds} seed(s)",
+          f"{name} / plain, {tables_lib.quantity(num_seeds, 'seed')}",
           first / count,
           second / count,
           ratio,
@@ -61,16 +55,16 @@ def run(rounds: int) -> list[dict[str, str]]:
 
 
 def _copies(seeds: Sequence[int]) -> heuristic.Heuristic:
-  """Of standardised features."""
+  """Builds the heuristic mitigation for standardised features."""
   shape = len(train_suite.WIDTHS), max(train_suite.WIDTHS)
-  usual = interventions.FeatureStats(
+  feature_stats = interventions.FeatureStats(
     np.zeros(shape), np.ones(shape, np.float32), np.zeros(shape)
   )
-  return heuristic.Heuristic(_KINDS, [1.0] * len(_KINDS), usual, seeds)
+  return heuristic.Heuristic(_KINDS, [1.0] * len(_KINDS), feature_stats, seeds)
 
 
 def _steps(views, num_seeds):
-  plain = train_suite.trainer(("uniform",))
+  plain = train_suite.make_trainer(("uniform",))
   hook = mitigation.Mitigation(views, consistency=0.01) if views else None
-  own = dataclasses.replace(plain, hook=hook)
-  return train_suite.steps(own, num_seeds)
+  trainer = dataclasses.replace(plain, hook=hook)
+  return train_suite.steps(trainer, num_seeds)

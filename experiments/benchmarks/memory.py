@@ -1,6 +1,6 @@
-"""Memory of the weights of more examples than a host is to hold them of.
+"""Measures the memory of the weights of more examples than one host holds.
 
-Each process makes examples of its own, so none ever has those of all.
+Each process draws its own examples, so that no process has all of them.
 """
 
 import pathlib
@@ -16,39 +16,36 @@ from btw_jax.data import plans
 from btw_jax.models import networks
 from btw_jax.parallel import hosts
 from btw_jax.parallel import placement
-from btw_jax.training import loop
+from btw_jax.training import example_source
+from btw_jax.training import in_memory
 from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import vectorized_runs
 from btw_jax.training import weighting_rule
 from experiments import cluster
 from experiments.benchmarks import processes
 
-# The first modality tells the label, the others nothing.
+# The first modality predicts the label, the other modalities are noise.
 _MODALITIES, _BATCH = 4, 2**15
 _ROWS, _PROCESSES = (10**6, 10**7), 4
-# What the table on paper is of.
+# The number of examples and of hosts of the calculated rows.
 _MANY, _HOSTS = 10**9, (8, 64, 512)
 
 
 def run(rounds: int) -> list[dict[str, str]]:
-  """Most memory of a process, measured and on paper.
+  """Measures the most memory of a process, and calculates it for many hosts.
 
-  Args:
-    rounds: not needed: memory does not vary as time does.
-
-  Returns:
-    Rows of a table.
+  `rounds` is not used, because memory does not vary as time does.
   """
   del rounds
   rows = []
   for num_examples in _ROWS:
-    each = processes.run(worker, num_examples, count=_PROCESSES)
-    taken = max(found["taken"] for found in each)
+    workers = processes.run(worker, num_examples, count=_PROCESSES)
+    taken = max(log["taken"] for log in workers)
     where = f"{_PROCESSES} processes"
-    rows.append(_row(num_examples, where, each[0]["num_bytes"], taken))
-  per_example = each[0]["num_bytes"] / each[0]["rows"]
+    rows.append(_row(num_examples, where, workers[0]["num_bytes"], taken))
+  per_example = workers[0]["num_bytes"] / workers[0]["rows"]
   for num_hosts in _HOSTS:
-    where = f"{num_hosts} hosts, on paper"
+    where = f"{num_hosts} hosts, calculated"
     rows.append(_row(_MANY, where, _MANY / num_hosts * per_example, None))
   return rows
 
@@ -56,20 +53,20 @@ def run(rounds: int) -> list[dict[str, str]]:
 def _row(num_examples, where, num_bytes, taken):
   return {
     "examples": f"{num_examples:,}",
-    "on": where,
-    "data, W and a refresh, GB each": f"{num_bytes / 1e9:.3g}",
-    "the whole process, GB": "" if taken is None else f"{taken / 1e9:.2f}",
+    "distributed over": where,
+    "data, W and refresh, GB per process": f"{num_bytes / 1e9:.3g}",
+    "peak of a process, GB": "" if taken is None else f"{taken / 1e9:.2f}",
   }
 
 
 def _place(num_examples, num_slots, seed):
-  """Examples of this process's slots alone."""
+  """Draws the examples of this process's slots alone."""
   layout = plans.SlotLayout(num_examples, num_slots)
-  slots = placement.my_slots(num_slots)
+  slots = placement.process_slots(num_slots)
   shape = (jax.local_device_count(), -1)
-  there = (layout.rows(slots) != plans.PADDING).reshape(-1)
+  valid = (layout.rows(slots) != plans.PADDING).reshape(-1)
   rng = np.random.default_rng([seed, jax.process_index()])
-  count = len(there)
+  count = len(valid)
   label = rng.integers(0, 2, count, np.int32)
   signs = np.float32(2) * label - 1
   features = rng.standard_normal((count, _MODALITIES, 1), np.float32)
@@ -78,37 +75,39 @@ def _place(num_examples, num_slots, seed):
   outputs[0, :, 0] += 2 * signs
   batch = types.Batch(
     features.reshape(*shape, _MODALITIES, 1),
-    np.repeat(there[:, None], _MODALITIES, axis=1).reshape(*shape, _MODALITIES),
+    np.repeat(valid[:, None], _MODALITIES, axis=1).reshape(*shape, _MODALITIES),
     label.reshape(shape),
   )
   outputs = outputs.reshape(1, _MODALITIES, *shape, 1)
   split = types.Split(batch, np.moveaxis(outputs, 2, 0))
-  return placement.Placed(hosts.shard(split), layout)
+  return example_source.InMemoryExamples(hosts.shard(split), layout)
 
 
 def _peak():
-  """Most bytes that this program held at once.
+  """Returns the most bytes that this program has held.
 
-  As Linux counts them for a program: `ru_maxrss` begins with what the process
-  held that started it.
+  `VmHWM` counts from the start of the program. `ru_maxrss` would also count the
+  memory of the process that started it.
   """
   status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
   (line,) = [x for x in status.splitlines() if x.startswith("VmHWM:")]
   return 1024 * int(line.split()[1])
 
 
-def worker(num_examples: int, *others: Any) -> dict[str, Any]:
-  """Trains one epoch.
+def worker(num_examples: int, *membership: Any) -> dict[str, Any]:
+  """Trains one epoch and returns its log and the memory that it took.
 
   Args:
-    num_examples: over all processes.
-    *others: of `cluster.initialize`, if there are other processes.
+    num_examples: number of examples of all processes together.
+    *membership: arguments of `cluster.initialize`, if there are several
+      processes.
 
   Returns:
-    What came out and what it took.
+    Rows of W here and in total, the smallest and largest sum of a row, the
+    weights, the losses, and bytes: of the process and as the program counts.
   """
-  if others:
-    cluster.initialize(*others)
+  if membership:
+    cluster.initialize(*membership)
   sizes = networks.Sizes((1,) * _MODALITIES, 1, hidden_dim=4, embedding_dim=4)
   trainer = trainer_lib.Trainer(
     networks.Concatenation(sizes),
@@ -118,24 +117,24 @@ def worker(num_examples: int, *others: Any) -> dict[str, Any]:
     rule=weighting_rule.Rule(variants=("kl+mi",)),
   )
   train = _place(num_examples, _BATCH, 0)
-  program = loop.Program(
+  runner = in_memory.InMemoryRunner(
     trainer,
     [vectorized_runs.RunSpec("kl+mi", 1.0, 1.0)],
     [0],
     train,
     _place(1000, jax.device_count(), 1),
   )
-  log = jax.device_get(program(0))
+  log = jax.device_get(runner.run_epoch(0))
   taken = _peak()
-  table = program.run.weights.average.table
-  own, present = hosts.local_shards((table, train.split.batch.present))
-  sums = own.reshape(present.shape).sum(-1)[present.any(-1)]
+  table = runner.run.weights.average.table
+  shard, present = hosts.local_shards((table, train.split.batch.present))
+  sums = shard.reshape(present.shape).sum(-1)[present.any(-1)]
   return {
-    "rows": int(np.prod(own.shape[:-1])),
+    "rows": int(np.prod(shard.shape[:-1])),
     "rows of all": int(np.prod(table.shape[:-1])),
     "sums": [float(sums.min()), float(sums.max())],
     "weights": log["weights"][0, 0].tolist(),
     "loss": [float(log[f"{s}_loss"][0, 0, 0]) for s in ("train", "valid")],
     "taken": taken,
-    "num_bytes": program.num_bytes(),
+    "num_bytes": runner.num_bytes(),
   }

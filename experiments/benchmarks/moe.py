@@ -1,8 +1,8 @@
-"""Speed of the mixture of experts: growth, PyTorch, the limit of arithmetic.
+"""Measures the mixture of experts: growth, PyTorch, the arithmetic limit.
 
-A step is the gradient of a mixture by its weights, tokens and gates, and a
-descent of the weights along it; a few steps make a turn, as in training one
-program.
+A step computes the gradients of a mixture by its parameters, tokens and gates,
+and moves the parameters along theirs. A few steps make one program, as in
+training.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,17 @@ import numpy as np
 
 from btw_jax.models import experts
 from experiments.benchmarks import timing
+from experiments.benchmarks import torch_rivals
 
 _NUM_SELECTED = 2
 _STEPS, _RATE = 2, 1e-4
-# Experts up to which dense dispatch is timed: it takes seconds beyond.
+# The largest number of experts for which dense dispatch is timed; with more, a
+# step takes seconds.
 _MOST_DENSE = 64
 
 
 class _Case(NamedTuple):
-  """Tokens and experts of a measurement."""
+  """The sizes of a measurement."""
 
   tokens: int
   width: int
@@ -30,7 +32,7 @@ class _Case(NamedTuple):
   experts: int
 
 
-# Enough tokens for 64 experts to have 512 each.
+# So many tokens that each of 64 experts receives 512.
 _MANY = [_Case(16384, 128, 512, e) for e in (4, 16, 64)]
 _LARGE = [_Case(4096, 128, 512, e) for e in (4, 16, 64, 256)]
 # A training batch of 32 examples of digits with noise, at the default sizes.
@@ -38,22 +40,15 @@ _BATCH = [_Case(32 * 7, 64, 64, e) for e in (4, 16, 64)]
 
 
 def run(rounds: int) -> list[dict[str, str]]:
-  """Growth with the number of experts, against PyTorch, against arithmetic.
-
-  Args:
-    rounds: turns of each side.
-
-  Returns:
-    Rows of a table.
-  """
-  rows, (first, *others) = [], _MANY
+  """Measures growth with the number of experts, then against both rivals."""
+  rows, (first, *larger) = [], _MANY
   fewest = {d: _step(first, d) for d in ("sparse", "dense")}
-  for case in others:
+  for case in larger:
     for dispatch, smallest in fewest.items():
       pair = _step(case, dispatch), smallest
       name = f"{dispatch} step, E = {case.experts} / E = {first.experts}"
-      bound = (dispatch, case.experts) == ("sparse", 64)
-      target = "at most 1.5" if bound else ""
+      has_target = (dispatch, case.experts) == ("sparse", 64)
+      target = "at most 1.5" if has_target else ""
       rows.append(_compare(name, case, pair, target, rounds))
   for case in (*_LARGE, *_BATCH):
     sparse, size = _step(case, "sparse"), f"E = {case.experts}"
@@ -61,12 +56,18 @@ def run(rounds: int) -> list[dict[str, str]]:
       pair = _step(case, "dense"), sparse
       name = f"dense / sparse step, {size}"
       rows.append(_compare(name, case, pair, "", rounds))
-    eager = _torch_step(case)
-    if eager:
+    torch_steps = torch_rivals.expert_steps(
+      *_inputs(case),
+      num_experts=case.experts,
+      hidden_dim=case.hidden,
+      learning_rate=_RATE,
+      num_steps=_STEPS,
+    )
+    if torch_steps:
       name = f"PyTorch loop / sparse step, {size}"
-      pair = eager, sparse
+      pair = torch_steps, sparse
       rows.append(_compare(name, case, pair, "at least 3", rounds))
-    name = f"products of the chosen / sparse step, {size}"
+    name = f"matrix products alone / sparse step, {size}"
     pair = _products(case), sparse
     rows.append(_compare(name, case, pair, "", rounds))
   return rows
@@ -79,7 +80,7 @@ def _compare(name, case, pair, target, rounds):
 
 
 def _inputs(case):
-  """Tokens, and distinct experts chosen evenly at random, with gates."""
+  """Draws tokens `[B, D]`, distinct uniform experts and gates `[B, K]`."""
   rng = np.random.default_rng(0)
   tokens = rng.normal(size=(case.tokens, case.width))
   scores = rng.normal(size=(case.tokens, case.experts))
@@ -89,6 +90,7 @@ def _inputs(case):
 
 
 def _step(case: _Case, dispatch: str) -> Callable[[], None]:
+  """Returns a few training steps of our layer."""
   tokens, chosen, gates = map(jnp.asarray, _inputs(case))
   layer = experts.Experts(case.experts, case.hidden, dispatch)
   params = layer.init(jax.random.key(0), tokens[:1], chosen[:1], gates[:1])
@@ -106,7 +108,7 @@ def _step(case: _Case, dispatch: str) -> Callable[[], None]:
 
 
 def _products(case: _Case) -> Callable[[], None]:
-  """The six matrix products of the chosen experts' step, on plain matrices."""
+  """Returns the six matrix products of a step, with no dispatch around them."""
   rng = np.random.default_rng(0)
   rows, width, hidden = case.tokens * _NUM_SELECTED, case.width, case.hidden
   shapes = (rows, width), (width, hidden), (hidden, width)
@@ -116,50 +118,11 @@ def _products(case: _Case) -> Callable[[], None]:
     x, w, v = carry
     h = x @ w
     y = h @ v
-    of_h = y @ v.T
-    used = (of_h @ w.T, x.T @ of_h, h.T @ y)
-    # So small a change that nothing grows, yet none can be left out.
-    return [c - 1e-20 * u for c, u in zip(carry, used, strict=True)], None
+    h_gradient = y @ v.T
+    gradients = (h_gradient @ w.T, x.T @ h_gradient, h.T @ y)
+    # The change is so small that no value grows. Without it the compiler would
+    # remove the products, because nothing uses them.
+    return [c - 1e-20 * g for c, g in zip(carry, gradients, strict=True)], None
 
   steps = jax.jit(lambda carry: jax.lax.scan(step, carry, length=_STEPS)[0])
   return lambda: jax.block_until_ready(steps(start))
-
-
-def _torch_step(case: _Case) -> Callable[[], None] | None:
-  """The usual loop over experts, gather, expert, scatter; None without it."""
-  torch = timing.library("torch")
-  if torch is None:
-    return None
-  torch.manual_seed(0)
-  layers = torch.nn.ModuleList(
-    [
-      torch.nn.Sequential(
-        torch.nn.Linear(case.width, case.hidden),
-        torch.nn.ReLU(),
-        torch.nn.Linear(case.hidden, case.width),
-      )
-      for _ in range(case.experts)
-    ]
-  )
-  tokens, chosen, gates = map(torch.from_numpy, _inputs(case))
-  tokens.requires_grad_()
-  gates.requires_grad_()
-
-  optimizer = torch.optim.SGD(layers.parameters(), _RATE)
-
-  def step():
-    tokens.grad = gates.grad = None
-    optimizer.zero_grad()
-    mixed = torch.zeros_like(tokens)
-    for e, layer in enumerate(layers):
-      rows, place = torch.where(chosen == e)
-      answers = layer(tokens[rows]) * gates[rows, place, None]
-      mixed = mixed.index_add(0, rows, answers)
-    (mixed**2).sum().backward()
-    optimizer.step()
-
-  def steps():
-    for _ in range(_STEPS):
-      step()
-
-  return steps

@@ -1,4 +1,4 @@
-"""Speed of decompositions: against dit, and by size and number of problems."""
+"""Measures decompositions against dit, by batch size and by problem size."""
 
 from collections.abc import Callable
 import warnings
@@ -7,58 +7,53 @@ import jax
 import numpy as np
 
 from btw_jax.analysis import pid
+from btw_jax.reports import tables as tables_lib
 from experiments.benchmarks import timing
 
 _SHAPE, _NUM_PROBLEMS = (10, 10, 3), 256
 _GAP = 1e-3
-# Problems that dit solves in a turn: one takes long.
-_FEW = 4
+# dit needs long for a problem, so that its turn has only a few.
+_NUM_DIT_PROBLEMS = 4
 _BATCHES = (1, 16)
 _SHAPES = ((4, 4, 3), (32, 32, 3), (64, 64, 3), (64, 64, 10))
 
 
 def run(rounds: int) -> list[dict[str, str]]:
-  """Problems per second against dit's cone solver, then what grows how.
-
-  Args:
-    rounds: turns of each side.
-
-  Returns:
-    Rows of a table; times are of one problem.
-  """
-  rows, ours = [], _ours(_SHAPE, _NUM_PROBLEMS)
-  if theirs := _dit(_problems(_SHAPE, _FEW)):
-    first, second, ratio = timing.compare(theirs, ours, rounds)
+  """Measures the seconds of a problem against dit and over sizes."""
+  rows, broja = [], _broja(_SHAPE, _NUM_PROBLEMS)
+  if dit_solver := _dit(_problems(_SHAPE, _NUM_DIT_PROBLEMS)):
+    first, second, ratio = timing.compare(dit_solver, broja, rounds)
     rows.append(
       timing.row(
         f"dit, cone / broja to a gap of {_GAP:g}, {_name(_SHAPE)},"
         f" {_NUM_PROBLEMS} problems",
-        first / _FEW,
+        first / _NUM_DIT_PROBLEMS,
         second / _NUM_PROBLEMS,
-        ratio * _NUM_PROBLEMS / _FEW,
+        ratio * _NUM_PROBLEMS / _NUM_DIT_PROBLEMS,
         "at least 100",
       )
     )
   for batch in _BATCHES:
-    first, second, ratio = timing.compare(_ours(_SHAPE, batch), ours, rounds)
+    first, second, ratio = timing.compare(_broja(_SHAPE, batch), broja, rounds)
     rows.append(
       timing.row(
-        f"broja of {batch} / of {_NUM_PROBLEMS}, {_name(_SHAPE)}",
+        f"broja, {tables_lib.quantity(batch, 'problem')} / {_NUM_PROBLEMS}"
+        f" problems, {_name(_SHAPE)}",
         first / batch,
         second / _NUM_PROBLEMS,
         ratio * _NUM_PROBLEMS / batch,
         "",
       )
     )
-  usual = _ours(_SHAPE, _BATCHES[-1])
+  baseline = _broja(_SHAPE, _BATCHES[-1])
   for shape in _SHAPES:
     first, second, ratio = timing.compare(
-      _ours(shape, _BATCHES[-1]), usual, rounds
+      _broja(shape, _BATCHES[-1]), baseline, rounds
     )
     cells = np.prod(shape) / np.prod(_SHAPE)
     rows.append(
       timing.row(
-        f"{_name(shape)} / {_name(_SHAPE)}, {cells:.2g} times the cells,"
+        f"{_name(shape)} / {_name(_SHAPE)}, {cells:.3g} times the cells,"
         f" {_BATCHES[-1]} problems",
         first / _BATCHES[-1],
         second / _BATCHES[-1],
@@ -74,29 +69,32 @@ def _name(shape):
 
 
 def _problems(shape, count):
-  """Joints drawn evenly from all."""
+  """Draws joint distributions uniformly from the simplex, `[count, *shape]`."""
   rng = np.random.default_rng(0)
   drawn = rng.dirichlet(np.ones(np.prod(shape)), count)
   return drawn.reshape(count, *shape).astype(np.float32)
 
 
-def _ours(shape, count) -> Callable[[], None]:
+def _broja(shape, count) -> Callable[[], None]:
+  """Returns a batched solve, which fails if a duality gap stays too large."""
   solve = jax.jit(lambda joint: pid.broja(joint, tolerance=_GAP))
   problems = jax.device_put(_problems(shape, count))
 
-  def once():
-    found = jax.block_until_ready(solve(problems))
-    if not np.max(found.gap) <= _GAP:
-      raise RuntimeError(f"{shape}: a gap of {np.max(found.gap)} is left")
+  def solve_all():
+    decomposition = jax.block_until_ready(solve(problems))
+    gap = np.max(decomposition.gap)
+    if not gap <= _GAP:
+      raise RuntimeError(f"{shape}: the gap is {gap}, larger than {_GAP}")
 
-  return once
+  return solve_all
 
 
 def _dit(problems) -> Callable[[], None] | None:
-  dit = timing.library("dit")
-  if dit is None or timing.library("ecos") is None:
+  """Returns dit's solve of every problem; None without dit or its solver."""
+  dit = timing.import_optional("dit")
+  if dit is None or timing.import_optional("ecos") is None:
     return None
-  solver = timing.library("dit.pid").PID_BROJA
+  solver = timing.import_optional("dit.pid").PID_BROJA
   letters = [chr(97 + i) for i in range(max(problems.shape))]
   outcomes = [
     tuple(letters[i] for i in outcome)
@@ -107,10 +105,10 @@ def _dit(problems) -> Callable[[], None] | None:
     for p in problems
   ]
 
-  def once():
+  def solve_all():
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")
       for joint in joints:
         solver(joint, [[0], [1]], [2], method="cone")
 
-  return once
+  return solve_all

@@ -1,4 +1,4 @@
-"""Functions run in processes of their own, which may meet as one program."""
+"""Runs a function in new processes, alone or as one multi-process program."""
 
 from collections.abc import Callable, Mapping
 import json
@@ -15,21 +15,13 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _TIMEOUT = 300
 
 
-def simulating(
+def simulate_devices(
   environment: Mapping[str, str], num_devices: int
 ) -> dict[str, str]:
-  """An environment in which a process has several devices.
-
-  Args:
-    environment: of it.
-    num_devices: to simulate.
-
-  Returns:
-    A copy.
-  """
-  given = environment.get("XLA_FLAGS", "")
+  """Returns a copy of an environment that gives JAX several CPU devices."""
+  xla_flags = environment.get("XLA_FLAGS", "")
   flag = f"--xla_force_host_platform_device_count={num_devices}"
-  return {**environment, "XLA_FLAGS": f"{given} {flag}"}
+  return {**environment, "XLA_FLAGS": f"{xla_flags} {flag}"}
 
 
 def run(
@@ -40,32 +32,32 @@ def run(
   environment: Mapping[str, str] | None = None,
   popen: Callable[..., subprocess.Popen] = subprocess.Popen,
 ) -> list[Any]:
-  """Runs a function to its end.
+  """Runs a function in new processes until all of them end.
 
   Args:
-    function: of a module that can be imported; returns what JSON can hold.
-    *arguments: that `repr` can write; of several processes each gets after
-      them what `cluster.initialize` needs.
-    count: of processes.
-    num_devices: simulated in each.
-    environment: of the processes; this one's by default.
+    function: a function of an importable module that returns JSON data.
+    *arguments: arguments that `repr` writes as Python code. Several processes
+      receive the arguments of `cluster.initialize` after them.
+    count: number of processes.
+    num_devices: number of simulated CPU devices of each process.
+    environment: environment of the processes; by default that of this process.
     popen: starts a process.
 
   Returns:
-    What it returns in each.
+    The return value of each process.
 
   Raises:
-    RuntimeError: with what it wrote to stderr, if one fails.
-    subprocess.TimeoutExpired: if one hangs.
+    RuntimeError: if a process fails, with its stderr.
+    subprocess.TimeoutExpired: if a process hangs.
   """
-  environment = simulating(environment or os.environ, num_devices)
+  environment = simulate_devices(environment or os.environ, num_devices)
   module, name = function.__module__, function.__name__
   address, started = cluster.free_address(), []
   for number in range(count):
-    others = (address, count, number) if count > 1 else ()
+    membership = (address, count, number) if count > 1 else ()
     code = (
       f"import json; from {module} import {name} as f;"
-      f" print(json.dumps(f(*{(*arguments, *others)!r})))"
+      f" print(json.dumps(f(*{(*arguments, *membership)!r})))"
     )
     started.append(
       popen(
@@ -78,14 +70,14 @@ def run(
       )
     )
   try:
-    ended = [one.communicate(timeout=_TIMEOUT) for one in started]
+    ended = [process.communicate(timeout=_TIMEOUT) for process in started]
   finally:
-    for one in started:
-      one.kill()
-  for one, (_, errors) in zip(started, ended, strict=True):
-    if one.returncode:
+    for process in started:
+      process.kill()
+  for process, (_, errors) in zip(started, ended, strict=True):
+    if process.returncode:
       raise RuntimeError(
-        f"{module}.{name} ended with {one.returncode}: {errors}"
+        f"{module}.{name} ended with status {process.returncode}: {errors}"
       )
-  # Libraries may print before it.
+  # Only the last line is the result: libraries may print before it.
   return [json.loads(printed.splitlines()[-1]) for printed, _ in ended]

@@ -1,32 +1,46 @@
-"""Writes the tables of finished runs into the README, between its markers.
+"""Writes the tables of finished runs into documents, between their markers.
 
-python -m experiments.benchmarks.result_tables
-python -m experiments.benchmarks.result_tables --tables=beyond_normal
+  python -m experiments.benchmarks.result_tables
+  python -m experiments.benchmarks.result_tables --tables=beyond_normal
+  python -m experiments.benchmarks.result_tables --document=README.md,DOC.md
+
+The lines `<!-- table: NAME -->` and `<!-- end: NAME -->` mark the place of a
+table in a document. A start line can also choose a part of the table:
+
+  <!-- table: NAME | COLUMN | COLUMN -->    the note and some columns
+  <!-- rows: NAME -->                       no note
+  <!-- note: NAME -->                       the note alone
+
+`bash launch/tables.sh` trains and measures everything, and writes all tables.
 """
 
 import json
 import pathlib
-import re
 
 from absl import flags
 
 from btw_jax import errors
-from btw_jax.pipeline import files
 from btw_jax.pipeline import results_table
 from btw_jax.reports import tables as tables_lib
 from experiments import app
+from experiments.benchmarks import document_markers
 
 _RUNS = flags.DEFINE_string("runs", "runs/tables", "folder of the runs")
-_README = flags.DEFINE_string("readme", "README.md", "file to write into")
+_DOCUMENTS = flags.DEFINE_list(
+  "document",
+  ["README.md", "experiments/RESULTS.md", "launch/README.md"],
+  "documents to write into",
+)
+_TABLES = flags.DEFINE_list("tables", [], "tables to write; all if empty")
 
-_TABLES = flags.DEFINE_list("tables", [], "those to write; all if empty")
-
-# Tables of all runs, and of programs that leave a note and rows.
+# The table of all recipes at both embedding scales.
 _SUMMARY = "summary"
 _RECIPES = (
   "digits", "digits_clean", "diabetes", "mosi_npz", "mosi_csv", "digits_moe",
   "digits_clean_moe", "mosi_npz_moe",
 )  # fmt: skip
+# Tables that a program has written as FILE.json with a note and rows; in
+# FILE.TABLE, the file has several tables. Any other name is a run's workdir.
 _MEASURED = (
   "study/study.overview",
   "beyond_normal",
@@ -52,27 +66,42 @@ _MEASURED = (
 
 
 def main() -> None:
-  """Replaces what stands between the markers of every table."""
-  path = pathlib.Path(_README.value)
-  text = path.read_text(encoding="utf-8")
-  found = re.findall(r"<!-- table: (.+) -->", text)
-  if not found:
-    raise errors.InputError(f"{path}: has no line '<!-- table: NAME -->'.")
-  for name in _TABLES.value or found:
-    if name not in found:
+  """Replaces the text between the markers of every table."""
+  # `--help` must not wait for JAX.
+  from btw_jax.pipeline import files
+
+  documents = {
+    path: document_markers.read(path)
+    for path in map(pathlib.Path, _DOCUMENTS.value)
+  }
+  known = {p.name for _, places in documents.values() for p in places}
+  for name in _TABLES.value:
+    if name not in known:
       raise errors.InputError(
-        f"--tables={name}: {path} has no such marker: use some of"
-        f" {', '.join(found)}."
+        f"--tables={name}: no document has this marker: use some of"
+        f" {', '.join(sorted(known))}."
       )
-    table = _table(name)
-    start, end = f"<!-- table: {name} -->", f"<!-- end: {name} -->"
-    head, _, rest = text.partition(start)
-    text = f"{head}{start}\n{table}\n{end}{rest.partition(end)[2]}"
-  files.write_text(path, text)
+  texts = {
+    path: document_markers.fill(text, _content)
+    for path, (text, _) in documents.items()
+  }
+  # Written last, so that an error leaves every document as it was.
+  for path, text in texts.items():
+    files.write_text(path, text)
 
 
-def _table(name):
-  if name == _SUMMARY:
+def _content(place):
+  """Formats the table of a place; None if it is not to be written."""
+  if _TABLES.value and place.name not in _TABLES.value:
+    return None
+  if place.name in _MEASURED:
+    return _measured(place)
+  if place.kind != "table" or place.columns:
+    raise errors.InputError(
+      f"{place.name}: this table has no note and no columns to choose: use the"
+      f" marker '<!-- table: {place.name} -->'."
+    )
+  if place.name == _SUMMARY:
     return results_table.summary(
       [
         (recipe, _read(f"{recipe}-{scale}/results.json"))
@@ -80,20 +109,39 @@ def _table(name):
         for scale in ("1", "auto")
       ]
     )
-  if name in _MEASURED:
-    file, _, table = name.partition(".")
-    found = _read(f"{file}.json")
-    rows = found["tables"][table] if table else found["rows"]
-    return tables_lib.measured({"note": found["note"], "rows": rows})
-  return results_table.tables(_read(f"{name}/results.json"), style="github")
+  results = _read(f"{place.name}/results.json")
+  return results_table.tables(results, style="github")
+
+
+def _measured(place):
+  """Formats the note and the rows of a table, or one of the two."""
+  file, _, name = place.name.partition(".")
+  table = _read(f"{file}.json")
+  note = table["note"]
+  rows = table["tables"][name] if name else table["rows"]
+  for column in place.columns:
+    if column not in rows[0]:
+      raise errors.InputError(
+        f"{place.name}: has no column {column!r}: use some of"
+        f" {', '.join(rows[0])}."
+      )
+  if place.columns:
+    rows = [{column: row[column] for column in place.columns} for row in rows]
+  if place.kind == "note":
+    return note
+  if place.kind == "rows":
+    return tables_lib.markdown(rows)
+  return tables_lib.with_note({"note": note, "rows": rows})
 
 
 def _read(name):
-  file = pathlib.Path(_RUNS.value, name)
-  if not file.exists():
-    raise errors.InputError(f"{file}: no such file: launch/tables.sh makes it")
-  return json.loads(file.read_text(encoding="utf-8"))
+  path = pathlib.Path(_RUNS.value, name)
+  if not path.exists():
+    raise errors.InputError(
+      f"{path}: no such file: run launch/tables.sh to make it."
+    )
+  return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-  app.run(main, {"Tables": ["runs", "readme", "tables"]})
+  app.run(main, {"Tables": ["runs", "document", "tables"]})

@@ -1,4 +1,4 @@
-"""Weak scaling: as much work for every device, however many there are."""
+"""Measures weak scaling: the same work for each device, with more devices."""
 
 import os
 import pathlib
@@ -6,7 +6,6 @@ import statistics
 import time
 from typing import Any
 
-from absl import flags
 import jax
 import numpy as np
 
@@ -14,41 +13,33 @@ from btw_jax import types
 from btw_jax.data import plans
 from btw_jax.parallel import device_map
 from btw_jax.parallel import placement
-from btw_jax.pipeline import build
-from btw_jax.pipeline import config as config_lib
 from btw_jax.training import epoch as epoch_lib
 from btw_jax.training import vectorized_runs
 from experiments import cluster
 from experiments.benchmarks import processes
+from experiments.benchmarks import recipe_size
 from experiments.benchmarks import train as train_suite
 
-# Processes and the devices of each.
+# Number of processes, and of devices of each.
 _WHERE = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2))
-# Examples of a step of a device, and steps of an epoch.
-_EACH, _STEPS = 32, 40
-# What the table on paper assumes: a ring over hosts, bytes a second and seconds
-# of a message from one to the next.
+# Examples of a device in a step, and steps of an epoch.
+_BATCH_PER_DEVICE, _STEPS = 32, 40
+# The calculated rows assume a ring of hosts with this bandwidth, in bytes per
+# second, and this latency of a message, in seconds.
 _BANDWIDTH, _LATENCY = 25e9, 10e-6
 _HOSTS = (8, 64, 512)
 _RECIPE = pathlib.Path(__file__).parents[1] / "recipes/mosi_moe.flags"
 
 
 def run(rounds: int) -> list[dict[str, str]]:
-  """Time of a step on more and more devices, and what it would be on many.
-
-  Args:
-    rounds: epochs to time.
-
-  Returns:
-    Rows of a table.
-  """
+  """Measures a step in `rounds` epochs for each number of devices."""
   rows = []
   for num_processes, num_devices in _WHERE:
-    found, *_ = processes.run(
+    first_worker, *_ = processes.run(
       worker, rounds, count=num_processes, num_devices=num_devices
     )
-    step, sums = found["step"], found["sums"]
-    queue = _queue(num_processes * num_devices)
+    step, sums = first_worker["step"], first_worker["sums"]
+    queue = _devices_per_core(num_processes * num_devices)
     rows.append(
       _row(
         f"{num_processes} x {num_devices}",
@@ -58,18 +49,25 @@ def run(rounds: int) -> list[dict[str, str]]:
         (step - sums) / queue,
       )
     )
-  (mixture,) = processes.run(recipe, str(_RECIPE), "--dataset=digits")
-  sizes = {"this model": found["bytes"], _RECIPE.stem: mixture}
+  (mixture,) = processes.run(
+    recipe_size.num_bytes, str(_RECIPE), "--dataset=digits"
+  )
+  sizes = {"this model": first_worker["bytes"], _RECIPE.stem: mixture}
   for name, size in sizes.items():
     for hosts in _HOSTS:
       ring = 2 * (hosts - 1) * (size / hosts / _BANDWIDTH + _LATENCY)
-      where = f"{hosts} hosts, on paper: {name}, {size / 1e6:.2g} MB"
+      where = f"{hosts} hosts, calculated: {name}, {size / 1e6:.2g} MB"
       rows.append(_row(where, None, ring, None, None))
   return rows
 
 
 def _row(where, *seconds):
-  names = ("step", "adding up", "the rest", "the rest, had each a core")
+  names = (
+    "step",
+    "gradient sum",
+    "other work",
+    "other work with a core per device",
+  )
   cells = ("" if s is None else f"{1e3 * s:.3f}" for s in seconds)
   named = zip(names, cells, strict=True)
   return {
@@ -78,27 +76,28 @@ def _row(where, *seconds):
   }
 
 
-def _queue(num_devices):
-  """How many devices wait for a core."""
+def _devices_per_core(num_devices):
+  """Returns how many simulated devices share a core, at least one."""
   return max(1.0, num_devices / (os.cpu_count() or 1))
 
 
-def worker(rounds: int, *others: Any) -> dict[str, float]:
-  """Times steps, and the sums in them, on the devices at hand.
+def worker(rounds: int, *membership: Any) -> dict[str, float]:
+  """Times steps, and the gradient sums in them, on the devices of a program.
 
   Args:
-    rounds: epochs to time.
-    *others: of `cluster.initialize`, if there are other processes.
+    rounds: number of timed epochs.
+    *membership: arguments of `cluster.initialize`, if there are several
+      processes.
 
   Returns:
-    Seconds of a step, of the sums in it, and the bytes of those.
+    Seconds of a step, seconds of its gradient sum, and bytes of the gradients.
   """
-  if others:
-    cluster.initialize(*others)
-  batch_size = _EACH * jax.device_count()
+  if membership:
+    cluster.initialize(*membership)
+  batch_size = _BATCH_PER_DEVICE * jax.device_count()
   num_examples = batch_size * _STEPS
-  trainer = train_suite.trainer(("uniform",), batch_size)
-  cell = vectorized_runs.select_run(
+  trainer = train_suite.make_trainer(("uniform",), batch_size)
+  run_params = vectorized_runs.select_setting(
     vectorized_runs.stack_params(
       trainer.rule, [vectorized_runs.RunSpec("uniform", 1.0, 1.0)]
     ),
@@ -113,53 +112,34 @@ def worker(rounds: int, *others: Any) -> dict[str, float]:
   )
   placed = placement.place(
     types.Split(batch, None), plans.SlotLayout(num_examples, batch_size)
-  ).split
-  same, spread = device_map.REPLICATED, device_map.SHARDED
-  state = device_map.parallelise(trainer.init, (same, spread))(0, placed)
+  )
+  replicated, sharded = device_map.REPLICATED, device_map.SHARDED
+  state = device_map.parallelise(trainer.init, (replicated, sharded))(0, placed)
 
-  def epoch(run, split):
-    return epoch_lib.train_epoch(trainer, num_examples, run, cell, 0, 0, split)
+  def epoch(state, split):
+    return epoch_lib.train_epoch(
+      trainer, num_examples, state, run_params, 0, 0, split
+    )
 
   def sums(params):
-    def add_up(params, _):
-      total = device_map.total(params)
+    def average(params, _):
+      total = device_map.psum_flat(params)
       return jax.tree.map(lambda x: x / jax.device_count(), total), None
 
-    return jax.lax.scan(add_up, params, None, _STEPS)[0]
+    return jax.lax.scan(average, params, None, _STEPS)[0]
 
-  steps = device_map.parallelise(epoch, (same, spread))
-  added = device_map.parallelise(sums, (same,))
+  timed_epoch = device_map.parallelise(epoch, (replicated, sharded))
+  timed_sums = device_map.parallelise(sums, (replicated,))
   params = state.train.params
   return {
-    "step": _seconds(lambda: steps(state, placed), rounds),
-    "sums": _seconds(lambda: added(params), rounds),
+    "step": _seconds(lambda: timed_epoch(state, placed), rounds),
+    "sums": _seconds(lambda: timed_sums(params), rounds),
     "bytes": sum(4 * x.size for x in jax.tree.leaves(params)),
   }
 
 
-def recipe(path: str, *more: str) -> int:
-  """The bytes of the multimodal model of a recipe, in float32.
-
-  Args:
-    path: of the recipe.
-    *more: flags.
-
-  Returns:
-    How many.
-  """
-  config_lib.define_flags()
-  flags.FLAGS(["", f"--flagfile={path}", *more])
-  config = config_lib.from_flags()
-  dataset = config.read_datasets()[0]
-  shape = build.Shape.of(dataset, 1)
-  num_train = len(dataset.splits["train"])
-  trainers = build.build(config, shape, config.weighting, num_train)
-  params = build.like(trainers, shape, 1)[1].params
-  return sum(4 * x.size for x in jax.tree.leaves(params))
-
-
 def _seconds(function, rounds):
-  """Median of a step, after one call to compile."""
+  """Returns the median seconds of a step, after one call that compiles."""
   jax.block_until_ready(function())
   times = []
   for _ in range(rounds):

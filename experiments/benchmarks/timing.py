@@ -1,4 +1,4 @@
-"""Times two things in turns, in one process."""
+"""Times two functions in turns, and formats the result as a table row."""
 
 from collections.abc import Callable
 import importlib
@@ -8,8 +8,8 @@ import types
 
 from absl import logging
 
-# Seconds for the threads of one side to go to sleep before the other's turn,
-# and of a turn at least.
+# Seconds of pause, so that the thread pool of one side is idle before the other
+# side starts, and the shortest duration of a turn.
 _PAUSE, _TURN = 0.2, 0.3
 
 
@@ -19,12 +19,13 @@ def compare(
   """Times two functions in turns.
 
   Args:
-    first: does its work and waits for it.
-    second: likewise.
-    rounds: turns of each, after one to warm up.
+    first: does its work and waits until the work is finished.
+    second: the function to compare with; also waits for its work.
+    rounds: number of turns of each side, after one round of warm-up.
 
   Returns:
-    Median seconds of each, and the median of the rounds' ratios.
+    Median seconds of a call of `first` and of `second`, and the median over
+    rounds of their ratio.
   """
   times = [(_seconds(first), _seconds(second)) for _ in range(rounds + 1)][1:]
   a, b = (statistics.median(column) for column in zip(*times, strict=True))
@@ -32,8 +33,9 @@ def compare(
 
 
 def _seconds(function):
-  """Mean seconds of a call, over calls that together take `_TURN`."""
+  """Returns the mean seconds of a call, over calls that fill a turn."""
   time.sleep(_PAUSE)
+  # The first call refills the caches that the other side has used.
   function()
   calls, start = 0, time.perf_counter()
   while (elapsed := time.perf_counter() - start) < _TURN:
@@ -42,20 +44,15 @@ def _seconds(function):
   return elapsed / calls
 
 
-def library(name: str) -> types.ModuleType | None:
-  """A library that only benchmarks need.
-
-  Args:
-    name: of the module, as of its package.
-
-  Returns:
-    The module; None, and a line in the log, where it is not installed.
-  """
+def import_optional(name: str) -> types.ModuleType | None:
+  """Imports a module that only benchmarks need; None if it is missing."""
   try:
     return importlib.import_module(name)
   except ImportError:
     logging.warning(
-      "%s is not installed: its rows are left out; pip install %s", name, name
+      "%s is not installed: rows that need it are left out; to have them, run"
+      " pip install '.[bench]'",
+      name,
     )
     return None
 
@@ -63,18 +60,7 @@ def library(name: str) -> types.ModuleType | None:
 def row(
   name: str, first: float, second: float, ratio: float, target: str
 ) -> dict[str, str]:
-  """A row of a table of ratios.
-
-  Args:
-    name: what is compared.
-    first: seconds.
-    second: seconds.
-    ratio: of the two.
-    target: what the ratio should be.
-
-  Returns:
-    Heading -> cell.
-  """
+  """Formats the seconds of two sides and their ratio as a table row."""
   return {
     "ratio of": name,
     "first, ms": f"{1e3 * first:.3f}",

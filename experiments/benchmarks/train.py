@@ -1,4 +1,4 @@
-"""Speed of training: against eager PyTorch, and what weighting costs."""
+"""Measures training against eager PyTorch, and the cost of weighting."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,14 +14,16 @@ from btw_jax.data import plans
 from btw_jax.models import networks
 from btw_jax.parallel import device_map
 from btw_jax.parallel import placement
+from btw_jax.reports import tables as tables_lib
 from btw_jax.training import epoch as epoch_lib
 from btw_jax.training import loop
 from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import vectorized_runs
 from btw_jax.training import weighting_rule
 from experiments.benchmarks import timing
+from experiments.benchmarks import torch_rivals
 
-# CMU-MOSI: text, audio and video of 1,447 utterances, 244 to validate.
+# The size of CMU-MOSI: widths of text, audio and video, utterances, batch.
 WIDTHS = (100, 73, 100)
 _NUM_TRAIN, _NUM_VALID, _BATCH = 1447, 244, 32
 NUM_STEPS = _NUM_TRAIN // _BATCH
@@ -29,22 +31,23 @@ _HIDDEN, _DROPOUT, _RATE = 64, 0.1, 1e-3
 
 
 def run(rounds: int) -> list[dict[str, str]]:
-  """A fusion step against eager PyTorch, and what weighting costs.
-
-  Args:
-    rounds: turns of each side.
-
-  Returns:
-    Rows of a table.
-  """
+  """Measures a step against PyTorch, and a weighted against a plain epoch."""
   rows = []
-  eager = _torch_epoch()
-  for num_seeds, target in ((1, 4.0), (10, 9.0)) if eager else ():
-    ours = steps(trainer(("uniform",)), num_seeds)
-    a, b, ratio = timing.compare(eager, ours, rounds)
+  torch_epoch = torch_rivals.fusion_epoch(
+    WIDTHS,
+    hidden_dim=_HIDDEN,
+    dropout=_DROPOUT,
+    learning_rate=_RATE,
+    num_examples=_NUM_TRAIN,
+    batch_size=_BATCH,
+  )
+  for num_seeds, target in ((1, 4.0), (10, 9.0)) if torch_epoch else ():
+    seeds = tables_lib.quantity(num_seeds, "seed")
+    jax_epoch = steps(make_trainer(("uniform",)), num_seeds)
+    a, b, ratio = timing.compare(torch_epoch, jax_epoch, rounds)
     rows.append(
       timing.row(
-        f"eager PyTorch step / our step, {num_seeds} seed(s)",
+        f"eager PyTorch step / our step, {seeds}",
         a / NUM_STEPS,
         b / NUM_STEPS / num_seeds,
         ratio * num_seeds,
@@ -52,13 +55,14 @@ def run(rounds: int) -> list[dict[str, str]]:
       )
     )
   for num_seeds in (1, 10):
+    seeds = tables_lib.quantity(num_seeds, "seed")
     weighted, plain = (
       _epochs(variants, num_seeds) for variants in (("kl+mi",), ("uniform",))
     )
     a, b, ratio = timing.compare(weighted, plain, rounds)
     rows.append(
       timing.row(
-        f"epoch with kl+mi / uniform, {num_seeds} seed(s)",
+        f"epoch with kl+mi / uniform, {seeds}",
         a / num_seeds,
         b / num_seeds,
         ratio,
@@ -69,6 +73,7 @@ def run(rounds: int) -> list[dict[str, str]]:
 
 
 def _splits(num_seeds):
+  """Draws a training and a validation split with random unimodal outputs."""
   rng = np.random.default_rng(0)
 
   def split(n):
@@ -84,18 +89,10 @@ def _splits(num_seeds):
   return split(_NUM_TRAIN), split(_NUM_VALID)
 
 
-def trainer(
+def make_trainer(
   variants: Sequence[str], batch_size: int = _BATCH
 ) -> trainer_lib.Trainer:
-  """A fusion model of the size of CMU-MOSI.
-
-  Args:
-    variants: of the weights.
-    batch_size: examples of a step.
-
-  Returns:
-    Its trainer.
-  """
+  """Builds the trainer of a fusion model of the size of CMU-MOSI."""
   task = tasks.make("binary", 1)
   sizes = networks.Sizes(
     WIDTHS,
@@ -113,95 +110,40 @@ def trainer(
   )
 
 
-def steps(own: trainer_lib.Trainer, num_seeds: int) -> Callable[[], Any]:
-  """One epoch of training steps alone, as PyTorch does them.
-
-  Args:
-    own: as `trainer` makes it.
-    num_seeds: trained side by side.
-
-  Returns:
-    What trains it.
-  """
+def steps(trainer: trainer_lib.Trainer, num_seeds: int) -> Callable[[], Any]:
+  """Returns an epoch of training steps alone, vectorised over seeds."""
   train, _ = _splits(num_seeds)
   seeds = jnp.arange(num_seeds)
-  cell = _cell(own)
-
-  def epoch(run, seeds, train):
-    def of_seed(run, seed):
-      return epoch_lib.train_epoch(own, _NUM_TRAIN, run, cell, seed, 0, train)
-
-    return jax.vmap(of_seed)(run, seeds)
-
-  bare = placement.place(
-    train._replace(unimodal=None), plans.SlotLayout(_NUM_TRAIN, _BATCH)
-  ).split
-  same, spread = device_map.REPLICATED, device_map.SHARDED
-  run = device_map.parallelise(jax.vmap(own.init, (0, None)), (same, spread))(
-    seeds, bare
+  spec = vectorized_runs.RunSpec(trainer.rule.variants[0], 1.0, 1.0)
+  run_params = vectorized_runs.select_setting(
+    vectorized_runs.stack_params(trainer.rule, [spec]), 0
   )
-  compiled = device_map.parallelise(epoch, (same, same, spread))
-  return lambda: jax.block_until_ready(compiled(run, seeds, bare))
+
+  def epoch(state, seeds, train):
+    def train_seed(state, seed):
+      return epoch_lib.train_epoch(
+        trainer, _NUM_TRAIN, state, run_params, seed, 0, train
+      )
+
+    return jax.vmap(train_seed)(state, seeds)
+
+  # Steps without weighting need no unimodal outputs.
+  placed = placement.place(
+    train._replace(unimodal=None), plans.SlotLayout(_NUM_TRAIN, _BATCH)
+  )
+  replicated, sharded = device_map.REPLICATED, device_map.SHARDED
+  state = device_map.parallelise(
+    jax.vmap(trainer.init, (0, None)), (replicated, sharded)
+  )(seeds, placed)
+  compiled = device_map.parallelise(epoch, (replicated, replicated, sharded))
+  return lambda: jax.block_until_ready(compiled(state, seeds, placed))
 
 
 def _epochs(variants, num_seeds):
-  """Whole epochs: steps, refresh if weighted, validation, best epoch kept."""
+  """Returns a full epoch: steps, weight refresh, validation, best epoch."""
   train, valid = _splits(num_seeds)
-  choice = vectorized_runs.RunSpec(variants[0], 1.0, 1.0)
-  own = trainer(variants)
-  advance = loop.Program(own, [choice], range(num_seeds), train, valid)
-  return lambda: jax.block_until_ready(advance(0))
-
-
-def _cell(trainer):
-  choice = vectorized_runs.RunSpec(trainer.rule.variants[0], 1.0, 1.0)
-  return vectorized_runs.select_run(
-    vectorized_runs.stack_params(trainer.rule, [choice]), 0
+  spec = vectorized_runs.RunSpec(variants[0], 1.0, 1.0)
+  runner = loop.make_runner(
+    make_trainer(variants), [spec], range(num_seeds), train, valid
   )
-
-
-def _torch_epoch():
-  """The same model, optimizer and batches in eager PyTorch, or None."""
-  torch = timing.library("torch")
-  if torch is None:
-    return None
-  torch.manual_seed(0)
-  encoders = torch.nn.ModuleList(
-    [
-      torch.nn.Sequential(
-        torch.nn.Linear(width, _HIDDEN),
-        torch.nn.ReLU(),
-        torch.nn.Dropout(_DROPOUT),
-        torch.nn.Linear(_HIDDEN, _HIDDEN),
-        torch.nn.ReLU(),
-      )
-      for width in WIDTHS
-    ]
-  )
-  head = torch.nn.Sequential(
-    torch.nn.Linear(len(WIDTHS) * _HIDDEN, _HIDDEN),
-    torch.nn.ReLU(),
-    torch.nn.Dropout(_DROPOUT),
-    torch.nn.Linear(_HIDDEN, 1),
-  )
-  parameters = [*encoders.parameters(), *head.parameters()]
-  optimizer = torch.optim.AdamW(parameters, _RATE)
-  features = [torch.randn(_NUM_TRAIN, width) for width in WIDTHS]
-  target = torch.randint(0, 2, (_NUM_TRAIN,)).float()
-  weights = torch.ones(_NUM_TRAIN, len(WIDTHS))
-  loss = torch.nn.functional.binary_cross_entropy_with_logits
-
-  def epoch():
-    order = torch.randperm(_NUM_TRAIN)
-    for start in range(0, _NUM_TRAIN - _BATCH + 1, _BATCH):
-      rows = order[start : start + _BATCH]
-      embeddings = [
-        encoder(x[rows]) * weights[rows][:, m : m + 1]
-        for m, (encoder, x) in enumerate(zip(encoders, features, strict=True))
-      ]
-      outputs = head(torch.cat(embeddings, dim=-1))[:, 0]
-      optimizer.zero_grad()
-      loss(outputs, target[rows]).backward()
-      optimizer.step()
-
-  return epoch
+  return lambda: jax.block_until_ready(runner.run_epoch(0))

@@ -1,1 +1,1 @@
-"""One file per source: what it yields knows no model and no batch."""
+"""The dataset loaders, one file per format; they know no models or batches."""

@@ -1,7 +1,8 @@
-"""Malignant or benign, from cell nuclei in 569 fine-needle aspirates.
+"""The diagnosis of 569 breast tumours, malignant or benign.
 
-scikit-learn's copy of the UCI "Breast Cancer Wisconsin (Diagnostic)" set
-(Street, Wolberg & Mangasarian, 1993). Nothing is downloaded.
+Three modalities describe cell nuclei in images. The data is scikit-learn's copy
+of the UCI "Breast Cancer Wisconsin (Diagnostic)" set (Street, Wolberg &
+Mangasarian, 1993); nothing is downloaded.
 """
 
 import numpy as np
@@ -10,19 +11,15 @@ from sklearn import datasets
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import splitting
 
-# Ten measures of a nucleus, each as three numbers over the nuclei of an image.
+# Each of ten measures of a nucleus has three statistics over the nuclei of an
+# image; each statistic is a modality.
 _VIEWS = ("mean", "error", "worst")
 
 
 def load(*, seed: int = 0) -> dataset_lib.LoadedSplits:
-  """Mean, standard error and worst of each measure.
+  """Loads the mean, standard error and worst value of each measure.
 
-  Args:
-    seed: of the split, 60% train, 20% validation, 20% test, with the classes in
-      equal shares.
-
-  Returns:
-    The splits, and the task.
+  The split of 60% train, 20% validation and 20% test is stratified by class.
   """
   table = datasets.load_breast_cancer()
   views = dict(zip(_VIEWS, np.split(table.data, 3, axis=1), strict=True))

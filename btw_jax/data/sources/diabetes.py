@@ -1,7 +1,7 @@
-"""Progression of diabetes in 442 patients, as three modalities.
+"""The progression of diabetes in 442 patients, as three modalities.
 
-scikit-learn's copy of the data of Efron et al. (2004), "Least angle
-regression". Nothing is downloaded.
+The data is scikit-learn's copy of that of Efron et al. (2004), "Least angle
+regression"; nothing is downloaded.
 """
 
 from sklearn import datasets
@@ -11,13 +11,9 @@ from btw_jax.data import splitting
 
 
 def load(*, seed: int = 0) -> dataset_lib.LoadedSplits:
-  """Demographics (age, sex, bmi), blood pressure, six serum measurements.
+  """Loads demographics (age, sex, bmi), blood pressure and six serum values.
 
-  Args:
-    seed: of the split, 60% train, 20% validation, 20% test.
-
-  Returns:
-    The splits, and the task.
+  The split is random: 60% train, 20% validation and 20% test.
   """
   table = datasets.load_diabetes(scaled=False)
   views = {

@@ -1,7 +1,8 @@
-"""Real 8x8 images of ten digits, seen as four modalities and as noise.
+"""The images of handwritten digits, as four modalities and optional noise.
 
-scikit-learn's copy of the UCI "Optical Recognition of Handwritten Digits" test
-set: 1,797 images (Alpaydin & Kaynak, 1998). Nothing is downloaded.
+The data is scikit-learn's copy of the UCI "Optical Recognition of Handwritten
+Digits" test set: 1,797 images of 8x8 pixels (Alpaydin & Kaynak, 1998); nothing
+is downloaded.
 """
 
 import numpy as np
@@ -18,20 +19,17 @@ _ANGLES = 12
 def load(
   *, num_train: int = 400, noise_modalities: int = 0, seed: int = 0
 ) -> dataset_lib.LoadedSplits:
-  """Pixels, Fourier magnitudes, profiles, gradient orientations, and noise.
+  """Loads pixels, Fourier magnitudes, profiles, gradient directions and noise.
 
   Args:
-    num_train: labelled examples to train and validate on; the rest test, with
-      the classes in equal shares.
-    noise_modalities: added modalities of 64 standard normal numbers each, told
-      nothing about the digit.
-    seed: of the split and the noise.
-
-  Returns:
-    The splits, and the task.
+    num_train: the number of examples to train and validate on, stratified by
+      class; the others are the test split.
+    noise_modalities: the number of added modalities; each has 64 independent
+      standard normal features.
+    seed: draws the split and the noise.
 
   Raises:
-    InputError: if `num_train` leaves nothing to test on.
+    InputError: if `num_train` leaves too few examples to test on.
   """
   digits = datasets.load_digits()
   rng = np.random.default_rng(seed)
@@ -55,6 +53,7 @@ def load(
 
 
 def _views(images):
+  """Returns modality -> `[N, D]` features of the `[N, 8, 8]` images."""
   return {
     "pixels": images.reshape(len(images), -1),
     "fourier": np.abs(np.fft.rfft2(images)).reshape(len(images), -1),
@@ -64,18 +63,20 @@ def _views(images):
 
 
 def _orientation_histogram(images):
-  """`[N, 12]` gradient magnitude by direction."""
+  """Returns `[N, 12]` gradient magnitudes, summed by direction."""
   down, right = np.gradient(images, axis=(1, 2))
   angle = np.arctan2(down, right)
-  share = np.floor((angle + np.pi) / (2 * np.pi) * _ANGLES).astype(int)
-  share = np.minimum(share, _ANGLES - 1)
+  sector = np.floor((angle + np.pi) / (2 * np.pi) * _ANGLES).astype(int)
+  # The angle pi itself would start a sector after the last one.
+  sector = np.minimum(sector, _ANGLES - 1)
   magnitude = np.hypot(down, right)
   return np.stack(
-    [np.where(share == a, magnitude, 0).sum((1, 2)) for a in range(_ANGLES)],
+    [np.where(sector == a, magnitude, 0).sum((1, 2)) for a in range(_ANGLES)],
     axis=1,
   )
 
 
 def _noise(rng, num_modalities):
+  """Returns modality -> `[N, 64]` standard normal numbers."""
   size = (datasets.load_digits().images.shape[0], _NOISE_WIDTH)
   return {f"noise{i}": rng.normal(size=size) for i in range(num_modalities)}

@@ -1,14 +1,13 @@
-"""Stays in intensive care (MIMIC-IV) as FuseMoE's pipeline prepares them.
+"""The stays in intensive care (MIMIC-IV) that FuseMoE's pipeline prepares.
 
-`{train,val,test}_{task}[-missingInd]_stays.pkl`: a list of stays, each a
-mapping. Five modalities, the first two of them views of one: `vitals` at the
-times of their measurement, `hourly` the same carried forward from hour to hour
-with a mask behind the values, the last five `notes`, `cxr` and `ecg`, the last
-three as features of one network each. Hours are divided by 48.
+`{train,val,test}_{task}[-missingInd]_stays.pkl` holds a list of stays, each a
+mapping. There are five modalities. `vitals` are values at the times of their
+measurement. `hourly` are the same values, carried forward from hour to hour,
+followed by a mask. `notes` (the last five), `cxr` and `ecg` are features of one
+network each. Hours are divided by 48.
 """
 
 from collections.abc import Sequence
-import dataclasses
 import pathlib
 
 import numpy as np
@@ -18,39 +17,18 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import fields
 from btw_jax.data import padding
 from btw_jax.data import pickles
+from btw_jax.data.sources import mimic_tasks
 
 _SPLITS = {"train": "train", "valid": "val", "test": "test"}
 _HOURS = 48
 _NUM_VITALS = 30
 _NUM_NOTES = 5
-# Modality -> its fields of features and times, features of a step, most steps.
+# Modality -> the name in its "missing" flag, the fields of its features and of
+# its times, the width of a step, and the maximum number of steps.
 _LISTS = {
   "notes": ("text", "text_embeddings", "text_time_to_end", 768, _NUM_NOTES),
   "cxr": ("cxr", "cxr_feats", "cxr_time", 1024, None),
   "ecg": ("ecg", "ecg_feats", "ecg_time", 256, None),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-  """What is to be predicted.
-
-  Attributes:
-    file: what the names of its files hold.
-    kind: name of the task.
-    num_labels: values of a label, or labels of a stay.
-  """
-
-  file: str
-  kind: str
-  num_labels: int
-
-
-TASKS = {
-  "ihm": Task("ihm-48-cxr-notes-ecg", "binary", 2),
-  "los": Task("los-48-cxr-notes-ecg", "multiclass", 4),
-  "los_binary": Task("los-48-cxr-notes-ecg", "binary", 2),
-  "pheno": Task("pheno-all-cxr-notes-ecg", "multilabel", 25),
 }
 
 
@@ -60,30 +38,26 @@ def load(
   """Reads the splits of a folder.
 
   Args:
-    path: of the folder.
-    task: a name of `TASKS`: mortality in hospital, length of stay in four
-      classes or two, 25 phenotypes.
-    missing: read the stays that may lack modalities.
-
-  Returns:
-    The splits and the task.
+    path: the folder.
+    task: a name of `mimic_tasks.TASKS`: mortality in hospital, length of stay
+      in four classes or two, or 25 phenotypes.
+    missing: read the files whose stays may lack modalities.
 
   Raises:
     InputError: if a file is missing, unreadable or of another format.
   """
-  chosen = TASKS[task]
-  suffix = "-missingInd" if missing else ""
-  names = {
-    split: f"{name}_{chosen.file}{suffix}_stays.pkl"
+  mimic_task = mimic_tasks.TASKS[task]
+  files = {
+    split: pathlib.Path(path, mimic_task.file_name(name, missing=missing))
     for split, name in _SPLITS.items()
   }
   return dataset_lib.deduplicate_ids(
-    {s: _examples(pathlib.Path(path) / n, chosen) for s, n in names.items()},
-    chosen.kind,
+    {split: _read_file(file, mimic_task) for split, file in files.items()},
+    mimic_task.kind,
   )
 
 
-def _examples(file, task):
+def _read_file(file, task):
   stays = pickles.load(file)
   if not isinstance(stays, list):
     raise errors.InputError(
@@ -94,27 +68,28 @@ def _examples(file, task):
     fields.Fields(f"{file}, row {row}", "a stay", stay)
     for row, stay in enumerate(stays)
   ]
-  measured = [_measured(stay) for stay in stays]
-  parts = {"vitals": _vitals(measured), "hourly": _hourly(measured)}
-  parts |= {m: _listed(stays, *how) for m, how in _LISTS.items()}
+  measurements = [_measurements(stay) for stay in stays]
+  sequences = {"vitals": _vitals(measurements), "hourly": _hourly(measurements)}
+  sequences |= {m: _vectors(stays, *source) for m, source in _LISTS.items()}
   features, steps, present, replaced = {}, {}, {}, {}
-  for modality, (x, own) in parts.items():
-    features[modality], replaced[modality] = padding.finite(x)
-    steps[modality], present[modality] = own, own.length > 0
+  for modality, (x, modality_steps) in sequences.items():
+    features[modality], replaced[modality] = padding.replace_non_finite(x)
+    steps[modality] = modality_steps
+    present[modality] = modality_steps.length > 0
   return dataset_lib.complete(
     features,
     np.array([_label(stay, task) for stay in stays]),
-    ids=[_name(stay.get("stay_id")) for stay in stays],
+    ids=[_identifier(stay.get("stay_id")) for stay in stays],
     present=present,
     steps=steps,
-    subjects=[_name(stay.get("name")) for stay in stays],
+    subjects=[_identifier(stay.get("name")) for stay in stays],
     replaced=replaced,
     name=str(file),
   )
 
 
-def _measured(stay):
-  """Times, values and mask of a stay's vitals, in order of time."""
+def _measurements(stay):
+  """Returns hours `[T]`, values and mask `[T, 30]` of vitals, by time."""
   hours = stay.array("ts_tt", 1).astype(np.float64)
   values, mask = stay.array("irg_ts", 2), stay.array("irg_ts_mask", 2)
   shape = (len(hours), _NUM_VITALS)
@@ -128,45 +103,53 @@ def _measured(stay):
   return hours[order], values[order], mask[order] > 0
 
 
-def _vitals(stays):
-  hours, values, masks = zip(*stays, strict=True) if stays else ((), (), ())
+def _vitals(measurements):
+  """Returns the vitals `[N, T, 30]` at the times of their measurement."""
+  columns = zip(*measurements, strict=True) if measurements else ((), (), ())
+  hours, values, masks = columns
   x, length = padding.pad(values, _NUM_VITALS)
   observed = padding.pad(masks, _NUM_VITALS)[0] > 0
-  return x, dataset_lib.Steps(length, _clock(hours), observed)
+  return x, dataset_lib.Steps(length, _scale_times(hours), observed)
 
 
-def _hourly(stays):
-  """`[N, 48, 60]`: the latest value of every hour or before, and its mask."""
-  x = np.zeros((len(stays), _HOURS, 2 * _NUM_VITALS), np.float32)
-  for row, measured in enumerate(stays):
+def _hourly(measurements):
+  """Returns `[N, 48, 60]`: vitals, carried forward hour by hour, and a mask.
+
+  The mask is 1 in hours with a measurement; the latest of an hour counts.
+  """
+  num_stays = len(measurements)
+  x = np.zeros((num_stays, _HOURS, 2 * _NUM_VITALS), np.float32)
+  for row, measured in enumerate(measurements):
     values, mask = x[row, :, :_NUM_VITALS], x[row, :, _NUM_VITALS:]
-    for hour, value, seen in zip(*measured, strict=True):
+    for hour, value, observed in zip(*measured, strict=True):
       if 0 <= hour < _HOURS:
-        values[int(hour)][seen] = value[seen]
-        mask[int(hour)][seen] = 1
+        values[int(hour)][observed] = value[observed]
+        mask[int(hour)][observed] = 1
     for hour in range(1, _HOURS):
-      gone = mask[hour] == 0
-      values[hour][gone] = values[hour - 1][gone]
-  return x, dataset_lib.Steps(np.full(len(stays), _HOURS))
+      missing = mask[hour] == 0
+      values[hour][missing] = values[hour - 1][missing]
+  return x, dataset_lib.Steps(np.full(num_stays, _HOURS))
 
 
-def _listed(stays, name, features, times, width, most):
-  """A modality given as a list of vectors, each with its time."""
-  every = [
-    _one_listed(stay, name, features, times, width, most) for stay in stays
+def _vectors(stays, name, features, times, width, max_steps):
+  """Returns a modality `[N, T, width]` whose steps are vectors with times."""
+  sequences = [
+    _stay_vectors(stay, name, features, times, width, max_steps)
+    for stay in stays
   ]
-  hours, vectors = zip(*every, strict=True) if every else ((), ())
+  hours, vectors = zip(*sequences, strict=True) if sequences else ((), ())
   x, length = padding.pad(vectors, width)
-  return x, dataset_lib.Steps(length, _clock(hours))
+  return x, dataset_lib.Steps(length, _scale_times(hours))
 
 
-def _one_listed(stay, name, features, times, width, most):
-  nothing = np.zeros(0), np.zeros((0, width), np.float32)
+def _stay_vectors(stay, name, features, times, width, max_steps):
+  """Returns the hours `[T]` and vectors `[T, width]` of a stay, maybe none."""
+  missing = np.zeros(0), np.zeros((0, width), np.float32)
   flag = f"{name}_missing"
   if flag in stay and np.ravel(stay.get(flag)).astype(float).any():
-    return nothing
+    return missing
   if features not in stay or len(stay.get(features)) == 0:
-    return nothing
+    return missing
   vectors, hours = stay.array(features, 2), stay.array(times, 1)
   if vectors.shape != (len(hours), width):
     raise errors.InputError(
@@ -174,34 +157,35 @@ def _one_listed(stay, name, features, times, width, most):
       f" {(len(hours), width)}, a row for every time of {times!r}."
     )
   hours = hours.astype(np.float64)
-  order = np.argsort(hours, kind="stable")[-most if most else None :]
+  order = np.argsort(hours, kind="stable")[-max_steps if max_steps else None :]
   return hours[order], vectors[order]
 
 
-def _clock(hours: Sequence[np.ndarray]) -> np.ndarray:
-  """`[N, T]` shares of 48 hours; what was before admission counts as hour 0."""
+def _scale_times(hours: Sequence[np.ndarray]) -> np.ndarray:
+  """Returns `[N, T]` hours / 48; times before admission become 0."""
   times = padding.pad([np.reshape(h, (-1, 1)) for h in hours], 1)[0][..., 0]
   return np.maximum(times, 0) / _HOURS
 
 
 def _label(stay, task):
+  """Returns the checked label of a stay, `[C]` for several labels."""
   label = np.ravel(stay.array("label", np.ndim(stay.get("label"))))
-  several = task.kind == "multilabel"
-  if len(label) != (task.num_labels if several else 1):
+  is_multilabel = task.kind == "multilabel"
+  expected = task.num_labels if is_multilabel else 1
+  if len(label) != expected:
     raise errors.InputError(
-      f"{stay.name}: the label has {len(label)} values: give"
-      f" {task.num_labels if several else 1}."
+      f"{stay.name}: the label has {len(label)} values: give {expected}."
     )
-  if not several and not 0 <= label[0] < task.num_labels:
+  if not is_multilabel and not 0 <= label[0] < task.num_labels:
     raise errors.InputError(
       f"{stay.name}: the label is {label[0]}: give 0 to {task.num_labels - 1},"
-      " or choose the source whose task this file is of."
+      " or choose the data set whose task this file belongs to."
     )
-  return label if several else label[0]
+  return label if is_multilabel else label[0]
 
 
-def _name(value):
-  """An identifier, which the pipeline may hold as a float."""
+def _identifier(value):
+  """Returns an identifier as a string; the pipeline may store it as a float."""
   value = value.item() if isinstance(value, np.generic) else value
-  whole = isinstance(value, float) and value.is_integer()
-  return str(int(value)) if whole else str(value)
+  is_whole = isinstance(value, float) and value.is_integer()
+  return str(int(value)) if is_whole else str(value)

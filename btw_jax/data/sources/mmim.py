@@ -1,10 +1,10 @@
-"""CMU-MOSI and CMU-MOSEI as MMIM prepares them.
+"""The files of CMU-MOSI and CMU-MOSEI that MMIM prepares.
 
-`{train,dev,test}.pkl`: a list of ((words, visual [Tv, dv], acoustic [Ta, da],
-actual words, vlen, alen), label, id). Sentiment in [-3, 3] is predicted from
-`text`, `audio` and `vision`. MMIM runs a language model over the words while it
-trains; here text is a bag of words, hashed to 512 features. Of seven labels the
-first is the sentiment.
+`{train,dev,test}.pkl` holds a list of ((words, visual `[Tv, dv]`, acoustic
+`[Ta, da]`, actual words, vlen, alen), label, id). The target is the sentiment
+in [-3, 3], the first of seven labels; the modalities are `text`, `audio` and
+`vision`. MMIM trains a language model on the words; here `text` is a bag of
+words, hashed to 512 features.
 """
 
 import pathlib
@@ -22,34 +22,27 @@ _NUM_WORDS = 512
 
 
 def load(*, path: str) -> dataset_lib.LoadedSplits:
-  """Reads the splits of a folder.
-
-  Args:
-    path: of the folder.
-
-  Returns:
-    The splits and the task, a regression.
+  """Reads the splits of a folder, as a regression.
 
   Raises:
     InputError: if a file is missing, unreadable or of another format.
   """
   return dataset_lib.deduplicate_ids(
-    {s: _examples(pathlib.Path(path) / f) for s, f in _FILES.items()},
+    {s: _read_file(pathlib.Path(path) / f) for s, f in _FILES.items()},
     "regression",
   )
 
 
-def _examples(file):
+def _read_file(file):
   rows = pickles.load(file)
   if not isinstance(rows, list):
     raise errors.InputError(
-      f"{file}: holds a {type(rows).__name__}, not a list of examples: it is no"
-      " MMIM pickle."
+      f"{file}: holds a {type(rows).__name__}, not a list of examples: give"
+      " an MMIM pickle."
     )
-  parts = [_parts(file, row, example) for row, example in enumerate(rows)]
-  vision, audio, words, target, ids = zip(*parts, strict=True) if parts else [
-    ()
-  ] * 5  # fmt: skip
+  examples = [_parse(file, row, example) for row, example in enumerate(rows)]
+  columns = zip(*examples, strict=True) if examples else [()] * 5
+  vision, audio, words, target, ids = columns
   features, steps, present, replaced = {}, {}, {}, {}
   hashing = sklearn_text.HashingVectorizer(n_features=_NUM_WORDS)
   features["text"] = hashing.transform(words).toarray() if words else (
@@ -59,7 +52,7 @@ def _examples(file):
   for modality, arrays in (("audio", audio), ("vision", vision)):
     width = _width(file, modality, arrays)
     x, length = padding.pad(arrays, width)
-    features[modality], replaced[modality] = padding.finite(x)
+    features[modality], replaced[modality] = padding.replace_non_finite(x)
     steps[modality] = dataset_lib.Steps(length)
     present[modality] = (length > 0) & np.any(features[modality], axis=(1, 2))
   return dataset_lib.complete(
@@ -74,8 +67,8 @@ def _examples(file):
   )
 
 
-def _parts(file, row, example):
-  """Vision, audio, words, label and id of one example."""
+def _parse(file, row, example):
+  """Returns vision, audio, words, sentiment and id of one example."""
   try:
     (_, vision, audio, words, *lengths), label, name = example
     vision, audio = (np.asarray(x, np.float32) for x in (vision, audio))
@@ -93,7 +86,7 @@ def _parts(file, row, example):
 
 
 def _width(file, modality, arrays):
-  """Features of a step, the same in every row."""
+  """Returns the number of features of a step, which all rows must share."""
   widths = [x.shape[1] if x.ndim == 2 else -1 for x in arrays]
   wrong = np.flatnonzero(np.array(widths, int) != (widths or [0])[0])
   if len(wrong) or -1 in widths:

@@ -1,10 +1,10 @@
-"""CMU-MOSI and CMU-MOSEI as MMSA prepares them.
+"""The files of CMU-MOSI and CMU-MOSEI that MMSA prepares.
 
-`aligned_50.pkl` and `unaligned_50.pkl`: split -> field -> array. Sentiment in
-[-3, 3] is predicted from `text` (BERT features), `audio` and `vision`. How
-many steps there are comes from the data: from the mask of the tokens for text,
-from `{audio,vision}_lengths` where the file has them, and elsewhere from the
-steps that are not zero.
+`aligned_50.pkl` and `unaligned_50.pkl` map split -> field -> array. The target
+is the sentiment in [-3, 3]; the modalities are `text` (BERT features), `audio`
+and `vision`. The length of `text` is the number of tokens in the token mask;
+those of `audio` and `vision` are in `{audio,vision}_lengths`. Where the file
+lacks these fields, a sequence ends at its last step that is not zero.
 """
 
 import numpy as np
@@ -17,29 +17,19 @@ _FILES = ("aligned_50.pkl", "unaligned_50.pkl")
 
 
 def load(*, path: str) -> dataset_lib.LoadedSplits:
-  """Reads the splits of a file.
-
-  Args:
-    path: of the pickle, or the folder that holds one.
-
-  Returns:
-    The splits and the task, a regression.
-
-  Raises:
-    InputError: if the file is unreadable or lacks a field.
-  """
+  """Reads the splits of a pickle, or of the folder that has it."""
   return sentiment.load(
     path,
     _FILES,
     "an MMSA pickle",
     target="regression_labels",
-    place=_placed,
+    align=_align,
     subject=lambda i: i.partition("$_$")[0],
   )
 
 
-def _placed(split, modality, x):
-  """A modality that starts at step 0, and how many steps each row has."""
+def _align(split, modality, x):
+  """Returns `[N, T, D]` with sequences from step 0 on, and `[N]` lengths."""
   length = None
   if modality == "text" and "text_bert" in split:
     tokens = split.array("text_bert", 3)[:, 1]
@@ -49,5 +39,5 @@ def _placed(split, modality, x):
   if length is None or len(length) != len(x):
     return padding.move_to_front(x)
   length = np.clip(length, 0, x.shape[1])
-  nothing = ~np.any(x, axis=(1, 2))
-  return x, np.where(nothing, 0, length)
+  absent = ~np.any(x, axis=(1, 2))
+  return x, np.where(absent, 0, length)

@@ -1,10 +1,10 @@
-"""Bring your own: one `.npz` file per split.
+"""The loader of your own arrays: one `.npz` file per split.
 
-`{train,valid,test}.npz` hold `x_<modality>` (`[N, D]` or `[N, T, D]`) and `y`,
-optionally `present_<modality>` (`[N]` 0/1), `id` and `subject` (`[N]`, whom an
-example is of), and of a modality that comes in T steps `length_<modality>`
-(`[N]`), `time_<modality>` (`[N, T]`, from 0 on, ascending) and
-`observed_<modality>` (`[N, T, D]` 0/1).
+`{train,valid,test}.npz` hold `x_<modality>` (`[N, D]` or `[N, T, D]`) and `y`
+(`[N]` or `[N, C]`). Optional fields are `present_<modality>` (`[N]` 0/1), `id`
+(`[N]`) and `subject` (`[N]`, the subject of each example). A sequence modality
+may also have `length_<modality>` (`[N]`), `time_<modality>` (`[N, T]`, from 0
+on, ascending) and `observed_<modality>` (`[N, T, D]` 0/1).
 """
 
 import pathlib
@@ -17,29 +17,25 @@ from btw_jax.data import dataset as dataset_lib
 
 
 def load(*, path: str) -> dataset_lib.LoadedSplits:
-  """Reads every split that has a file.
-
-  Args:
-    path: of the folder.
-
-  Returns:
-    The splits; the task is to be inferred.
+  """Reads every split that has a file in the folder `path`; gives no task.
 
   Raises:
-    InputError: if there is no file, or one is unreadable or lacks a field.
+    InputError: if there is no file, or a file is unreadable or lacks a field.
   """
   folder = pathlib.Path(path)
   paths = {s: folder / f"{s}.npz" for s in dataset_lib.SPLITS}
-  found = {s: file for s, file in paths.items() if file.exists()}
-  if not found:
+  existing = {s: file for s, file in paths.items() if file.exists()}
+  if not existing:
     raise errors.InputError(
       f"{folder}: holds none of {', '.join(p.name for p in paths.values())}:"
       " set --data_dir."
     )
-  return dataset_lib.LoadedSplits({s: _read(file) for s, file in found.items()})
+  return dataset_lib.LoadedSplits(
+    {split: _read_file(file) for split, file in existing.items()}
+  )
 
 
-def _read(path: pathlib.Path) -> dataset_lib.Examples:
+def _read_file(path: pathlib.Path) -> dataset_lib.Examples:
   try:
     # Object arrays are pickles, and a pickle can run code: never allowed.
     with np.load(path, allow_pickle=False) as archive:
@@ -74,12 +70,12 @@ def _read(path: pathlib.Path) -> dataset_lib.Examples:
 
 
 def _target(y: np.ndarray) -> np.ndarray:
-  """A column of targets is a vector."""
+  """Returns a single column of targets as a vector."""
   return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def _values(path, modality, arrays):
-  """`[N, D]` or `[N, T, D]` as they are."""
+  """Returns the checked `[N, D]` or `[N, T, D]` features of a modality."""
   x = arrays[f"x_{modality}"]
   if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
     raise errors.InputError(
@@ -93,7 +89,7 @@ def _values(path, modality, arrays):
 
 
 def _steps(path, modality, arrays, x):
-  """What else is known of the steps of `[N, T, D]`."""
+  """Returns the checked lengths, times and mask of a sequence `[N, T, D]`."""
   length = _field(path, f"length_{modality}", arrays, x.shape[:1])
   if length is None:
     length = np.full(len(x), x.shape[1])
@@ -113,11 +109,12 @@ def _steps(path, modality, arrays, x):
 
 
 def _field(path, name, arrays, shape):
-  found = arrays.get(name)
-  if found is not None and found.shape != shape:
-    other = f"x_{name.partition('_')[2]}" if "_" in name else "y"
+  """Returns an optional field after a check of its shape, or None."""
+  array = arrays.get(name)
+  if array is not None and array.shape != shape:
+    reference = f"x_{name.partition('_')[2]}" if "_" in name else "y"
     raise errors.InputError(
-      f"{path}: '{name}' has shape {found.shape}: give {shape}, as in"
-      f" '{other}'."
+      f"{path}: '{name}' has shape {array.shape}: give {shape}, as in"
+      f" '{reference}'."
     )
-  return found
+  return array

@@ -1,0 +1,231 @@
+"""The assembly of a checked data set from the splits that a loader yields."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from btw_jax import errors
+from btw_jax.data import catalog
+from btw_jax.data import checks
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import describe
+from btw_jax.data import splitting
+
+
+def load(name: str, options: catalog.Options) -> dataset_lib.Dataset:
+  """Loads and checks a data set, with train, valid and test splits.
+
+  Raises:
+    InputError: if the name is unknown, or a file or its content is invalid.
+  """
+  return assemble(name, catalog.read(name, options), options)
+
+
+def assemble(
+  name: str, loaded: dataset_lib.LoadedSplits, options: catalog.Options
+) -> dataset_lib.Dataset:
+  """Checks loaded splits, infers the task and holds out a validation split.
+
+  Raises:
+    InputError: if the data is invalid.
+  """
+  loaded = arrange(loaded, options)
+  splits = loaded.splits
+  for split in ("train", "test"):
+    if split not in splits:
+      raise errors.InputError(
+        f"{options.data_dir}: has no {split!r} split: add its file."
+      )
+  is_inferred = not (options.task or loaded.task)
+  task = (
+    options.task or loaded.task or checks.infer_task(splits["train"].target)
+  )
+  notes = [*loaded.notes]
+  notes.append(
+    f"task: {task}" + (" (inferred, see --task)" if is_inferred else "")
+  )
+  drawn = not catalog.find(name).reads or "valid" not in splits
+  drawn |= options.split_by == "subject"
+  if "valid" not in splits:
+    splits, note = _hold_out_valid(splits, task, options)
+    notes.append(note)
+  splits = {s: _cast_target(examples, task) for s, examples in splits.items()}
+  dataset = dataset_lib.Dataset(
+    name=name,
+    task=task,
+    num_classes=_num_classes(task, splits["train"].target),
+    splits={s: splits[s] for s in dataset_lib.SPLITS},
+    drawn=drawn,
+    notes=tuple(notes),
+  )
+  checks.check_dataset(dataset)
+  return dataset
+
+
+def arrange(
+  loaded: dataset_lib.LoadedSplits, options: catalog.Options
+) -> dataset_lib.LoadedSplits:
+  """Checks loaded splits, pads their sequences alike and applies the options.
+
+  Raises:
+    InputError: if the data is invalid.
+  """
+  splits = {
+    split: _select_and_check(split, examples, options)
+    for split, examples in loaded.splits.items()
+  }
+  if not options.stream:
+    checks.check_same_modalities(splits)
+    splits = dataset_lib.pad_to_longest(splits)
+  notes = [*loaded.notes, *_note_replaced(splits)]
+  if options.split_by == "subject":
+    splits, note = _split_by_subject(splits, options)
+    notes.append(note)
+  else:
+    notes += _note_shared_subjects(splits)
+  # The notes of a prepared data set already hold some of these: drop repeats.
+  return dataset_lib.LoadedSplits(
+    splits, loaded.task, tuple(dict.fromkeys(notes))
+  )
+
+
+def summarise(
+  loaded: dataset_lib.LoadedSplits, task: str | None = None
+) -> Mapping[str, Any]:
+  """Describes loaded splits by `describe.describe`, even invalid ones.
+
+  A prepared data set brings its description. `task` overrides the task that the
+  loader gives or the labels suggest.
+
+  Raises:
+    InputError: if rows or modalities do not line up.
+  """
+  if loaded.summary is not None:
+    return loaded.summary
+  for split, examples in loaded.splits.items():
+    checks.check_rows(split, examples)
+  checks.check_same_modalities(loaded.splits)
+  target = next(iter(loaded.splits.values())).target
+  return describe.describe(
+    loaded.splits, task or loaded.task or checks.infer_task(target)
+  )
+
+
+def load_split(
+  name: str, options: catalog.Options, split: str, num_classes: int
+) -> dataset_lib.Examples:
+  """Loads and checks one split alone, to evaluate a trained model on it.
+
+  The options must set the task; `num_classes` is that of the model.
+
+  Raises:
+    InputError: if the name is unknown, or a file or its content is invalid.
+  """
+  splits = catalog.read(name, options).splits
+  if split not in splits:
+    raise errors.InputError(
+      f"--split={split}: {options.data_dir or name} has no such split: use one"
+      f" of {', '.join(splits)}."
+    )
+  examples = _select_and_check(split, splits[split], options)
+  examples = _cast_target(examples, options.task)
+  checks.check_labels(options.task, num_classes, examples)
+  return examples
+
+
+def _select_and_check(split, examples, options):
+  """Selects modalities, checks the split and averages steps, as options say."""
+  for modality in options.modalities:
+    if modality not in examples.modalities:
+      raise errors.InputError(
+        f"--modalities: {modality!r} is unknown: use some of"
+        f" {', '.join(examples.modalities)}."
+      )
+  examples = examples.select(options.modalities or examples.modalities)
+  # A prepared data set was checked before it was written.
+  if not options.stream:
+    checks.check_examples(split, examples)
+  return examples.averaged() if options.average_steps else examples
+
+
+def _note_replaced(splits):
+  """Yields a note if values that were not finite were replaced."""
+  counts = {}
+  for examples in splits.values():
+    for modality, count in examples.replaced.items():
+      counts[modality] = counts.get(modality, 0) + count
+  replaced = [f"{c} of {m!r}" for m, c in counts.items() if c]
+  if replaced:
+    yield f"values that were not finite count as 0: {', '.join(replaced)}"
+
+
+def _note_shared_subjects(splits):
+  """Yields a note for each pair of splits that share subjects."""
+  subjects = {split: e.subjects for split, e in splits.items()}
+  for first, second, count in splitting.shared_subjects(subjects):
+    yield (
+      f"{count} subjects are in {first} and in {second}: a model that learns to"
+      " recognise them scores too well; see --split_by=subject"
+    )
+
+
+def _split_by_subject(splits, options):
+  """Draws new splits of all examples, so that no two splits share a subject."""
+  if options.stream:
+    raise errors.InputError(
+      "--split_by=subject: the splits of a streamed data set are fixed: prepare"
+      " it again with --split_by=subject."
+    )
+  examples = dataset_lib.concatenate(list(splits.values()))
+  if examples.subjects is None:
+    raise errors.InputError(
+      "--split_by=subject: the data names no subjects: use --split_by=given."
+    )
+  if len(set(examples.ids)) < len(examples):
+    # Ids need to be unique within a split only: row numbers repeat, for one.
+    ids = [f"{split}/{i}" for split, e in splits.items() for i in e.ids]
+    examples = dataclasses.replace(examples, ids=np.array(ids, str))
+  shares = {split: len(e) / len(examples) for split, e in splits.items()}
+  if "valid" not in shares:
+    shares["valid"] = shares["train"] * options.valid_share
+    shares["train"] -= shares["valid"]
+  rows = splitting.by_subject(examples.subjects, shares, seed=options.seed)
+  note = f"splits: drawn by subject (seed {options.seed}), not as given"
+  return {split: examples.take(r) for split, r in rows.items()}, note
+
+
+def _hold_out_valid(splits, task, options):
+  """Holds out a random share of the training split for validation."""
+  train = splits["train"]
+  rows = splitting.hold_out(
+    train.target, task, share=options.valid_share, seed=options.seed
+  )
+  note = (
+    f"validation: {len(rows['valid'])} of {len(train)} training examples held"
+    f" out at random (seed {options.seed}); if features were fitted on their"
+    " labels, validation cannot show overfitting"
+  )
+  return {**splits, **{s: train.take(r) for s, r in rows.items()}}, note
+
+
+def _cast_target(examples, task):
+  """Casts targets to int32 for whole-numbered labels, to float32 otherwise."""
+  # Labels with fractions stay floats, so that `check_labels` reports them.
+  is_integer = task != "regression" and np.all(
+    examples.target == np.round(examples.target)
+  )
+  target = examples.target.astype(np.int32 if is_integer else np.float32)
+  if (task == "multilabel") != (target.ndim == 2):
+    raise errors.InputError(
+      f"{examples.files['target']}: the target has shape {target.shape}, which"
+      f" does not fit --task={task}: give [N], or [N, labels] for multilabel."
+    )
+  return dataclasses.replace(examples, target=target)
+
+
+def _num_classes(task, target):
+  if task == "multilabel":
+    return target.shape[1]
+  return int(target.max()) + 1 if task == "multiclass" else 1

@@ -1,0 +1,303 @@
+"""The sections of a run's configuration, and the choices of their settings."""
+
+import dataclasses
+
+from btw_jax.data import catalog
+
+# The choices of settings, as the modules that implement them name them; a test
+# holds both lists together.
+AUTO = "auto"
+AUTO_SCALES = (1.0, 0.5, 0.25)
+VARIANTS = ("uniform", "kl", "mi", "cc", "kl+mi", "kl+cc")
+WEIGHTINGS = (*VARIANTS, "pid", AUTO)
+MITIGATIONS = ("heuristic", "adversarial", "consistency")
+DIVERGENCES = ("kl", "reverse_kl", "jeffreys", "js")
+TRANSFORMS = ("none", "standardise", "rank")
+TASKS = ("regression", "binary", "multiclass", "multilabel")
+PREDICTIVE = ("gaussian", "laplace")
+MODELS = ("mlp", "moe")
+ENCODERS = ("mean", "gru", "transformer", "mtand")
+GATINGS = ("softmax", "laplace", "gaussian")
+ROUTERS = ("joint", "per_modality", "disjoint")
+DISPATCHES = ("auto", "dense", "sparse")
+MAPPINGS = ("pmap", "shard_map")
+READINGS = ("auto", "memory", "stream")
+# The choices of the programs that analyse finished runs.
+INTERVENTIONS = ("noise", "zero", "mean", "shuffle", "mismatch", "missing")
+JOINTS = ("grid", "binned", "masked")
+ANALYSES = ("interference", "interactions")
+
+
+def field(default, text, **metadata):
+  """Returns a dataclass field with a help text, bounds or choices."""
+  return dataclasses.field(default=default, metadata={"text": text, **metadata})
+
+
+def _share(default, replacement):
+  """A share of the copies that --mitigation=heuristic makes."""
+  text = f"share of copies in which {replacement} replaces a modality"
+  return field(default, f"{text}, relative to the other shares", low=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class DevicesConfig:
+  """The devices that a run uses, and how."""
+
+  parallelism: str = field(
+    "pmap",
+    "how the program is mapped over devices",
+    choices=MAPPINGS,
+    free=True,
+  )
+  expert_parallelism: int = field(
+    1,
+    "number of devices that share one set of experts; more than 1 needs"
+    " --parallelism=shard_map",
+    low=1,
+    free=True,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """The data set of a run, and how it is read."""
+
+  dataset: str = field(
+    "digits",
+    f"data set: {' | '.join(catalog.SOURCES)} | tfds:NAME for a prepared one",
+  )
+  data_dir: str = field("", "file or folder of the data set")
+  split_by: str = field(
+    "given",
+    "use the splits as they are given, or draw splits such that no subject is"
+    " in two of them",
+    choices=catalog.SPLIT_BY,
+  )
+  reading: str = field(
+    "auto",
+    "read the data into memory, or stream batches from disk (prepared data"
+    " only); auto reads into memory if the data fits",
+    choices=READINGS,
+  )
+  num_buckets: int = field(
+    4, "number of padded shapes of sequence batches when streaming", low=1
+  )
+  modalities: tuple[str, ...] = field(
+    (), "modalities to use, in this order; all if empty"
+  )
+  task: str = field(
+    "", "kind of target; inferred if empty", choices=("", *TASKS)
+  )
+  num_train: int = field(400, "number of labelled examples (digits)", low=20)
+  noise_modalities: int = field(
+    0, "number of modalities of pure noise to add (digits)", low=0
+  )
+  valid_share: float = field(
+    0.3,
+    "share of the training split held out for validation if there is no"
+    " validation split",
+    low=0.01,
+    high=0.9,
+  )
+  split_per_seed: bool = field(
+    True, "draw held-out shares and noise anew for each seed"
+  )
+  sentiment: bool = field(
+    False, "add the metrics of sentiment in [-3, 3] (regression)"
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightingConfig:
+  """The weightings to train, and the settings of the rule."""
+
+  names: tuple[str, ...] = field(
+    ("uniform", "kl+mi"),
+    "weightings to train",
+    flag="weighting",
+    each=WEIGHTINGS,
+  )
+  strength: str = field(
+    "1",
+    "share of the weights against uniform weights, 0 to 1, or auto; several"
+    " values make a row each; the weighting `auto` chooses its own",
+    numbers_or=AUTO,
+    low=0.0,
+    high=1.0,
+  )
+  embedding_scale: str = field(
+    "1",
+    "factor of every embedding; several values, or auto for 1,0.5,0.25, are"
+    " tuned on the uniform model",
+    numbers_or=AUTO,
+    low=0.0,
+  )
+  divergence: str = field(
+    "kl",
+    "divergence of a modality's prediction p from the multimodal prediction q;"
+    " kl is KL(p || q)",
+    choices=DIVERGENCES,
+  )
+  knn_transform: str = field(
+    "none",
+    "transform of predictions before their information is estimated"
+    " (regression)",
+    choices=TRANSFORMS,
+  )
+  instance: str = field(
+    "divergence",
+    "weigh an example by divergence, or by agreement, which is its inverse",
+    choices=("divergence", "agreement"),
+  )
+  refresh_every: int = field(1, "epochs between weight refreshes", low=1)
+  information_samples: int = field(
+    2**14,
+    "largest number of examples that the nearest-neighbour estimate uses"
+    " (regression)",
+    low=10,
+  )
+  num_refinements: int = field(
+    1, "number of refinements of an unseen example's weights", low=0
+  )
+  num_permutations: int = field(
+    200,
+    "permutations in the test of each modality's information; 0 for no test",
+    low=0,
+  )
+
+  @property
+  def strengths(self) -> list[float | str]:
+    """The strengths of weightings, numbers or "auto"."""
+    return _numbers_or_auto(self.strength)
+
+  @property
+  def scales(self) -> list[float]:
+    """The embedding scales to choose from."""
+    return [
+      scale
+      for value in _numbers_or_auto(self.embedding_scale)
+      for scale in (AUTO_SCALES if value == AUTO else [value])
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class MitigationConfig:
+  """The training against modality interference."""
+
+  methods: tuple[str, ...] = field(
+    (),
+    "training against modality interference: heuristic (copies with one"
+    " modality perturbed), adversarial (embeddings moved to increase the loss),"
+    " consistency (of the predictions for these and for the batch); several are"
+    " combined",
+    flag="mitigation",
+    each=MITIGATIONS,
+    optional=True,
+  )
+  perturb: tuple[str, ...] = field(
+    (), "modalities that may be perturbed; all if empty"
+  )
+  num_copies: int = field(
+    1, "number of copies of every example (heuristic)", low=1
+  )
+  noise_share: float = _share(1.0, "normal noise")
+  zero_share: float = _share(0.0, "zero")
+  mean_share: float = _share(0.0, "its training mean")
+  shuffle_share: float = _share(1.0, "the value of another example")
+  mismatch_share: float = _share(
+    1.0, "the value of an example of another class"
+  )
+  missing_share: float = _share(0.0, "absence")
+  adversarial_radius: float = field(
+    1e-3,
+    "largest move of an embedding, in standard deviations of its modality's"
+    " embeddings",
+    low=0.0,
+  )
+  adversarial_rate: float = field(
+    0.1, "step length of the ascent, as a share of the radius", low=0.0
+  )
+  adversarial_steps: int = field(2, "number of steps of the ascent", low=0)
+  adversarial_by: str = field(
+    "sign",
+    "ascend by the sign of the gradient, or by the gradient",
+    choices=("sign", "gradient"),
+  )
+  consistency_weight: float = field(
+    0.01, "factor of the consistency loss", low=0.0
+  )
+  consistency_kind: str = field(
+    "kl",
+    "consistency loss: KL(perturbed || clean), or Jensen-Shannon",
+    choices=("kl", "js"),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """The networks."""
+
+  kind: str = field(
+    "mlp",
+    "multimodal model: an MLP, or a sparse mixture of experts",
+    flag="model",
+    choices=MODELS,
+  )
+  encoder: str = field(
+    "mean",
+    "encoder of sequences; mean averages the steps, then applies an MLP",
+    choices=ENCODERS,
+  )
+  hidden_dim: int = field(64, "number of hidden units", low=1)
+  embedding_dim: int = field(64, "number of units of an embedding", low=1)
+  dropout: float = field(
+    0.1, "share of hidden units that are dropped", low=0.0, high=0.95
+  )
+  num_heads: int = field(4, "number of attention heads", low=1)
+  num_layers: int = field(2, "number of attention layers", low=1)
+  num_points: int = field(
+    16, "number of reference times of the mtand encoder", low=1
+  )
+  predictive: str = field(
+    "gaussian", "predictive distribution of a regression", choices=PREDICTIVE
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureConfig:
+  """The sparse mixture of experts."""
+
+  num_experts: int = field(16, "number of experts", low=1)
+  num_selected: int = field(2, "number of experts per token", low=1)
+  gating: str = field("laplace", "gating function", choices=GATINGS)
+  noisy_gating: bool = field(
+    False, "add learned noise to gating scores in training"
+  )
+  router: str = field(
+    "per_modality",
+    "one router for all modalities, one per modality over shared experts, or"
+    " one per modality over experts of its own",
+    choices=ROUTERS,
+  )
+  importance_loss: float = field(
+    0.01, "factor of the penalty on uneven gates", low=0.0
+  )
+  load_loss: float = field(
+    0.01, "factor of the penalty on uneven load, with noisy gating", low=0.0
+  )
+  router_z_loss: float = field(
+    0.001, "factor of the penalty on large gating scores", low=0.0
+  )
+  placeholder: bool = field(
+    False, "learn a token that stands for an absent modality"
+  )
+  fuse_steps: bool = field(False, "fuse every step of a sequence, not its mean")
+  dispatch: str = field(
+    "auto", "how tokens are dispatched to experts", choices=DISPATCHES
+  )
+
+
+def _numbers_or_auto(text):
+  """Splits a list of numbers, each once, and "auto"."""
+  values = [v if v == AUTO else float(v) for v in text.split(",")]
+  return list(dict.fromkeys(values))

@@ -1,0 +1,201 @@
+"""The reasons of one decision: what each modality predicts, weighs, changes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from btw_jax import errors
+from btw_jax import predictions
+from btw_jax.pipeline import finished_run
+from btw_jax.reports import tables as tables_lib
+
+_HEADINGS = (
+  "its own model",
+  "divergence, nats",
+  "weight",
+  "without it",
+  "it alone, fused",
+)
+
+
+def explain(
+  run: finished_run.FinishedRun,
+  example_id: str,
+  split: str,
+  seed: int | None,
+  weightings: Sequence[str],
+) -> dict[str, Any]:
+  """Explains the decision for one example.
+
+  `seed` tells whose models to use; the first that has the example by default.
+  Returns id, seed, target, and for each weighting the prediction and what each
+  modality contributes, as JSON holds it.
+
+  Raises:
+    InputError: if the split or the seed does not have the example.
+  """
+  place, rows = _find(run, example_id, split, seed)
+  variations = _variations(run, rows)
+  per_seed = run.batch.present.ndim == 3
+  target = np.asarray(run.batch.target)[
+    (place, rows[place]) if per_seed else rows[0]
+  ]
+  return {
+    "id": example_id,
+    "seed": run.seeds[place],
+    "target": _target(run, target, place),
+    "weightings": {
+      name: _explain_weighting(run, name, variations, place)
+      for name in weightings
+    },
+  }
+
+
+def _find(run, example_id, split, seed):
+  """Finds the position of a seed, and the example's row for every seed."""
+  matches = [np.flatnonzero(ids == example_id) for ids in run.ids]
+  places = [
+    place
+    for place in range(len(run.seeds))
+    if len(matches[place % len(matches)]) and seed in (None, run.seeds[place])
+  ]
+  if seed is not None and seed not in run.seeds:
+    raise errors.InputError(
+      f"--seed={seed}: not of the run: use one of"
+      f" {', '.join(map(str, run.seeds))}."
+    )
+  if not places:
+    of_seed = "" if seed is None else f" of seed {seed}"
+    some = ", ".join(map(str, run.ids[0][:3]))
+    raise errors.InputError(
+      f"--id={example_id}: not in the {split} split{of_seed}, whose ids are"
+      f" {some} and others: give one of these, or another --split."
+    )
+  # A seed without the example gets row 0, whose result is not read.
+  return places[0], [int(m[0]) if len(m) else 0 for m in matches]
+
+
+def _variations(run, rows):
+  """Repeats the example in full, without each modality, and with each alone."""
+  num_modalities = run.batch.present.shape[-1]
+  single = np.eye(num_modalities, dtype=bool)
+  full = np.ones((1, num_modalities), bool)
+  keep = np.concatenate([full, ~single, single])
+  shared = run.batch.present.ndim == 2
+
+  def repeat(x):
+    if shared:
+      return jnp.stack([x[rows[0]]] * len(keep))
+    return jnp.stack([x[jnp.arange(len(rows)), jnp.array(rows)]] * len(keep), 1)
+
+  batch = jax.tree.map(repeat, run.batch)
+  return run.with_unimodal(batch._replace(present=batch.present & keep))
+
+
+def _explain_weighting(run, name, split, place):
+  """Explains the example and its variations under one weighting."""
+  task, names = run.task, run.modalities
+  outputs, weights = run.predict(name, split)
+  outputs = np.asarray(outputs)[place]
+  unimodal = np.asarray(split.unimodal)[place, :, 0]
+  present = np.asarray(split.batch.present)
+  present = present[0] if present.ndim == 2 else present[place, 0]
+  divergence = predictions.divergence(
+    task.predict(jnp.asarray(unimodal)),
+    jax.tree.map(lambda x: x[None], task.predict(jnp.asarray(outputs[0]))),
+    kind=run.saved.config.weighting.divergence,
+  )
+
+  def to_values(output):
+    return _prediction(run, output, place)
+
+  modalities = {}
+  for m, modality in enumerate(names):
+    if not present[m]:
+      modalities[modality] = None
+      continue
+    has_others = present.sum() > 1
+    modalities[modality] = {
+      "alone": to_values(unimodal[m]),
+      "divergence": float(divergence[m]),
+      "weight": float(weights[place, 0, m]),
+      "without": to_values(outputs[1 + m]) if has_others else None,
+      "only": to_values(outputs[1 + len(names) + m]),
+    }
+  return {"prediction": to_values(outputs[0]), "modalities": modalities}
+
+
+def _prediction(run, output, place):
+  """Returns probabilities, or mean and scale in the target's unit."""
+  prediction = run.task.predict(jnp.asarray(output))
+  if isinstance(prediction, predictions.Categorical):
+    return np.asarray(jax.nn.softmax(prediction.logits)).tolist()
+  if isinstance(prediction, predictions.Bernoulli):
+    return np.asarray(jax.nn.sigmoid(prediction.logits)).tolist()
+  scaler = _scaler(run, place)
+  mean, scale = (float(x) for x in prediction)
+  return [
+    mean * float(scaler.target_std) + float(scaler.target_mean),
+    scale * float(scaler.target_std),
+  ]
+
+
+def _target(run, target, place):
+  """Returns the target in its own unit."""
+  if run.task.name == "regression":
+    scaler = _scaler(run, place)
+    return float(target * scaler.target_std + scaler.target_mean)
+  return np.asarray(target).tolist()
+
+
+def _scaler(run, place):
+  scalers = run.models.unimodal.scalers
+  return scalers[place % len(scalers)]
+
+
+def table(explanation: Mapping[str, Any], task: str) -> str:
+  """Writes the explanation of `explain` as a table per weighting."""
+  parts = [
+    f"{explanation['id']}: target {_number(explanation['target'], task)};"
+    f" models of seed {explanation['seed']}"
+  ]
+  for name, reasons in explanation["weightings"].items():
+    lines = []
+    for modality, values in reasons["modalities"].items():
+      cells = [""] * len(_HEADINGS)
+      if values is not None:
+        cells = [
+          _decision(values["alone"], task),
+          f"{values['divergence']:.3f}",
+          f"{values['weight']:.3f}",
+          _decision(values["without"], task),
+          _decision(values["only"], task),
+        ]
+      named_cells = dict(zip(_HEADINGS, cells, strict=True))
+      lines.append({"modality": modality, **named_cells})
+    decision = _decision(reasons["prediction"], task)
+    parts += [f"{name}: {decision}", tables_lib.markdown(lines)]
+  return "\n\n".join(parts)
+
+
+def _decision(values, task):
+  """Writes a decision with its probability, or a mean with its scale."""
+  if values is None:
+    return "nothing left"
+  if task == "regression":
+    return f"{values[0]:.4g} ± {values[1]:.2g}"
+  if task == "multiclass":
+    best = int(np.argmax(values))
+    return f"{best} ({100 * values[best]:.0f} %)"
+  return ", ".join(
+    f"{int(p > 0.5)} ({100 * max(p, 1 - p):.0f} %)" for p in values
+  )
+
+
+def _number(target, task):
+  if task == "regression":
+    return f"{target:.4g}"
+  return ", ".join(f"{t:g}" for t in np.atleast_1d(target))

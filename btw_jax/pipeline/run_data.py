@@ -1,0 +1,98 @@
+"""The data of a run, read as its configuration says."""
+
+from collections.abc import Sequence
+import dataclasses
+
+from btw_jax import errors
+from btw_jax.data import assembly
+from btw_jax.data import catalog
+from btw_jax.data import checks
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import loading
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import workdir as workdir_lib
+
+
+def reading(config: config_lib.RunConfig) -> loading.Reading:
+  """Returns whether to read into memory or to stream, and in which shapes."""
+  return loading.Reading(config.data.reading, config.data.num_buckets)
+
+
+def options(config: config_lib.RunConfig) -> catalog.Options:
+  """Returns the options of the data set's loader."""
+  data = config.data
+  return catalog.Options(
+    data_dir=data.data_dir,
+    modalities=data.modalities,
+    task=data.task or None,
+    num_train=data.num_train,
+    noise_modalities=data.noise_modalities,
+    valid_share=data.valid_share,
+    average_steps=config.model.encoder == "mean",
+    split_by=data.split_by,
+    seed=config.seed,
+  )
+
+
+def read(config: config_lib.RunConfig) -> list[dataset_lib.Dataset]:
+  """Reads the data set, once for all seeds or once for each."""
+  return loading.read_datasets(
+    config.data.dataset,
+    options(config),
+    config.seeds,
+    split_per_seed=config.data.split_per_seed,
+    reading=reading(config),
+  )
+
+
+def read_split(
+  saved: workdir_lib.SavedConfig, split: str, data_dir: str
+) -> Sequence[dataset_lib.Examples]:
+  """Reads a split for the models of a finished run.
+
+  Args:
+    saved: the run's `config.json`.
+    split: its name.
+    data_dir: a folder of other data, or empty for the run's own.
+
+  Returns:
+    The examples, one per seed or one for all.
+
+  Raises:
+    InputError: if the data does not fit the models.
+  """
+  config, shape = saved.config, saved.shape
+  dataset = config.data.dataset
+  if not data_dir:
+    return [dataset.splits[split] for dataset in read(config)]
+  if not catalog.find(dataset).reads:
+    raise errors.InputError(
+      f"--data_dir={data_dir}: {dataset} reads no files: leave it out."
+    )
+  other = dataclasses.replace(
+    options(config),
+    data_dir=data_dir,
+    task=shape.task,
+    modalities=shape.modalities,
+  )
+  stream = loading.streams(dataset, other, config.seeds, reading(config))
+  examples = assembly.load_split(
+    dataset,
+    dataclasses.replace(other, stream=stream),
+    split,
+    shape.num_classes,
+  )
+  # The longest of these sequences may be shorter than the longest trained on.
+  examples = examples.padded(
+    dict(zip(shape.modalities, shape.num_steps, strict=True))
+  )
+  for m, modality in enumerate(shape.modalities):
+    given = (examples.num_steps[m], examples.widths[m])
+    trained = (shape.num_steps[m], shape.widths[m])
+    if given != trained:
+      raise errors.InputError(
+        f"{examples.files[modality]}: modality {modality!r} has"
+        f" {checks.describe_shape(given)}, but the model was trained on"
+        f" {checks.describe_shape(trained)}: give the same."
+      )
+  return [examples]

@@ -1,0 +1,126 @@
+"""A study: its runs trained, analysed and reported together."""
+
+from collections.abc import Sequence
+import pathlib
+
+from absl import logging
+
+from btw_jax.pipeline import config_sections as sections
+from btw_jax.pipeline import files
+from btw_jax.pipeline import finished_run
+from btw_jax.pipeline import interactions
+from btw_jax.pipeline import interference
+from btw_jax.pipeline import interrupt as interrupt_lib
+from btw_jax.pipeline import study_grid
+from btw_jax.pipeline import train_run
+from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.reports import page
+from btw_jax.reports import recommendation
+from btw_jax.reports import results
+from btw_jax.reports import study as study_lib
+
+
+def run(
+  planned: Sequence[study_grid.PlannedRun],
+  workdir: str,
+  analyses: Sequence[str] = sections.ANALYSES,
+) -> str:
+  """Trains the runs that are not finished, analyses them and reports.
+
+  Args:
+    planned: the runs.
+    workdir: folder of the study.
+    analyses: names of analyses to run on the models of every run.
+
+  Returns:
+    The report as Markdown; its files are in the workdir.
+  """
+  for one_run in planned:
+    workdir_lib.check_same_config(one_run.config)
+  interrupt = interrupt_lib.Interrupt()
+  for number, one_run in enumerate(planned, 1):
+    path = pathlib.Path(one_run.config.workdir)
+    is_finished = (path / "results.json").exists()
+    logging.info(
+      "run %d of %d, %s%s",
+      number,
+      len(planned),
+      path.name,
+      ": finished" if is_finished else "",
+    )
+    if not is_finished:
+      # Analyses of earlier models are not those of the models to come.
+      files.remove(path / f"{name}.json" for name in ANALYSIS_FUNCTIONS)
+      train_run.train(one_run.config, interrupt)
+    _analyse(path, analyses)
+  return _report(planned, pathlib.Path(workdir))
+
+
+def _report(planned, workdir):
+  """Writes the report of all runs, and returns it as Markdown."""
+  problems = study_lib.problems(
+    study_lib.read([(run.data, run.config.workdir) for run in planned])
+  )
+  text = results.markdown(problems)
+  for name, content in (
+    ("results.md", text),
+    ("results.csv", results.to_csv(problems)),
+    ("results.tex", results.latex(problems)),
+    ("report.html", page.write(problems)),
+  ):
+    files.write_text(workdir / name, content)
+  advice = recommendation.paragraphs(problems)
+  overview = results.overview(problems)
+  files.write_json(
+    workdir / "study.json",
+    {"note": "\n\n".join(advice), "tables": {"overview": overview}},
+  )
+  return text
+
+
+def _analyse(path, analyses):
+  """Runs the analyses of a run that have no file yet."""
+  missing = {name: path / f"{name}.json" for name in analyses}
+  missing = {k: v for k, v in missing.items() if not v.exists()}
+  if not missing:
+    return
+  run = finished_run.load(path, "test")
+  for name, file in missing.items():
+    logging.info("%s: %s", path.name, name)
+    files.write_json(file, ANALYSIS_FUNCTIONS[name](run))
+
+
+def _interference(run):
+  """Measures how often noise or a mismatch in a modality flips decisions."""
+  options = interference.Options(
+    modalities=run.modalities,
+    kinds=("noise", "mismatch"),
+    divergence="kl",
+    num_resamples=100,
+    seed=0,
+    competence=False,
+  )
+  return interference.measure(interference.list_models([run]), options)
+
+
+def _interactions(run):
+  """Decomposes decisions between each modality and all others."""
+  num_modalities = len(run.modalities)
+  # The pairs of a modality and all others come last.
+  pairs = interactions.pairs(num_modalities)[-num_modalities:]
+  options = interactions.Options(
+    joint="grid",
+    num_examples=16,
+    num_others=8,
+    num_controls=8,
+    num_bins=5,
+    num_iterations=300,
+    seed=0,
+  )
+  return {"decompositions": interactions.measure(run, pairs, options)}
+
+
+ANALYSIS_FUNCTIONS = {
+  "interference": _interference,
+  "interactions": _interactions,
+}

@@ -1,0 +1,212 @@
+"""The flags of the configuration, and checks that flags share."""
+
+from collections.abc import Callable, Sequence
+import pathlib
+
+from absl import flags
+
+from btw_jax import errors
+from btw_jax.data import catalog
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.pipeline import config as config_lib
+
+_RECIPES = pathlib.Path(__file__).parent / "recipes"
+
+
+def define(
+  values: flags.FlagValues = flags.FLAGS, *, without: Sequence[str] = ()
+) -> None:
+  """Defines a flag for every setting, but those in `without`."""
+  for setting in config_lib.settings():
+    if setting.name not in without:
+      _define(setting.name, setting.field, values)
+  if "dataset" not in without:
+    check("dataset", catalog.find, values)
+
+
+def _define(name, field, values):
+  meta, default, to = field.metadata, field.default, {"flag_values": values}
+  text = meta["text"]
+  if "choices" in meta:
+    flags.DEFINE_enum(name, default, meta["choices"], text, **to)
+  elif isinstance(default, bool):
+    flags.DEFINE_bool(name, default, text, **to)
+  elif isinstance(default, tuple):
+    flags.DEFINE_list(name, list(default), text, **to)
+    if "each" in meta:
+      optional = meta.get("optional", False)
+      check_each(name, meta["each"], optional=optional, values=values)
+  elif isinstance(default, int):
+    flags.DEFINE_integer(name, default, text, meta.get("low"), **to)
+  elif isinstance(default, float):
+    bounds = meta.get("low"), meta.get("high")
+    flags.DEFINE_float(name, default, text, *bounds, **to)
+  else:
+    flags.DEFINE_string(name, default, text, **to)
+    if "numbers_or" in meta:
+      _check_numbers_or(name, meta, values)
+
+
+def groups(without: Sequence[str] = ()) -> dict[str, list[str]]:
+  """Returns title -> names of the settings' flags, in the order of the help."""
+  by_title = {title: [] for title in config_lib.SECTIONS.values()}
+  for setting in config_lib.settings():
+    if setting.name not in without:
+      by_title[config_lib.SECTIONS[setting.section]].append(setting.name)
+  return by_title
+
+
+def read_config(
+  values: flags.FlagValues = flags.FLAGS,
+) -> config_lib.RunConfig:
+  """Returns the configuration of parsed flags, for the devices at hand."""
+  settings = {s.name: values[s.name].value for s in config_lib.settings()}
+  if settings["device_batch_size"]:
+    import jax
+
+    # A run depends on the batch of all devices, so that is what is saved.
+    settings["batch_size"] = settings["device_batch_size"] * jax.device_count()
+    settings["device_batch_size"] = 0
+  return config_lib.make(**settings)
+
+
+def read_recipes(
+  names: Sequence[str],
+  given: flags.FlagValues = flags.FLAGS,
+  *,
+  without: Sequence[str] = (),
+) -> dict[str, config_lib.RunConfig]:
+  """Reads recipes by name in `recipes/`, or by the path of a flagfile.
+
+  Flags that are set in `given` override every recipe, but those in `without`.
+  Returns name of the recipe -> configuration.
+
+  Raises:
+    InputError: if a recipe, or a flag in it, is unknown, or two are named
+      alike.
+  """
+  configs = {}
+  for path in dict.fromkeys(map(_find_recipe, names)):
+    if path.stem in configs:
+      raise errors.InputError(
+        f"--recipes: two flagfiles are called {path.stem}: rename one."
+      )
+    configs[path.stem] = _read_recipe(path, given, without)
+  return configs
+
+
+def _find_recipe(name):
+  for path in (_RECIPES / f"{name}.flags", pathlib.Path(name)):
+    if path.is_file():
+      return path
+  known = sorted(p.stem for p in _RECIPES.glob("*.flags"))
+  raise errors.InputError(
+    f"--recipes={name}: neither a file nor one of {', '.join(known)}."
+  )
+
+
+def _read_recipe(path, given, without):
+  values = flags.FlagValues()
+  define(values)
+  arguments = [__name__, f"--flagfile={path}"]
+  try:
+    values(arguments)
+    reads_files = bool(catalog.find(values["dataset"].value).reads)
+    overrides = [
+      given[name].serialize()
+      for name in values
+      if name in given
+      and given[name].present
+      and name not in without
+      # --data_dir is for those recipes of a study that read files.
+      and (reads_files or name != "data_dir")
+    ]
+    values.unparse_flags()
+    values([*arguments, *overrides])
+  except flags.Error as error:
+    raise errors.InputError(f"{path}: {error}") from error
+  return read_config(values)
+
+
+def define_dataset() -> flags.FlagHolder:
+  """Defines --dataset alone, for programs that train nothing."""
+  (setting,) = (s for s in config_lib.settings() if s.name == "dataset")
+  holder = flags.DEFINE_string(
+    "dataset", setting.field.default, setting.field.metadata["text"]
+  )
+  check("dataset", catalog.find)
+  return holder
+
+
+def define_split(text: str) -> tuple[flags.FlagHolder, flags.FlagHolder]:
+  """Defines --split and --data_dir, for programs that read a finished run."""
+  split = flags.DEFINE_enum("split", "test", dataset_lib.SPLITS, text)
+  data_dir = flags.DEFINE_string(
+    "data_dir",
+    "",
+    "folder of other files of the same format (npz, csv) to use instead of the"
+    " run's own",
+  )
+  return split, data_dir
+
+
+def check(
+  name: str,
+  test: Callable[[str], object],
+  values: flags.FlagValues = flags.FLAGS,
+) -> None:
+  """Makes a flag, or every value of a list, refuse what `test` refuses.
+
+  `test` raises `InputError` for a wrong value.
+  """
+
+  def validate(given):
+    for value in given if isinstance(given, list) else [given]:
+      try:
+        test(value)
+      except errors.InputError as error:
+        message = str(error).removeprefix(f"--{name}={value}: ")
+        raise flags.ValidationError(message) from error
+    return True
+
+  flags.register_validator(name, validate, flag_values=values)
+
+
+def check_each(
+  name: str,
+  known: Sequence[str],
+  *,
+  optional: bool,
+  values: flags.FlagValues = flags.FLAGS,
+) -> None:
+  """Makes a list flag refuse unknown names, and emptiness if not optional."""
+
+  def validate(given):
+    unknown = [v for v in given if v not in known]
+    if unknown or not (given or optional):
+      problem = f"{unknown[0]!r} is unknown" if unknown else "is empty"
+      raise flags.ValidationError(f"{problem}: use some of {', '.join(known)}")
+    return True
+
+  flags.register_validator(name, validate, flag_values=values)
+
+
+def _check_numbers_or(name, meta, values):
+  low, high = meta["low"], meta.get("high", float("inf"))
+  span = f"{low:g} to {high:g}" if "high" in meta else f"{low:g} or more"
+
+  def is_valid(value):
+    try:
+      return value == meta["numbers_or"] or low <= float(value) <= high
+    except ValueError:
+      return False
+
+  def validate(given):
+    for value in given.split(","):
+      if not is_valid(value):
+        raise flags.ValidationError(
+          f"{value!r} is not a number from {span}, nor {meta['numbers_or']}"
+        )
+    return True
+
+  flags.register_validator(name, validate, flag_values=values)

@@ -1,0 +1,297 @@
+"""Decompositions against closed forms, a cone solver, and what defines them."""
+
+import itertools
+
+import hypothesis
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from btw_jax.analysis import pid
+from support import oracles
+
+DECOMPOSE = BROJA, *_ = tuple(
+  map(jax.jit, (pid.broja, pid.minimum_information, pid.specific_information))
+)
+BITS = tuple(itertools.product(range(2), range(2)))
+_TRAINING = pytest.mark.training
+SHAPES = ((2, 2, 2), (3, 3, 3), (5, 2, 4), (6, 7, 3), (10, 10, 5))
+
+
+def _table(outcomes, shape=(2, 2, 2)):
+  """Probabilities of (x1, x2, y), as many outcomes as often."""
+  table = np.zeros(shape)
+  for outcome, p in outcomes:
+    table[outcome] += p
+  return table
+
+
+def _of(function, num_classes=2):
+  """Two fair bits, and what a function makes of them."""
+  return _table(
+    [((i, j, function(i, j)), 1 / 4) for i, j in BITS], (2, 2, num_classes)
+  )
+
+
+_FLIP = (0.9, 0.1)
+# Information of a bit flipped one time in ten, in bits.
+_LEFT = 1 - stats.entropy(_FLIP, base=2)
+# AND: either source tells h(1/4) - h(1/2)/2, its unique information being 0.
+_AND = stats.entropy([1 / 4, 3 / 4], base=2) - 1 / 2
+AND, XOR = _of(lambda i, j: i & j), _of(lambda i, j: i ^ j)
+
+# name -> joint, and its atoms in bits
+GATES = {
+  "and": (AND, (_AND, 0, 0, 1 / 2)),
+  "xor": (XOR, (0, 0, 0, 1)),
+  "y = x1": (_of(lambda i, j: i), (0, 1, 0, 0)),
+  "copies": (_table([((i, i, i), 1 / 2) for i in (0, 1)]), (1, 0, 0, 0)),
+  "y = (x1, x2)": (_of(lambda i, j: 2 * i + j, 4), (0, 1, 1, 0)),
+  "noisy xor": (
+    _table(
+      [
+        ((i, j, (i ^ j) ^ n), _FLIP[n] / 4)
+        for (i, j), n in itertools.product(BITS, (0, 1))
+      ]
+    ),
+    (0, 0, 0, _LEFT),
+  ),
+  "noisy copy": (
+    _table([((i, i ^ n, i), _FLIP[n] / 2) for i, n in BITS]),
+    (_LEFT, 1 - _LEFT, 0, 0),
+  ),
+  # By two cone solvers.
+  "counts": (
+    np.random.default_rng(0).integers(1, 10, (3, 3, 3)),
+    (0.0017, 0.0328, 0.0013, 0.0379),
+  ),
+}
+
+
+def _random(rng, shape, kind):
+  """A joint of one of four kinds."""
+  if kind == "function":
+    table = np.zeros(shape)
+    answers = rng.integers(0, shape[2], shape[:2])
+    for i, j in np.ndindex(*shape[:2]):
+      table[i, j, answers[i, j]] = rng.exponential()
+  else:
+    concentration = {"dense": 1.0, "peaked": 0.1, "sparse": 1.0}[kind]
+    table = rng.gamma(concentration, size=shape) + 1e-30
+    if kind == "sparse":
+      table = table * (rng.random(shape) < 0.4)
+      table[0, 0, 0] += 0.1
+  return table / table.sum()
+
+
+def _randoms(shape, each=10, seed=0):
+  rng = np.random.default_rng((seed, *shape))
+  kinds = ("dense", "peaked", "sparse", "function")
+  return np.stack(
+    [_random(rng, shape, kind) for kind in kinds for _ in range(each)]
+  )
+
+
+def _informations(joint):
+  """I1, I2 and I12, by loops."""
+  return [
+    oracles.table_information(table)
+    for table in (
+      joint.sum(1), joint.sum(0), joint.reshape(-1, joint.shape[-1])
+    )
+  ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  "gate",
+  [
+    pytest.param(name, marks=() if np.shape(joint) == (2, 2, 2) else _TRAINING)
+    for name, (joint, _) in GATES.items()
+  ],
+)
+def test_gates(gate):
+  joint, bits = GATES[gate]
+  found = np.array(BROJA(joint)[:4]) / np.log(2)
+  np.testing.assert_allclose(found, bits, atol=1e-4)
+
+
+@pytest.mark.training
+def test_a_control_is_conditioned_on():
+  """It says which gate holds."""
+  gates = [
+    _of(lambda v, a: v), _of(lambda v, a: a), XOR, AND
+  ]  # fmt: skip
+  sensory = jax.jit(pid.sensory)
+  found = np.array(sensory(np.stack(gates) / 4)[:4]) / np.log(2)
+  np.testing.assert_allclose(
+    found, (_AND / 4, 1 / 4, 1 / 4, (1 + 1 / 2) / 4), atol=1e-4
+  )
+  # Values of the control count by how often they come.
+  weights = np.array([0.0, 0.5, 0.2, 0.3])
+  found = sensory(100 * np.stack(gates) * weights[:, None, None, None])
+  each = np.array(BROJA(np.stack(gates))[:4])
+  np.testing.assert_allclose(found[:4], each @ weights, atol=1e-6)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("shape", SHAPES)
+def test_another_solver_finds_the_same(shape):
+  joints = _randoms(shape)
+  found = jax.tree.map(np.asarray, BROJA(joints))
+  for n, joint in enumerate(joints):
+    one, two, both = _informations(joint)
+    least = oracles.broja_information(joint)
+    expected = one + two - least, least - two, least - one, both - least
+    atoms = np.array([atom[n] for atom in found[:4]])
+    np.testing.assert_allclose(atoms, expected, atol=1e-4)
+    error = found.unique1[n] - expected[1]
+    assert -1e-6 < error < found.gap[n] + 1e-6
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("num_iterations", [0, 1, 7, 30])
+def test_the_certificate_holds_however_early_it_ends(num_iterations):
+  joints = _randoms((4, 3, 3), each=4)
+  found = jax.jit(lambda x: pid.broja(x, num_iterations=num_iterations))(joints)
+  for n, joint in enumerate(joints):
+    least = oracles.broja_information(joint)
+    error = found.unique1[n] - (least - _informations(joint)[1])
+    assert -1e-6 < error < found.gap[n] + 1e-6
+  if not num_iterations:
+    # Not by being idle.
+    assert np.median(found.gap) > 1e-3
+
+
+@pytest.mark.training
+def test_it_ends_at_the_gap_that_is_asked_for():
+  joints = _randoms((6, 6, 3))
+  rough, fine = (
+    np.asarray(jax.jit(lambda x, t=t: pid.broja(x, tolerance=t))(joints).gap)
+    for t in (1e-2, 1e-4)
+  )
+  assert np.all(rough < 1e-2)
+  assert np.max(fine) < 1e-3 < np.max(rough)
+
+
+@pytest.mark.training
+@hypothesis.settings(max_examples=25)
+@hypothesis.given(st.integers(0, 2**32 - 1))
+def test_what_defines_a_decomposition(seed):
+  """The equations, and that names of outcomes and sources do not matter."""
+  rng = np.random.default_rng(seed)
+  kind = rng.choice(["dense", "peaked", "sparse", "function"])
+  joint = _random(rng, (4, 3, 3), kind)
+  for decompose in DECOMPOSE:
+    found = decompose(joint)
+    one, two, both = _informations(joint)
+    r, u1, u2, s, gap = (float(x) for x in found)
+    np.testing.assert_allclose(
+      (r + u1, r + u2, r + u1 + u2 + s), (one, two, both), atol=2e-6
+    )
+    assert min(r, s) > -gap - 2e-6
+    swapped = decompose(np.swapaxes(joint, 0, 1))
+    np.testing.assert_allclose(
+      (swapped.redundant, swapped.unique2), (r, u1), atol=2e-6 + 2 * gap
+    )
+    order = [rng.permutation(n) for n in joint.shape]
+    other = decompose(1000 * joint[np.ix_(*order)])
+    np.testing.assert_allclose(other[:4], found[:4], atol=2e-6 + 2 * gap)
+
+
+@pytest.mark.training
+def test_outcomes_that_never_come_change_nothing():
+  joint = _randoms((3, 3, 3), each=1)
+  padded = np.pad(joint, ((0, 0), (1, 2), (0, 1), (2, 0)))
+  for decompose in DECOMPOSE:
+    np.testing.assert_allclose(
+      np.stack(decompose(padded)), np.stack(decompose(joint)), atol=2e-6
+    )
+  assert all(np.all(x == 0) for x in BROJA(np.zeros((2, 3, 2))))
+
+
+@pytest.mark.training
+def test_closed_forms_beside_it():
+  for joint in _randoms((4, 3, 3), each=2):
+    one, two, _ = _informations(joint)
+    found = pid.minimum_information(joint)
+    np.testing.assert_allclose(found.redundant, min(one, two), atol=1e-6)
+    found = pid.specific_information(joint)
+    np.testing.assert_allclose(
+      found.redundant, oracles.specific_redundancy(joint), atol=1e-6
+    )
+  # Two bits, each told by its own source: I_min calls one of them redundant.
+  copy, _ = GATES["y = (x1, x2)"]
+  np.testing.assert_allclose(
+    pid.specific_information(copy).redundant, np.log(2), rtol=1e-6
+  )
+
+
+@pytest.mark.training
+def test_gradients_are_those_of_finite_differences():
+  joint = _randoms((3, 4, 3), each=1)[0]
+  rng = np.random.default_rng(0)
+
+  def atoms(joint, weights):
+    found = pid.broja(joint, num_iterations=2000, tolerance=1e-9)
+    return jnp.dot(weights, jnp.stack(found[:4]))
+
+  with jax.enable_x64():
+    atoms, slopes = jax.jit(atoms), jax.jit(jax.grad(atoms))
+    for weights in np.eye(4):
+      slope = slopes(jnp.asarray(joint), weights)
+      way = rng.normal(size=joint.shape) * joint
+      ends = [atoms(joint + sign * 1e-4 * way, weights) for sign in (1, -1)]
+      np.testing.assert_allclose(
+        np.sum(slope * way), (ends[0] - ends[1]) / 2e-4, rtol=1e-3, atol=1e-6
+      )
+
+
+@pytest.mark.training
+def test_gradients_are_finite_where_nothing_is():
+  joint = jnp.asarray(np.pad(AND, ((0, 1), (0, 0), (0, 1))))
+  slope = jax.jit(jax.grad(lambda joint: pid.broja(joint).synergistic))(joint)
+  assert np.all(np.isfinite(slope))
+
+
+@pytest.mark.training
+def test_pointwise_atoms_add_up():
+  joints = _randoms((4, 3, 3), each=2)
+  found = jax.jit(pid.pointwise)(joints)
+  means = [np.sum(joints * atom, axis=(1, 2, 3)) for atom in found]
+  np.testing.assert_allclose(means, BROJA(joints)[:4], atol=2e-6)
+  for n, joint in enumerate(joints):
+    product = joint.sum(-1, keepdims=True) * joint.sum((0, 1))
+    there = joint > 0
+    sums = sum(atom[n] for atom in found)
+    np.testing.assert_allclose(
+      sums[there], np.log(joint[there] / product[there]), atol=1e-3
+    )
+    assert np.all(sums[~there] == 0)
+  # Of an exclusive or every outcome is synergy.
+  np.testing.assert_allclose(
+    jax.jit(pid.pointwise)(XOR).synergistic, np.log(2) * (XOR > 0), atol=1e-4
+  )
+
+
+@pytest.mark.training
+def test_axes_before_are_problems_of_their_own():
+  joints = _randoms((3, 2, 2), each=1).reshape(2, 2, 3, 2, 2)
+  together = BROJA(joints)
+  mapped = jax.jit(jax.vmap(jax.vmap(pid.broja)))(joints)
+  for i, j in np.ndindex(2, 2):
+    alone = BROJA(joints[i, j])
+    for a, b, c in zip(together, mapped, alone, strict=True):
+      np.testing.assert_allclose(a[i, j], c, atol=1e-6)
+      np.testing.assert_allclose(b[i, j], c, atol=1e-6)
+
+
+@pytest.mark.parametrize("decompose", [
+  pid.broja, pid.sensory, pid.pointwise, pid.minimum_information,
+  pid.specific_information,
+])  # fmt: skip
+def test_tables_without_their_axes_are_refused(decompose):
+  with pytest.raises(ValueError, match=r"shape \(2, 2\): give \[\.\.\., "):
+    decompose(np.ones((2, 2)))

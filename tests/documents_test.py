@@ -1,0 +1,405 @@
+"""The documents: their links, commands, flags, examples and tables."""
+
+import functools
+import importlib
+import re
+
+import numpy as np
+
+from btw_jax.data import assembly
+from btw_jax.data import catalog
+from support import environment
+from support import programs
+
+ROOT = environment.ROOT
+README = ROOT / "README.md"
+PROGRAMS_PAGE = ROOT / "experiments/README.md"
+RESULTS = ROOT / "experiments/RESULTS.md"
+LIBRARY = ROOT / "btw_jax/README.md"
+DATA = ROOT / "btw_jax/data/README.md"
+
+# Folders that runs and builds leave hold no documents of the project.
+_LEFT_BY_RUNS = ("runs", "build", "dist")
+_FOLDERS = [
+  path
+  for path in ROOT.iterdir()
+  if path.is_dir() and path.name[0] != "." and path.name not in _LEFT_BY_RUNS
+]
+DOCUMENTS = sorted(
+  [*ROOT.glob("*.md"), *(f for top in _FOLDERS for f in top.rglob("*.md"))]
+)
+
+PROGRAMS = (
+  "train", "evaluate", "explain", "study", "analyze_interactions",
+  "diagnose_interference", "inspect_data", "prepare_data", "plot_routing",
+  "benchmarks", "benchmarks.estimator_accuracy", "benchmarks.fault_recovery",
+  "benchmarks.result_tables",
+)  # fmt: skip
+# These scripts pass their flags on to a program.
+_PASSED_ON = {
+  "local.sh": "train",
+  "local_cluster.sh": "train",
+  "slurm.sh": "train",
+  "tpu_vm.sh": "train",
+  "sweep.sh": "train",
+}
+
+MAX_LINES, MAX_ROWS, MAX_EXAMPLE = 200, 8, 15
+# A link in Markdown, or a link or picture in HTML.
+_LINK = r'(?:\]\(|href="|src=")([^)"\s]+)'
+# Each of these examples has a test of its own, which also runs it.
+_CHECKED = (
+  "weighting.weigh", "np.savez", "pid.broja", "interference.diagnose",
+)  # fmt: skip
+# first heading of a table -> why it may have more rows in a prose document
+_LONGER = {
+  "module": "the reference of all public functions is one table",
+  "suite": "the values of --suite are one table",
+}
+
+
+def _name(document):
+  return str(document.relative_to(ROOT))
+
+
+def _text(document):
+  return document.read_text(encoding="utf-8")
+
+
+def _prose(document):
+  """Returns the text without its blocks of code."""
+  return re.sub(r"^```.*?^```", "", _text(document), flags=re.S | re.M)
+
+
+def _anchors(document):
+  """Returns the anchors that GitHub gives to the headings."""
+  anchors = []
+  for heading in re.findall(r"^#+ (.*)$", _prose(document), re.M):
+    words = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    anchor = words.replace(" ", "-")
+    number = sum(re.sub(r"-\d+$", "", a) == anchor for a in anchors)
+    anchors.append(f"{anchor}-{number}" if number else anchor)
+  return anchors
+
+
+def _links(document):
+  """Yields the file and the anchor of every relative link."""
+  for target in re.findall(_LINK, _prose(document)):
+    if not re.match(r"[a-z]+:", target):
+      file, _, anchor = target.partition("#")
+      path = (document.parent / file).resolve() if file else document
+      yield target, path, anchor
+
+
+def _commands(document):
+  """Yields every line of the blocks of code, continuation lines joined."""
+  fenced = re.findall(r"^```bash\n(.*?)^```", _text(document), re.S | re.M)
+  indented = re.findall(r"(?:^ {4}.*\n)+", _prose(document), re.M)
+  for block in (*fenced, *indented):
+    yield from block.replace("\\\n", " ").splitlines()
+
+
+def _tables(document):
+  """Yields the lines of every table."""
+  for table in re.findall(r"(?:^\|.*\n)+", _prose(document) + "\n", re.M):
+    yield table.splitlines()
+
+
+def _examples():
+  return [
+    (document, code)
+    for document in DOCUMENTS
+    for code in re.findall(r"```python\n(.*?)```", _text(document), re.S)
+  ]
+
+
+@functools.cache
+def _help():
+  """Returns program -> what its --help prints."""
+  return {name: programs.run(name, "--help").stdout for name in PROGRAMS}
+
+
+def _has_flag(text, flag):
+  turned_off = rf"--\[no\]{flag.removeprefix('no')}\b"
+  return re.search(rf"--(\[no\])?{flag}\b|{turned_off}", text)
+
+
+def test_every_link_leads_to_a_file_and_a_heading():
+  wrong = [
+    f"{_name(document)}: {target}"
+    for document in DOCUMENTS
+    for target, path, anchor in _links(document)
+    if not path.exists()
+    or (anchor and (path.suffix != ".md" or anchor not in _anchors(path)))
+  ]
+  assert wrong == []
+
+
+def test_the_readme_links_to_every_document():
+  linked = {path for _, path, _ in _links(README)}
+  lost = {_name(d) for d in DOCUMENTS if d not in linked} - {_name(README)}
+  assert lost == set()
+
+
+def test_the_readme_is_short_and_its_start_is_enough():
+  lines = _text(README).splitlines()
+  assert len(lines) <= MAX_LINES
+  start = "\n".join(lines[:60])
+  for needed in (
+    "pip install .",
+    "bash launch/local.sh",
+    "bash launch/test.sh",
+    "scales = weighting.multipliers(weights, present)",
+  ):
+    assert needed in start, needed
+
+
+def test_every_program_that_is_named_exists():
+  pattern = r"python -m experiments\.([a-z_]+(?:\.[a-z_]+)*)"
+  named = {
+    (_name(document), program)
+    for document in DOCUMENTS
+    for program in re.findall(pattern, _text(document))
+  }
+  assert {program for _, program in named} <= set(PROGRAMS)
+  for document, program in named:
+    path = ROOT / "experiments" / program.replace(".", "/")
+    main = path.with_suffix(".py"), path / "__main__.py"
+    assert any(file.exists() for file in main), f"{document}: {program}"
+
+
+def test_every_script_that_is_named_exists():
+  wrong = [
+    f"{_name(document)}: {path}"
+    for document in DOCUMENTS
+    for path in re.findall(r"\blaunch/\w+\.(?:sh|yaml)\b", _text(document))
+    if not (ROOT / path).exists()
+  ]
+  assert wrong == []
+
+
+def test_every_flag_that_is_named_exists():
+  assert all("--help " in text for text in _help().values())
+  scripts = "".join(_text(path) for path in (ROOT / "launch").glob("*.sh"))
+  known = "".join(_help().values()) + scripts
+  wrong = {
+    f"{_name(document)}: --{flag}"
+    for document in DOCUMENTS
+    for flag in re.findall(r"(?<!tensorboard )--([a-z_]+)", _text(document))
+    if not _has_flag(known, flag)
+  }
+  assert wrong == set()
+
+
+def test_every_command_has_flags_of_its_program():
+  wrong, count = [], 0
+  for document in DOCUMENTS:
+    for line in _commands(document):
+      line = line.partition("  #")[0]
+      program = re.search(r"python -m experiments\.([a-z_.]+)(.*)", line)
+      script = re.search(r"\blaunch/(\w+\.sh)(.*)", line)
+      if program:
+        text, arguments = _help()[program[1]], program[2]
+      elif script and script[1] in _PASSED_ON:
+        text, arguments = _help()[_PASSED_ON[script[1]]], script[2]
+      elif script:
+        text, arguments = _text(ROOT / "launch" / script[1]), script[2]
+      else:
+        continue
+      count += 1
+      wrong += [
+        f"{_name(document)}: --{flag} in: {line}"
+        for flag in re.findall(r"(?<!\S)--([a-z_]+)", arguments)
+        if not _has_flag(text, flag)
+      ]
+  assert wrong == []
+  assert count > len(PROGRAMS)
+
+
+def test_every_recipe_starts_with_its_command_and_has_a_row():
+  rows = {
+    name
+    for table in _tables(PROGRAMS_PAGE)
+    if table[0].startswith("| recipe ")
+    for name in re.findall(r"^\| `([a-z_]+)`", "\n".join(table), re.M)
+  }
+  paths = sorted((ROOT / "experiments/recipes").glob("*.flags"))
+  assert rows == {path.stem for path in paths}
+  for path in paths:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    place = f"--flagfile=experiments/recipes/{path.name}"
+    assert re.match(rf"# python -m experiments\.(train|study) {place}", first)
+
+
+def test_the_examples_are_short():
+  assert len(_examples()) >= 4
+  for document, code in _examples():
+    lines = len(code.strip().splitlines())
+    assert lines <= MAX_EXAMPLE, f"{_name(document)}: {lines} lines"
+
+
+def test_the_other_examples_run(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for document, code in _examples():
+    if not any(text in code for text in _CHECKED):
+      exec(compile(code, _name(document), "exec"), {})
+
+
+def _run(text):
+  """Returns the names that the one example with this text defines."""
+  (code,) = [code for _, code in _examples() if text in code]
+  names = {}
+  exec(compile(code, text, "exec"), names)
+  return names, code
+
+
+def test_the_example_of_weigh_leaves_weights_and_scales():
+  names, _ = _run("weighting.weigh")
+  weights, scales = names["weights"], names["scales"]
+  assert weights.shape == (8, 3) and weights[0, 2] == 0
+  np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)
+  np.testing.assert_allclose(scales.sum(1), [2] + [3] * 7, rtol=1e-5)
+
+
+def test_the_example_of_own_arrays_is_a_data_set(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  _run("np.savez")
+  dataset = assembly.load("npz", catalog.Options(data_dir="mine"))
+  assert dataset.task == "multiclass"
+  assert dataset.splits["train"].modalities == ("image", "text")
+
+
+def test_the_example_of_broja_gives_the_values_in_its_comment():
+  names, code = _run("pid.broja")
+  written = re.search(r"nats: R (.*?), U1 (.*?), U2 (.*?), S (.*)", code)
+  expected = [float(x) for x in written.groups()]
+  np.testing.assert_allclose(names["decomposition"][:4], expected, atol=5e-5)
+
+
+def test_the_example_of_diagnose_ranks_the_modalities():
+  names, _ = _run("interference.diagnose")
+  effects = names["effects"]
+  assert set(effects) == {"image", "text"}
+  image, text = (
+    effects[name]["mismatch"].flipped.mean() for name in ("image", "text")
+  )
+  assert image > text > 0.1
+
+
+def test_the_tables_of_prose_documents_are_short():
+  wrong = []
+  for document in DOCUMENTS:
+    for table in _tables(document):
+      heading = table[0].split("|")[1].strip()
+      rows = len(table) - 2
+      if document != RESULTS and rows > MAX_ROWS and heading not in _LONGER:
+        wrong.append(f"{_name(document)}: {rows} rows under {heading!r}")
+  assert wrong == []
+
+
+def test_no_table_has_a_row_twice():
+  wrong = [
+    f"{_name(document)}: {row}"
+    for document in DOCUMENTS
+    for table in _tables(document)
+    for row in {row for row in table if table.count(row) > 1}
+  ]
+  assert wrong == []
+
+
+def test_one_of_a_thing_is_written_in_the_singular():
+  pattern = r"(?<![\d.,])1 (?:epoch|seed|example|run)s\b|\w\(e?s\)"
+  wrong = [
+    f"{_name(document)}: {text}"
+    for document in DOCUMENTS
+    for text in re.findall(pattern, _text(document))
+  ]
+  assert wrong == []
+
+
+def test_generated_tables_are_marked_and_show_the_columns_of_their_marker():
+  places = []
+  for document in DOCUMENTS:
+    text = _prose(document)
+    starts = re.findall(r"^<!-- ((?:table|rows|note): .+) -->$", text, re.M)
+    names = [re.search(r": ([^ ]+)", start)[1] for start in starts]
+    assert names == re.findall(r"^<!-- end: (.+) -->$", text, re.M)
+    places += starts
+    for start, name in zip(starts, names, strict=True):
+      columns = start.split(" | ")[1:]
+      table = text.partition(f"<!-- {start} -->")[2].partition("<!-- end")[0]
+      heading = re.search(r"^\|.*", table, re.M)
+      if columns:
+        cells = [cell.strip() for cell in heading[0].strip("|").split("|")]
+        assert cells == columns, f"{_name(document)}: {name}"
+  # No table is in two documents, where one would be forgotten.
+  assert len(set(places)) == len(places) > 20
+
+
+def test_every_function_of_the_api_table_exists():
+  text = _text(LIBRARY)
+  table = text[text.index("| module | functions |") :].split("\n\n")[0]
+  for line in table.splitlines()[2:]:
+    module, functions = re.findall(r"\| `([a-z_.]+)` \| (.*) \|", line)[0]
+    module = importlib.import_module(f"btw_jax.{module}")
+    for name in re.findall(r"`([^`]+)`", functions):
+      for function in _expand(name):
+        assert callable(getattr(module, function)), function
+
+
+def test_the_table_of_formats_names_every_data_set():
+  text = _text(DATA)
+  table = text[text.index("| what you have |") :].split("\n\n")[0]
+  named = set()
+  for line in table.splitlines()[2:]:
+    names = re.findall(r"`([a-z_]+)`", line.split("|")[2])
+    named |= set(names)
+    if "_missing" in names:
+      named |= {f"{n}_missing" for n in names if n.startswith("mimic_")}
+  assert named - {"_missing"} == set(catalog.SOURCES)
+
+
+def test_the_tree_of_files_is_that_of_the_package():
+  block = re.search(r"### Files\n\n```\n(.*?)```", _text(LIBRARY), re.S)[1]
+  folders, listed = [], []
+  for line in block.splitlines():
+    name = line.split()[0]
+    del folders[(len(line) - len(line.lstrip())) // 2 :]
+    if name.endswith("/"):
+      folders.append(name)
+    else:
+      listed.append("".join([*folders, name]))
+  package = ROOT / "btw_jax"
+  files = sorted(
+    path.relative_to(package).as_posix()
+    for path in package.rglob("*.py")
+    if path.name != "__init__.py"
+  )
+  # The files that the tree lacks, and the files in it that do not exist.
+  assert (set(files) - set(listed), set(listed) - set(files)) == (set(), set())
+  assert len(listed) == len(files)
+
+
+def test_every_module_that_is_named_exists():
+  wrong = [
+    f"{_name(document)}: {path}"
+    for document in DOCUMENTS
+    for path in re.findall(r"`([\w/]+\.py)`", _text(document))
+    if not any(
+      (base / path).exists()
+      for base in (document.parent, ROOT / "btw_jax", ROOT)
+    )
+  ]
+  assert wrong == []
+
+
+def _expand(name):
+  """Returns every choice of `{a,b}`."""
+  choices = re.search(r"{(.*?)}", name)
+  if not choices:
+    return [name]
+  return [
+    full
+    for choice in choices[1].split(",")
+    for full in _expand(name.replace(choices[0], choice, 1))
+  ]

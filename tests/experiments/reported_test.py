@@ -1,0 +1,245 @@
+"""Studies, explanations and logs as users meet them."""
+
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+
+from btw_jax.reports import page
+from btw_jax.reports import study as study_lib
+from support import browser
+from support import dataset_files
+from support import event_files
+from support import programs
+
+pytestmark = pytest.mark.slow
+
+_TINY = (
+  "--num_seeds=2", "--num_epochs=2", "--hidden_dim=8", "--embedding_dim=8",
+  "--num_permutations=0", "--embedding_scale=0.5",
+)  # fmt: skip
+
+
+SEEDS = {"first": 7, "second": 20}
+
+
+_TABLES = ("results.md", "results.csv", "results.tex")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+  """Two recipes that differ in their seeds, and the command."""
+  folder = tmp_path_factory.mktemp("study")
+  data = dataset_files.write_npz(folder / "data", missing=0.3)
+  recipes = []
+  for name, seed in SEEDS.items():
+    recipes.append(folder / f"{name}.flags")
+    recipes[-1].write_text(
+      f"--dataset=npz\n--weighting=uniform,kl+mi,auto\n--seed={seed}\n"
+      "--hidden_dim=99\n"
+    )
+  arguments = (
+    "study", f"--recipes={','.join(map(str, recipes))}", "--models=mlp", *_TINY,
+    f"--workdir={folder / 'out'}", f"--data_dir={data}",
+  )  # fmt: skip
+  done = programs.run(*arguments)
+  return folder, arguments, done
+
+
+def test_a_study_compares_what_its_runs_measured(study):
+  folder, _, done = study
+  out = folder / "out"
+  rows = dataset_files.read_table(out / "results.csv")
+  assert done.stdout.startswith((out / "results.md").read_text("utf-8"))
+  for name_of, seed in SEEDS.items():
+    path = out / f"runs/{name_of}_mlp"
+    config = dataset_files.read_json(path / "config.json")["config"]
+    # Of the recipe, of the study on top of it, and of the axis.
+    of_each = (config["seed"], config["hidden_dim"], config["model"])
+    assert of_each == (seed, 8, "mlp")
+    found = {
+      r["name"]: r
+      for r in dataset_files.read_json(path / "results.json")["rows"]
+    }
+    base = np.array(found["uniform"]["metrics"]["accuracy"])
+    for name in ("uniform", "kl+mi", "auto"):
+      (row,) = [
+        r
+        for r in rows
+        if (r["problem"], r["weighting"], r["metric"])
+        == (name_of, name, "accuracy")
+      ]
+      values = np.array(found[name]["metrics"]["accuracy"])
+      assert float(row["mean"]) == pytest.approx(values.mean(), rel=1e-5)
+      if name != "uniform":
+        gain = (values - base).mean()
+        assert float(row["gain"]) == pytest.approx(gain, abs=1e-6)
+    assert found["auto"]["candidates"] == 9
+
+
+def test_a_study_goes_on_and_tells_the_same(study):
+  folder, arguments, _ = study
+  out = folder / "out"
+  before = {name: (out / name).read_bytes() for name in _TABLES}
+  kept, again = (out / f"runs/{name}_mlp" for name in SEEDS)
+  stamp = (kept / "metrics.csv").stat().st_mtime_ns
+  shutil.rmtree(again)
+  done = programs.run(*arguments)
+  assert "first_mlp: finished" in done.stderr
+  assert "second_mlp: finished" not in done.stderr
+  assert (kept / "metrics.csv").stat().st_mtime_ns == stamp
+  assert {name: (out / name).read_bytes() for name in _TABLES} == before
+
+
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--num_epochs=3", "first_mlp: holds a run with other flags"),
+    ("--recipes=nowhere", "--recipes=nowhere: neither a file nor one of "),
+    ("--mitigations=hope", "'hope' is unknown: use none, or some of heuristic"),
+    ("--weighting=kl", "--weighting=kl: has no uniform"),
+    ("--data_dir=", "--recipes: all of them read files: set --data_dir"),
+  ],
+)
+def test_a_wrong_study_is_refused_in_a_line(study, flag, message):
+  wrong = programs.run(*study[1], *flag.split(), status=2)
+  assert message in wrong.stderr
+  assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def page_of(study):
+  """The report, of runs one of which is as if it had experts."""
+  out = study[0] / "out"
+  shutil.copytree(out, study[0] / "experts")
+  routing = study[0] / "experts/runs/first_mlp/routing.csv"
+  runs = [("uniform", 0.0)]
+  runs += itertools.product(("mi", "kl+mi"), (0.25, 0.5, 0.75, 1.0))
+  dataset_files.write_routing(routing, np.full((2, 1, 2, 3), 1 / 3), runs=runs)
+  # What was not analysed is left out.
+  (study[0] / "experts/runs/second_mlp/interactions.json").unlink()
+  runs = study_lib.read(
+    [(name, study[0] / f"experts/runs/{name}_mlp") for name in SEEDS]
+  )
+  return page.write(study_lib.problems(runs))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_report(page_of, tmp_path, width):
+  found = browser.look(page_of, tmp_path, width)
+  assert found["problems"] == []
+  figures = [name.partition(": ")[2] for name in found["figures"]]
+  for expected, number in (
+    ("improvement in accuracy % over uniform", 2),
+    ("validation loss, mean ± std over seeds", 2),
+    ("calibration on the test split, all seeds", 2),
+    ("kl+mi: weights, mean ± std over seeds", 2),
+    ("kl+mi: weights of test examples", 2),
+    ("kl+mi: correctness by weight", 2),
+    ("kl+mi: information by modality", 1),
+    ("decisions changed by mismatch, %", 2),
+    ("uniform: experts of the last layer", 1),
+  ):
+    assert figures.count(expected) == number, expected
+
+
+def test_the_browser_finds_what_is_wrong(page_of, tmp_path):
+  for change, message in (
+    (("base64,", "base64,AAAA"), "shows nothing: first: improvement in"),
+    (("</body>", "<script>missing()</script></body>"), "missing is not"),
+    (
+      ("<h1>", f"<h1 style='white-space: nowrap'>{'long ' * 99}"),
+      "page is wider than the window",
+    ),
+  ):
+    found = browser.look(page_of.replace(*change, 1), tmp_path, 390)
+    assert any(message in problem for problem in found["problems"]), message
+
+
+def test_an_example_is_explained_as_it_was_predicted(study, tmp_path):
+  """What is said to be left without a modality is what a file without says."""
+  folder, _, _ = study
+  path, data = folder / "out/runs/first_mlp", folder / "data"
+  test = dict(np.load(data / "test.npz"))
+  row = int(np.flatnonzero(test["present_words"])[0])
+  name = test["id"][row]
+  programs.run(
+    "explain", f"--workdir={path}", f"--id={name}", "--seed=8",
+    f"--output={tmp_path / 'told.json'}",
+  )  # fmt: skip
+  told = dataset_files.read_json(tmp_path / "told.json")
+  assert (told["seed"], told["target"]) == (8, test["y"][row])
+  (tmp_path / "without").mkdir()
+  test["present_words"][row] = False
+  np.savez(tmp_path / "without/test.npz", **test)
+  programs.run(
+    "evaluate", f"--workdir={path}", f"--data_dir={tmp_path / 'without'}"
+  )
+  for weighting, own in told["weightings"].items():
+    whole, without = (
+      next(
+        r
+        for r in dataset_files.read_table(path / file)
+        if (r["id"], r["weighting"], r["seed"]) == (name, weighting, "8")
+      )
+      for file in ("predictions.csv", "evaluation_test_predictions.csv")
+    )
+    modalities = own["modalities"]
+    for field, row_of in (("prediction", whole), (None, without)):
+      values = own[field] if field else modalities["words"]["without"]
+      expected = float(row_of["prediction"])
+      assert values == pytest.approx([expected], abs=1e-5)
+    for modality in ("sound", "words"):
+      weight = float(whole[f"weight_{modality}"])
+      assert modalities[modality]["weight"] == pytest.approx(weight, abs=1e-5)
+    # Of two modalities, what is left without one is the other alone.
+    assert modalities["sound"]["only"] == modalities["words"]["without"]
+    # KL(p || q) of one label.
+    p, q = modalities["sound"]["alone"][0], own["prediction"][0]
+    expected = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    found = modalities["sound"]["divergence"]
+    assert found == pytest.approx(expected, abs=1e-5)
+  absent = np.load(data / "test.npz")
+  lacks = absent["id"][~absent["present_words"]][0]
+  done = programs.run("explain", f"--workdir={path}", f"--id={lacks}")
+  assert "| words      |                 |" in done.stdout
+  assert "nothing left" in done.stdout
+  wrong = programs.run("explain", f"--workdir={path}", "--id=nobody", status=2)
+  told = "--id=nobody: not in the test split, whose ids are test0"
+  assert told in wrong.stderr
+  wrong = programs.run(
+    "explain", f"--workdir={path}", f"--id={name}", "--weighting=hope", status=2
+  )
+  assert "--weighting=hope: no weighting 'hope': use some of " in wrong.stderr
+
+
+def test_tensorboard_is_told_what_the_tables_hold(study):
+  path = study[0] / "out/runs/first_mlp"
+  rows = dataset_files.read_table(path / "metrics.csv")
+  choice = {
+    r["name"]: r for r in dataset_files.read_json(path / "results.json")["rows"]
+  }
+  assert choice["kl+mi"]["choice"]["strength"] == 1
+  found = {
+    (step, tag): value
+    for step, tag, value in event_files.read(
+      path / "tensorboard/multimodal/kl+mi@1"
+    )
+  }
+  for epoch in range(2):
+    for split in ("train", "valid"):
+      losses = [
+        float(r["loss"])
+        for r in rows
+        if (r["stage"], r["run"], r["strength"])
+        == ("multimodal", "kl+mi", "1.0")
+        and (int(r["epoch"]), r["split"]) == (epoch, split)
+      ]
+      assert len(losses) == 2
+      told = found[epoch, f"loss/{split}"]
+      assert told == pytest.approx(np.mean(losses), rel=1e-4)
+    total = found[epoch, "weight/sound"] + found[epoch, "weight/words"]
+    assert total == pytest.approx(1.0, abs=1e-4)
+  stages = {p.name for p in (path / "tensorboard").iterdir()}
+  assert stages == {"unimodal", "multimodal"}

@@ -1,0 +1,97 @@
+"""The same training on any number of devices and processes."""
+
+import re
+
+import numpy as np
+import pytest
+
+from experiments.benchmarks import memory as memory_suite
+from experiments.benchmarks import processes
+from support import dataset_files
+from support import device_runs
+from support import environment
+from support import programs
+
+pytestmark = pytest.mark.slow
+
+
+def _runs(folder, num_processes, num_devices):
+  """What `device_runs` leaves, array by array."""
+  output = folder / f"{num_processes}x{num_devices}.npz"
+  _start(
+    device_runs.main, str(output), str(folder / "prepared"),
+    count=num_processes, num_devices=num_devices, popen=programs.Forked,
+  )  # fmt: skip
+  with np.load(output) as found:
+    assert found["devices"] == num_processes * num_devices
+    return dict(found)
+
+
+def _start(function, *arguments, **options):
+  """What it returns in each process."""
+  variables = {**environment.of_child(), "XLA_FLAGS": environment.AS_WRITTEN}
+  return processes.run(function, *arguments, environment=variables, **options)
+
+
+def _prepare(folder):
+  """Sequences of many lengths, as records."""
+  rng = np.random.default_rng(0)
+  (folder / "npz").mkdir()
+  for split, n in (("train", 50), ("valid", 21), ("test", 10)):
+    y = np.arange(n) % 2
+    np.savez(
+      folder / f"npz/{split}.npz",
+      y=y,
+      x_sound=y[:, None, None] + rng.normal(size=(n, 6, 2)),
+      length_sound=rng.integers(1, 7, n),
+      x_words=y[:, None] + rng.normal(size=(n, 3)),
+    )
+  dataset_files.prepare("npz", folder / "npz", folder / "prepared")
+
+
+def _of(found, parallelism):
+  return {
+    name.removeprefix(parallelism): x for name, x in found.items()
+    if name.startswith(parallelism)
+  }  # fmt: skip
+
+
+def test_devices_and_processes_change_nothing(tmp_path):
+  """Of one device, of four, of two processes with two each; either way."""
+  _prepare(tmp_path)
+  one, four, two_by_two = (
+    _runs(tmp_path, *where) for where in ((1, 1), (1, 4), (2, 2))
+  )
+  for found in (one, four, two_by_two):
+    for case in ("pmap", *(("experts", "stream") if found is not four else ())):
+      own, expected = _of(found, case), _of(one, case)
+      assert own.keys() == expected.keys()
+      assert any("weights" in name for name in own)
+      for name in own:
+        if re.search("'key'.*'bias'", name):
+          # Softmax is blind to it: Adam makes steps of the rounding.
+          continue
+        np.testing.assert_allclose(
+          own[name], expected[name], atol=1e-5, rtol=1e-5,
+          err_msg=f"{case}{name}",
+        )  # fmt: skip
+    if found is not one:
+      pmap, shard_map = _of(found, "pmap"), _of(found, "shard_map")
+      assert pmap.keys() == shard_map.keys()
+      for name in pmap:
+        np.testing.assert_array_equal(shard_map[name], pmap[name])
+
+
+def test_no_process_holds_all_weights():
+  """Ten million rows over four processes, a gigabyte each."""
+  each = _start(memory_suite.worker, 10**7, count=4)
+  for found in each:
+    assert found["taken"] < 10**9
+    assert found["rows"] == found["rows of all"] // 4 >= 10**7 // 4
+    np.testing.assert_allclose(found["sums"], 1.0, rtol=1e-5)
+    # The modality that tells the label weighs most, everywhere the same.
+    assert found["weights"] == each[0]["weights"]
+    assert found["weights"][0] > 2 * max(found["weights"][1:])
+    assert found["loss"] == each[0]["loss"]
+    # Chance is .69 nats; the label can be told to .35 from its modality.
+    assert 0.3 < found["loss"][1] < 0.5

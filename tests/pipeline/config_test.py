@@ -1,0 +1,98 @@
+import pytest
+
+from btw_jax import errors
+from btw_jax import interventions
+from btw_jax import predictions
+from btw_jax import tasks
+from btw_jax import weighting
+from btw_jax.analysis import importance
+from btw_jax.data import loading
+from btw_jax.models import dispatch
+from btw_jax.models import gating
+from btw_jax.models import networks
+from btw_jax.models import routers
+from btw_jax.mutual_information import transforms
+from btw_jax.parallel import device_map
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import config_sections as sections
+from btw_jax.pipeline import interactions
+from btw_jax.pipeline import study
+from btw_jax.training import selection
+from experiments import flags as flags_lib
+
+
+@pytest.mark.parametrize(
+  ("choices", "implemented"),
+  [
+    (sections.VARIANTS, weighting.VARIANTS),
+    (
+      sections.WEIGHTINGS,
+      (*weighting.VARIANTS, *importance.IMPORTANCE, selection.AUTO),
+    ),
+    (sections.AUTO_SCALES, selection.SCALES),
+    (sections.DIVERGENCES, predictions.DIVERGENCES),
+    (sections.TRANSFORMS, transforms.TRANSFORMS),
+    (sections.TASKS, tasks.NAMES),
+    (sections.PREDICTIVE, tasks.PREDICTIVE),
+    (sections.ENCODERS, ("mean", *networks.SEQUENCE_ENCODERS)),
+    (sections.GATINGS, gating.GATINGS),
+    (sections.ROUTERS, routers.ROUTERS),
+    (sections.DISPATCHES, ("auto", *dispatch.DISPATCHES)),
+    (sections.MAPPINGS, device_map.MAPPINGS),
+    (sections.READINGS, loading.READINGS),
+    (sections.INTERVENTIONS, interventions.KINDS),
+    (sections.JOINTS, interactions.JOINTS),
+    (sections.ANALYSES, study.ANALYSIS_FUNCTIONS),
+  ],
+)
+def test_choices_are_those_that_are_implemented(choices, implemented):
+  assert sorted(map(str, choices)) == sorted(map(str, implemented))
+
+
+def test_every_intervention_has_its_share():
+  names = {setting.name for setting in config_lib.settings()}
+  shares = {name for name in names if name.endswith("_share")}
+  kinds = {f"{kind}_share" for kind in interventions.KINDS}
+  assert shares - {"valid_share"} == kinds
+
+
+def test_json_gives_back_the_configuration():
+  config = config_lib.make(
+    model="moe", weighting=("mi", "auto"), perturb=["text"], dropout=0.3
+  )
+  values = config_lib.to_dict(config)
+  assert values["perturb"] == ["text"]
+  assert values["weighting"] == ["mi", "auto"]
+  assert config_lib.from_dict(values) == config
+  assert config.mitigation.perturb == ("text",)
+  assert config.model.kind == "moe"
+
+
+def test_every_setting_can_be_replaced_and_read():
+  config = config_lib.RunConfig()
+  for setting in config_lib.settings():
+    default = setting.field.default
+    changed = {
+      bool: lambda x: not x,
+      tuple: lambda x: (*x, "more"),
+      str: lambda x: x + "more",
+      int: lambda x: x + 1,
+      float: lambda x: x + 1.0,
+    }[type(default)](default)
+    other = config_lib.replace(config, **{setting.name: changed})
+    assert config_lib.get(other, setting) == changed
+    free = setting.field.metadata.get("free", False)
+    assert config_lib.differing(config, other) == [setting.name] * (not free)
+
+
+def test_unknown_settings_are_named():
+  with pytest.raises(errors.InputError, match="'speed' is no setting"):
+    config_lib.make(speed=3)
+  with pytest.raises(errors.InputError, match=r"config.json: 'speed' .* again"):
+    config_lib.from_dict({"speed": 3})
+
+
+def test_help_shows_every_setting_once():
+  names = [name for group in flags_lib.groups().values() for name in group]
+  assert sorted(names) == sorted(s.name for s in config_lib.settings())
+  assert len(set(names)) == len(names)

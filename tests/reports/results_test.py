@@ -1,0 +1,67 @@
+"""Tables of a study, on results whose truth is known."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from btw_jax.reports import results
+from support import studies
+
+
+def test_the_table_marks_what_is_significant():
+  problem = studies.problem(
+    {
+      "kl": (-0.05 + studies.noise(0.01, 1), 0.0),
+      "mi": (0.02, 0.1),
+      "auto": (studies.noise(0.1, 3), 0.0),
+    }
+  )
+  rows = results.rows(problem)
+  cells = {row["weighting"]: row for row in rows}
+  assert cells["kl"]["Δ accuracy %"].startswith("-5.00 [")
+  assert cells["kl"]["Δ accuracy %"].endswith("] ▼")
+  assert cells["mi"]["Δ accuracy %"] == "+2.00 [+2.00, +2.00] ▲"
+  assert cells["mi"]["Δ NLL"] == "-0.100 [-0.100, -0.100] ▲"
+  assert cells["kl"]["Δ NLL"] == "+0.000 [+0.000, +0.000]"
+  # A spread of about ten times the base's.
+  auto = cells["auto (mi, λ = 1)"]
+  assert auto["spread"].endswith("*")
+  values = problem.methods["auto"].row["metrics"]["accuracy"]
+  expected = np.std(values) / np.std(studies.BASE)
+  assert float(auto["spread"][:-1]) == pytest.approx(expected, abs=0.005)
+  assert cells["mi"]["spread"] == "1.00"
+
+
+def test_what_was_held_fixed_names_every_candidate():
+  problem = studies.problem({"mi": (0.0, 0.0), "auto": (0.0, 0.0)})
+  text = "\n".join(results.held_fixed(problem))
+  assert "2 embedding scales for uniform; 1 setting for mi; 9 settings" in text
+  assert "Training: 3 epochs, batch size 32" in text
+  assert "Embedding scale: 0.5 for every method, chosen from 1, 0.5" in text
+
+
+def test_the_latex_compiles(tmp_path):
+  program = shutil.which("pdflatex")
+  if program is None:
+    pytest.skip("no pdflatex: install it, say by apt-get install texlive")
+  problem = studies.problem(
+    {"kl": (-0.05, -0.1), "mi": (0.02, 0.1), "auto": (0.0, 0.0)},
+    name="50%_of & all\\{$}~^#",
+  )
+  text = results.latex([problem])
+  (tmp_path / "paper.tex").write_text(
+    "\\documentclass{article}\\usepackage{booktabs,amssymb}"
+    f"\\begin{{document}}{text}\\end{{document}}",
+    encoding="utf-8",
+  )
+  done = subprocess.run(
+    [program, "-halt-on-error", "-interaction=nonstopmode", "paper.tex"],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stdout[-2000:]
+  assert (tmp_path / "paper.pdf").stat().st_size > 0
+  assert "Missing character" not in done.stdout

@@ -1,0 +1,1 @@
+"""Helpers of the tests: oracles, small problems and files, programs."""

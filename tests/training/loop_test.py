@@ -1,0 +1,61 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from btw_jax import errors
+from btw_jax.training import loop
+from btw_jax.training import vectorized_runs
+from support import problems
+
+pytestmark = pytest.mark.training
+
+WEIGHTED = [
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("uniform", 0.0, 1.0),
+]
+
+
+def _unsound(batch, row):
+  """A batch whose one example gives no finite gradient."""
+  features = batch.features.at[row, 0, 0].set(jnp.inf)
+  return batch._replace(
+    features=features, present=batch.present.at[row].set(True)
+  )
+
+
+def test_gradients_that_are_not_finite_change_nothing():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  bad = train._replace(batch=_unsound(train.batch, 5))
+  skipped, logs = [], []
+  best = loop.fit(
+    made, WEIGHTED, [0], bad, valid, num_epochs=3,
+    callbacks=loop.Callbacks(
+      on_epoch=lambda epoch, log: logs.append(log), on_skipped=skipped.extend
+    ),
+  )  # fmt: skip
+  # Of 48 examples in batches of 16, one batch of an epoch is passed over.
+  for run in range(2):
+    own = [step for step in skipped if step.setting == run]
+    assert [step.epoch for step in own] == [0, 1, 2]
+  for step in skipped:
+    assert 5 in step.examples
+    assert len(step.examples) == 16
+  assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(best.params))
+  for log in logs:
+    assert np.sum(log["skipped"] > 0) == 2
+    assert np.all(np.isfinite(log["weights"]))
+
+
+def test_a_run_that_learns_from_nothing_is_ended():
+  train, valid = problems.splits()
+  made = dataclasses.replace(problems.trainer(), max_skipped=4)
+  features = jnp.full_like(train.batch.features, jnp.inf)
+  bad = train._replace(batch=train.batch._replace(features=features))
+  with pytest.raises(
+    errors.InputError, match="epoch 2, step 1: .* not finite 4 times in a row"
+  ):
+    problems.fit(made, WEIGHTED[1:], [0], bad, valid, num_epochs=5)

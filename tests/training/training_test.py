@@ -1,0 +1,452 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from btw_jax import chunked
+from btw_jax import errors
+from btw_jax import types
+from btw_jax import weighting
+from btw_jax.data import plans
+from btw_jax.models import networks
+from btw_jax.parallel import device_map
+from btw_jax.training import model_checkpoints
+from btw_jax.training import predictor
+from btw_jax.training import sampling
+from btw_jax.training import vectorized_runs
+from btw_jax.training import weight_refresh
+from support import problems
+
+pytestmark = pytest.mark.training
+
+WEIGHTED = [
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("mi", 0.5, 0.5),
+  vectorized_runs.RunSpec("kl", 0.25, 1.0),
+]
+
+
+def test_uniform_is_the_plain_model_bit_for_bit():
+  train, valid = problems.splits()
+  # Complete data: with modalities missing there is no plain model.
+  train, valid = (
+    s._replace(batch=problems.batch(s.batch.target.shape[0], seed))
+    for seed, s in enumerate((train, valid))
+  )
+  alone = dataclasses.replace(problems.RULE, variants=("uniform",))
+  plain = problems.trainer(problems.never_multiplied(networks.Concatenation))
+  expected, plain_log = problems.fit(plain, problems.PLAIN, [0], train, valid)
+  for rule in (problems.RULE, alone):
+    weighted = problems.trainer(rule=rule)
+    found, log = problems.fit(weighted, problems.PLAIN, [0], train, valid)
+    for a, b in problems.leaves(found.params, expected.params):
+      np.testing.assert_array_equal(a, b)
+    for a, b in zip(log, plain_log, strict=True):
+      np.testing.assert_array_equal(a["train_loss"], b["train_loss"])
+
+
+@pytest.mark.slow
+def test_vmapped_runs_equal_separate_runs():
+  seeds = [3, 5]
+  train, valid = problems.splits(seeds, task="regression")
+  made = problems.trainer(
+    rule=problems.RULE, task="regression", optimizer=problems.SMOOTH
+  )
+  together, _ = problems.fit(made, WEIGHTED, seeds, train, valid)
+  # Every choice, and every seed: a program each.
+  for r, s in ((0, 1), (1, 1), (2, 0)):
+    own = [x._replace(unimodal=x.unimodal[s : s + 1]) for x in (train, valid)]
+    alone, _ = problems.fit(made, WEIGHTED[r : r + 1], seeds[s : s + 1], *own)
+    for a, b in problems.leaves(together, alone):
+      np.testing.assert_allclose(a[r, s], b[0, 0], rtol=2e-4, atol=2e-5)
+
+
+def test_a_seed_starts_and_draws_the_same_for_every_weighting():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  cells = [
+    vectorized_runs.RunSpec(v, 0.0, 1.0) for v in ("uniform", "kl", "mi")
+  ]
+  best, _ = problems.fit(made, cells, [0], train, valid)
+  # At strength 0 nothing tells them apart.
+  for (leaf,) in problems.leaves(best.params):
+    np.testing.assert_array_equal(leaf[0], leaf[1])
+    np.testing.assert_array_equal(leaf[0], leaf[2])
+
+
+def test_unimodal_models_train_as_if_alone():
+  train, valid = (
+    types.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
+  )
+  made = problems.trainer(networks.Unimodal, dropout=0.0)
+  together, _ = problems.fit(made, problems.PLAIN, [0], train, valid)
+  # Another modality's data changed: the first model must not notice.
+  changed = train.batch._replace(
+    features=train.batch.features.at[:, 1].multiply(3.0)
+  )
+  moved, _ = problems.fit(
+    made, problems.PLAIN, [0], types.Split(changed, None), valid
+  )
+  for a, b in problems.leaves(together.params, moved.params):
+    np.testing.assert_array_equal(a[0, 0, 0], b[0, 0, 0])
+    np.testing.assert_array_equal(a[0, 0, 2], b[0, 0, 2])
+    assert np.any(a[0, 0, 1] != b[0, 0, 1])
+
+
+def test_a_unimodal_model_learns_from_the_examples_that_have_it():
+  train, valid = (
+    types.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
+  )
+  made = problems.trainer(networks.Unimodal)
+  absent = ~train.batch.present[:, 2]
+  target = jnp.where(absent, (train.batch.target + 1) % 3, train.batch.target)
+  other = train._replace(batch=train.batch._replace(target=target))
+  first, second = (
+    problems.fit(made, problems.PLAIN, [0], split, valid)[0]
+    for split in (train, other)
+  )
+  for a, b in problems.leaves(first.params, second.params):
+    np.testing.assert_array_equal(a[0, 0, 2], b[0, 0, 2])
+    assert np.any(a[0, 0, 0] != b[0, 0, 0])
+
+
+# So fast that validation gets worse again.
+_HASTY = optax.adamw(0.1)
+
+
+def test_the_best_epoch_is_the_one_kept():
+  train, valid = problems.splits([0, 1])
+  made = problems.trainer(rule=problems.RULE, optimizer=_HASTY)
+  best, logs = problems.fit(made, WEIGHTED, [0, 1], train, valid, num_epochs=8)
+  losses = np.stack([log["valid_loss"] for log in logs])
+  np.testing.assert_array_equal(best.loss, losses.min(0))
+  np.testing.assert_array_equal(best.epoch, losses.argmin(0))
+  assert np.any(best.epoch < 7)
+  # The kept parameters give the kept loss again.
+  cell = vectorized_runs.select_setting(
+    vectorized_runs.stack_params(made.rule, WEIGHTED), 0
+  )
+  outputs, _ = predictor.Predictor(made)(
+    cell,
+    vectorized_runs.select_setting(best.params, 0),
+    vectorized_runs.select_setting(best.unseen_prior, 0),
+    valid,
+  )
+  for s in range(2):
+    loss = problems.loss(made, outputs[s], valid.batch)
+    np.testing.assert_allclose(loss, best.loss[0, s], rtol=1e-5)
+
+
+def test_every_unimodal_model_keeps_its_own_best_epoch():
+  train, valid = (
+    types.Split(problems.batch(n, seed, missing=0.3), None)
+    for seed, n in enumerate((48, 24))
+  )
+  made = problems.trainer(networks.Unimodal, optimizer=_HASTY)
+  best, logs = problems.fit(
+    made, problems.PLAIN, [0], train, valid, num_epochs=8
+  )
+  losses = np.stack([log["valid_loss"] for log in logs])
+  np.testing.assert_array_equal(best.epoch, losses.argmin(0))
+  assert len(set(best.epoch[0, 0])) > 1
+  cell = vectorized_runs.select_setting(
+    vectorized_runs.stack_params(made.rule, problems.PLAIN), 0
+  )
+  outputs, _ = predictor.Predictor(made)(
+    cell, vectorized_runs.select_setting(best.params, 0), None, valid
+  )
+  loss = problems.loss(made, outputs[0], valid.batch)
+  np.testing.assert_allclose(loss, losses.min(0)[0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("task", "divergence", "transform"),
+  [
+    ("multiclass", "kl", "none"),
+    pytest.param("regression", "js", "rank", marks=pytest.mark.slow),
+  ],
+)
+def test_a_refresh_follows_the_rule(task, divergence, transform):
+  """One epoch by hand: predict, weigh, average; absent modalities weigh 0."""
+  train, valid = problems.splits(task=task)
+  rule = dataclasses.replace(
+    problems.RULE, divergence=divergence, transform=transform
+  )
+  made = problems.trainer(rule=rule, dropout=0.0, task=task)
+  choice = vectorized_runs.RunSpec("kl+mi", 1.0, 1.0)
+  best, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=1)
+  params = vectorized_runs.select_setting(
+    vectorized_runs.select_setting(best.params, 0), 0
+  )
+  present = train.batch.present
+
+  @jax.jit
+  def by_hand(params, batch, unimodal, loss):
+    outputs, _ = made.network.apply(
+      {"params": params},
+      batch,
+      weighting.multipliers(weighting.uniform(present), present),
+      train=False,
+    )
+    weights = weighting.weigh(
+      made.task.predict(unimodal),
+      made.task.predict(outputs[0]),
+      present=present,
+      kind=divergence,
+      transform=transform,
+    )
+    state = weighting.init(*present.shape, present)
+    state = weighting.update(state, weights, loss)
+    return weighting.prior(state.table, present)
+
+  expected = by_hand(
+    params, train.batch, train.unimodal[0], logs[0]["valid_loss"][0, 0, 0]
+  )
+  # A divergence near 0 is a difference of near numbers: float32 keeps three of
+  # its digits.
+  np.testing.assert_allclose(logs[0]["weights"][0, 0], expected, rtol=1e-3)
+  np.testing.assert_allclose(logs[0]["alpha"][0, 0], 0.45, rtol=1e-6)
+
+
+def test_weights_rest_between_refreshes():
+  train, valid = problems.splits()
+  rule = dataclasses.replace(problems.RULE, refresh_every=3)
+  made = problems.trainer(rule=rule)
+  _, logs = problems.fit(made, WEIGHTED[:1], [0], train, valid, num_epochs=5)
+  weights = [log["weights"][0, 0] for log in logs]
+  np.testing.assert_array_equal(weights[0], weights[1])
+  np.testing.assert_array_equal(weights[1], weights[2])
+  assert np.any(weights[2] != weights[3])
+
+
+def test_the_noise_modality_loses_its_weight():
+  seeds = range(6)
+  train, valid = problems.splits(seeds)
+  made = problems.trainer(rule=problems.RULE)
+  choice = vectorized_runs.RunSpec("mi", 1.0, 1.0)
+  _, logs = problems.fit(made, [choice], seeds, train, valid, num_epochs=10)
+  weights = logs[-1]["weights"][0].mean(axis=0)
+  np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
+  assert weights[2] < 0.5 * min(weights[0], weights[1])
+
+
+def test_features_of_absent_modalities_are_never_felt():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  absent = ~train.batch.present[..., None]
+  poisoned = train._replace(
+    batch=train.batch._replace(
+      features=jnp.where(absent, 7.0, train.batch.features)
+    )
+  )
+  again, _ = problems.fit(made, WEIGHTED[:1], [0], poisoned, valid)
+  for a, b in problems.leaves(best.params, again.params):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_targets_of_a_predicted_split_are_not_read():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  cell = vectorized_runs.select_setting(
+    vectorized_runs.stack_params(made.rule, WEIGHTED), 0
+  )
+  unlabelled = valid._replace(batch=valid.batch._replace(target=None))
+  results = [
+    predictor.Predictor(made)(
+      cell,
+      vectorized_runs.select_setting(best.params, 0),
+      vectorized_runs.select_setting(best.unseen_prior, 0),
+      split,
+    )
+    for split in (valid, unlabelled)
+  ]
+  for a, b in problems.leaves(*results):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_one_program_trains_all_epochs():
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  traces = []
+
+  def counted(outputs, target):
+    traces.append(None)
+    return made.task.loss(outputs, target)
+
+  counting = dataclasses.replace(made, task=made.task._replace(loss=counted))
+  problems.fit(counting, WEIGHTED, [0], train, valid, num_epochs=1)
+  once = len(traces)
+  traces.clear()
+  problems.fit(counting, WEIGHTED, [0], train, valid, num_epochs=6)
+  assert len(traces) == once
+
+
+def test_a_step_on_shares_equals_a_step_on_the_whole():
+  """`vmap` over the axis name stands in for devices."""
+  batch = problems.batch(16, missing=0.3)
+  made = problems.trainer(dropout=0.0)
+  split = types.Split(batch, None)
+  state = jax.jit(made.init)(0, split).train
+  multipliers = weighting.multipliers(
+    weighting.uniform(batch.present), batch.present
+  )
+
+  def run(num_devices):
+    def share(x):
+      return x.reshape(num_devices, -1, *x.shape[1:])
+
+    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=device_map.AXIS)
+    return jax.jit(step)(
+      state,
+      jax.tree.map(share, batch),
+      share(multipliers),
+      0,
+    )
+
+  for a, b in problems.leaves(run(1), run(4)):
+    for device in range(4):
+      np.testing.assert_allclose(a[0], b[device], rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_is_that_of_the_mean_loss():
+  batch = problems.batch(16)
+  made = dataclasses.replace(
+    problems.trainer(dropout=0.0), optimizer=optax.sgd(1.0)
+  )
+  state = jax.jit(made.init)(0, types.Split(batch, None)).train
+  step = jax.vmap(made.step, (None, 0, None, None), axis_name=device_map.AXIS)
+  stepped, sums = jax.jit(step)(
+    state,
+    jax.tree.map(lambda x: x[None], batch),
+    None,
+    0,
+  )
+
+  def mean_loss(params):
+    outputs, _ = made.network.apply(
+      {"params": params}, batch, None, train=False
+    )
+    return jnp.mean(made.task.loss(outputs[0], batch.target))
+
+  value, gradient = jax.jit(jax.value_and_grad(mean_loss))(state.params)
+  np.testing.assert_allclose(sums["loss"][0, 0] / 16, value, rtol=1e-5)
+  for before, after, g in problems.leaves(
+    state.params, stepped.params, gradient
+  ):
+    np.testing.assert_allclose(before - after[0], g, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_examples", [16, 23, 40])
+def test_slots_draw_their_own_order(num_examples):
+  """Every example once at most, the same whoever asks for a slot."""
+  layout = plans.SlotLayout(num_examples, 8)
+  slots = np.arange(8)
+  orders = [
+    sampling.epoch_order(0, epoch, slots, layout) for epoch in range(12)
+  ]
+  every = layout.rows(slots)
+  left_out = set()
+  for order in orders:
+    assert order.shape == (num_examples // 8, 8)
+    seen = every[slots, order].ravel().tolist()
+    assert plans.PADDING not in seen
+    assert len(set(seen)) == len(seen)
+    left_out |= set(range(num_examples)) - set(seen)
+  assert np.any(orders[0] != orders[1])
+  # A remainder is not always the same examples.
+  assert len(left_out) > 2 * (num_examples % 8) or num_examples % 8 == 0
+  np.testing.assert_array_equal(
+    sampling.epoch_order(0, 1, slots[2:5], layout), orders[1][:, 2:5]
+  )
+  assert np.any(orders[0] != sampling.epoch_order(1, 0, slots, layout))
+
+
+def test_neighbours_are_sought_among_a_sample_of_every_slot():
+  layout = plans.SlotLayout(100, 8)
+  assert sampling.sample_rows(0, 0, np.arange(8), layout, 2**14) is None
+  slots = np.arange(4, 8)
+  rows = np.asarray(sampling.sample_rows(0, 0, slots, layout, 24))
+  assert len(set(rows.tolist())) == 4 * 3
+  np.testing.assert_array_equal(rows // 13, np.repeat(np.arange(4), 3))
+  numbers = plans.SlotLayout(100, 8).rows(slots).reshape(-1)[rows]
+  assert plans.PADDING not in numbers
+  assert np.any(rows != sampling.sample_rows(0, 1, slots, layout, 24))
+
+
+def test_devices_seek_neighbours_among_the_same_examples():
+  """A refresh of the same outputs is the same to the last bit."""
+  num_examples = 45
+  rng = np.random.default_rng(0)
+  batch = problems.batch(num_examples, missing=0.2, task="regression")
+  outputs = rng.normal(size=(num_examples, 2)).astype(np.float32)
+  unimodal = rng.normal(size=(3, num_examples, 2)).astype(np.float32)
+  unimodal += outputs
+  rule = dataclasses.replace(problems.RULE, num_samples=24)
+  layout = plans.SlotLayout(num_examples, 8)
+  rows = layout.rows(np.arange(8)).reshape(-1)
+  there = rows != plans.PADDING
+  rows = np.maximum(rows, 0)
+  present = batch.present[rows] & there[:, None]
+
+  def refreshed(rule, num_devices):
+    made = problems.trainer(task="regression", rule=rule)
+    made = dataclasses.replace(made, batch_size=8)
+
+    def share(x, axis=0):
+      shape = (*x.shape[:axis], num_devices, -1, *x.shape[axis + 1 :])
+      return jnp.moveaxis(x.reshape(shape), axis, 0)
+
+    cell = vectorized_runs.select_setting(
+      vectorized_runs.stack_params(rule, WEIGHTED), 0
+    )
+    split = types.Split(
+      types.Batch(None, share(present), None), share(unimodal[:, rows], 1)
+    )
+    mapped = jax.vmap(
+      functools.partial(weight_refresh.refresh, made, num_examples, cell, 0, 3),
+      axis_name=device_map.AXIS,
+    )
+    found = jax.jit(mapped)(split, share(outputs[rows]))
+    return found.information["mi"], found.table.reshape(-1, 3)
+
+  one, four = refreshed(rule, 1), refreshed(rule, 4)
+  for device in range(4):
+    np.testing.assert_array_equal(four[0][device], one[0][0])
+  np.testing.assert_array_equal(four[1], one[1])
+  # Not that of all examples.
+  assert np.all(refreshed(problems.RULE, 1)[0] != one[0])
+
+
+def test_checkpoints_give_back_what_was_saved(tmp_path):
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  model_checkpoints.save(tmp_path, "kl+mi", best)
+  back = model_checkpoints.load(tmp_path, "kl+mi", best)
+  assert jax.tree.structure(back) == jax.tree.structure(best)
+  for a, b in problems.leaves(best, back):
+    np.testing.assert_array_equal(a, b)
+  with pytest.raises(errors.InputError, match="checkpoints/mi: no such checkp"):
+    model_checkpoints.load(tmp_path, "mi", best)
+  other = jax.tree.map(lambda x: np.zeros((2, *x.shape), x.dtype), best)
+  with pytest.raises(
+    errors.InputError, match="does not fit this configuration"
+  ):
+    model_checkpoints.load(tmp_path, "kl+mi", other)
+
+
+def test_a_set_in_parts_trains_as_the_whole(monkeypatch):
+  """Weights, information and prior a part at a time, multipliers by batch."""
+  made = problems.trainer(rule=problems.RULE, optimizer=problems.SMOOTH)
+  train, valid = problems.splits()
+  whole = problems.fit(made, WEIGHTED, [0], train, valid, num_epochs=2)
+  monkeypatch.setattr(chunked, "CHUNK_SIZE", 7)
+  found = problems.fit(made, WEIGHTED, [0], train, valid, num_epochs=2)
+  for a, b in problems.leaves(whole, found):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
