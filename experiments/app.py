@@ -53,9 +53,7 @@ def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
     except flags.Error as error:
       _fail(f"{_one_line(error)} (--help lists the flags)")
     if len(arguments) > 1:
-      _fail(
-        f"{arguments[1]!r} is no flag: write --name=value (--help lists them)"
-      )
+      _fail(f"{arguments[1]!r} is not a flag: write --name=value (see --help)")
     return arguments
 
   app.run(lambda _: _guarded(main), flags_parser=parse)

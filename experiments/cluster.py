@@ -22,8 +22,8 @@ _CLUSTER = flags.DEFINE_enum(
   "cluster",
   "none",
   CLUSTERS,
-  f"how the processes find each other: there is only one; by {ADDRESS},"
-  f" {COUNT} and {NUMBER} in the environment; or by a scheduler",
+  f"how processes find each other: none for one process; env for {ADDRESS},"
+  f" {COUNT} and {NUMBER}; or a scheduler",
 )
 _TIMEOUT = flags.DEFINE_integer(
   "cluster_timeout", 300, "seconds to wait for the other processes", 1
@@ -113,6 +113,6 @@ def _number(name):
   value = _variable(name)
   if not value.isdecimal():
     raise errors.InputError(
-      f"--cluster=env: {name}={value} is no number: give one from 0 on."
+      f"--cluster=env: {name}={value} is not a number: give one from 0 on."
     )
   return int(value)

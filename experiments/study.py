@@ -1,4 +1,4 @@
-"""Trains data sets x models x mitigations with every weighting, and reports.
+r"""Trains data sets x models x mitigations with every weighting, and reports.
 
   python -m experiments.study --workdir=runs/study \
     --flagfile=experiments/recipes/study_quick.flags

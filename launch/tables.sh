@@ -122,5 +122,4 @@ done
 python -m experiments.benchmarks.fault_recovery --kills=20 \
   --output=runs/tables/survive.json
 
-python -m experiments.benchmarks.result_tables \
-  --document=README.md,experiments/RESULTS.md,launch/README.md
+python -m experiments.benchmarks.result_tables

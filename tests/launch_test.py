@@ -1,4 +1,4 @@
-"""What the launch scripts would run; nothing is started."""
+"""The commands that the launch scripts would run; nothing is started."""
 
 import os
 import shlex

@@ -277,6 +277,6 @@ def _read_numbers(record, span, shape, dtype):
   count, remainder = divmod(end - start, dtype.itemsize)
   if remainder:
     raise ValueError(
-      f"{end - start} bytes are no numbers of {dtype.itemsize} bytes"
+      f"{end - start} bytes are not numbers of {dtype.itemsize} bytes"
     )
   return np.frombuffer(record, dtype, count, start).reshape(shape)

@@ -142,8 +142,7 @@ def replace(config: RunConfig, **values: Any) -> RunConfig:
       by_section[setting.section][setting.field.name] = value
   if values:
     raise errors.InputError(
-      f"{min(values)!r} is no setting of this version: see --help for those"
-      " that there are."
+      f"{min(values)!r} is not a setting of this version: see --help."
     )
   changes = by_section.pop("")
   for section, fields in by_section.items():

@@ -35,8 +35,7 @@ def field(default, text, **metadata):
 
 def _share(default, replacement):
   """A share of the copies that --mitigation=heuristic makes."""
-  text = f"share of copies in which {replacement} replaces a modality"
-  return field(default, f"{text}, relative to the other shares", low=0.0)
+  return field(default, f"relative share of copies {replacement}", low=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +68,12 @@ class DataConfig:
   data_dir: str = field("", "file or folder of the data set")
   split_by: str = field(
     "given",
-    "use the splits as they are given, or draw splits such that no subject is"
-    " in two of them",
+    "use the given splits, or draw splits that share no subject",
     choices=catalog.SPLIT_BY,
   )
   reading: str = field(
     "auto",
-    "read the data into memory, or stream batches from disk (prepared data"
-    " only); auto reads into memory if the data fits",
+    "read into memory, or stream prepared data; auto: into memory if it fits",
     choices=READINGS,
   )
   num_buckets: int = field(
@@ -119,8 +116,8 @@ class WeightingConfig:
   )
   strength: str = field(
     "1",
-    "share of the weights against uniform weights, 0 to 1, or auto; several"
-    " values make a row each; the weighting `auto` chooses its own",
+    "share of the weights against uniform ones, 0 to 1, or auto; several make a"
+    " row each",
     numbers_or=AUTO,
     low=0.0,
     high=1.0,
@@ -140,8 +137,7 @@ class WeightingConfig:
   )
   knn_transform: str = field(
     "none",
-    "transform of predictions before their information is estimated"
-    " (regression)",
+    "transform of predictions before their information (regression)",
     choices=TRANSFORMS,
   )
   instance: str = field(
@@ -186,10 +182,9 @@ class MitigationConfig:
 
   methods: tuple[str, ...] = field(
     (),
-    "training against modality interference: heuristic (copies with one"
-    " modality perturbed), adversarial (embeddings moved to increase the loss),"
-    " consistency (of the predictions for these and for the batch); several are"
-    " combined",
+    "training against interference: heuristic (copies with one modality"
+    " replaced), adversarial (embeddings that increase the loss), consistency"
+    " (with the predictions for these)",
     flag="mitigation",
     each=MITIGATIONS,
     optional=True,
@@ -200,14 +195,12 @@ class MitigationConfig:
   num_copies: int = field(
     1, "number of copies of every example (heuristic)", low=1
   )
-  noise_share: float = _share(1.0, "normal noise")
-  zero_share: float = _share(0.0, "zero")
-  mean_share: float = _share(0.0, "its training mean")
-  shuffle_share: float = _share(1.0, "the value of another example")
-  mismatch_share: float = _share(
-    1.0, "the value of an example of another class"
-  )
-  missing_share: float = _share(0.0, "absence")
+  noise_share: float = _share(1.0, "with normal noise")
+  zero_share: float = _share(0.0, "with zeros")
+  mean_share: float = _share(0.0, "with the training mean")
+  shuffle_share: float = _share(1.0, "with another example's value")
+  mismatch_share: float = _share(1.0, "with another class's value")
+  missing_share: float = _share(0.0, "without the modality")
   adversarial_radius: float = field(
     1e-3,
     "largest move of an embedding, in standard deviations of its modality's"
@@ -275,8 +268,7 @@ class MixtureConfig:
   )
   router: str = field(
     "per_modality",
-    "one router for all modalities, one per modality over shared experts, or"
-    " one per modality over experts of its own",
+    "one router for all, one per modality, or also separate experts",
     choices=ROUTERS,
   )
   importance_loss: float = field(

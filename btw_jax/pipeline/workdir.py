@@ -292,7 +292,8 @@ def read(path: str | os.PathLike) -> SavedConfig:
     )
   except (json.JSONDecodeError, KeyError, TypeError) as error:
     raise errors.InputError(
-      f"{file}: is no configuration of this version ({error!r}): train again."
+      f"{file}: is not a configuration of this version ({error!r}): train"
+      " again."
     ) from error
 
 

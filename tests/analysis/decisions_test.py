@@ -72,7 +72,7 @@ def test_a_product_is_every_choice():
 
 @pytest.mark.training
 def test_a_grid_is_what_a_model_decides_of_every_cross():
-  """Of sources that say yes half of the time, whatever else is there."""
+  """Sources say yes half of the time, whatever the other modalities say."""
   rng = np.random.default_rng(0)
   bits = np.stack([np.arange(6) % 2, np.arange(6) // 3, rng.integers(0, 2, 6)])
   others, broja = [0, 3, 4], jax.jit(pid.broja)

@@ -1,4 +1,4 @@
-"""What counts how much in training, by what decides it."""
+"""The factors of examples in the loss, by what decides them."""
 
 import functools
 

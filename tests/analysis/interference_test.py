@@ -86,7 +86,7 @@ def test_what_a_model_ignores_has_exactly_no_effect():
 
 
 def test_noise_moves_a_linear_quantity_by_its_deviation():
-  """Of `w·x`, by `w·(noise − x)`: normal, with twice the variance of `w·x`."""
+  """`w·x` changes by `w·(noise − x)`: normal, with twice its variance."""
   inputs, _, _ = _problem()
   rng = np.random.default_rng(1)
   weights = rng.normal(size=3).astype(np.float32)

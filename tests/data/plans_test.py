@@ -11,7 +11,7 @@ BUCKETS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 
 
 def _places(layout, seed):
-  """What slots see in an epoch, `[batches, B]`, drawn by NumPy."""
+  """Draws the places `[batches, B]` of an epoch with NumPy."""
   rng = np.random.default_rng(seed)
   rows = layout.rows(np.arange(layout.num_slots))
   drawn = [
@@ -74,7 +74,7 @@ def test_a_pass_sees_each_example_once(bucket, num_slots, at_once):
 
 @hypothesis.given(BUCKETS, st.sampled_from([2, 4, 6]), st.integers(0, 99))
 def test_processes_share_every_batch(bucket, num_slots, seed):
-  """What two plan, each for half of the slots, is what one plans for all."""
+  """Two plans, each for half of the slots, equal one plan for all."""
   bucket = np.array(bucket)
   layout = plans.by_bucket(bucket, num_slots)
   places = _places(layout, seed)

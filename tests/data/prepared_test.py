@@ -24,7 +24,7 @@ SOURCES = {
 
 
 def _same(found, expected):
-  """That two splits hold the same."""
+  """Checks that two splits hold the same."""
   assert found.modalities == expected.modalities
   np.testing.assert_array_equal(found.ids, expected.ids)
   np.testing.assert_allclose(found.target, expected.target, rtol=1e-6)

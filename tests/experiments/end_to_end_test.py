@@ -362,7 +362,7 @@ def test_data_that_training_refuses_is_shown_first(tmp_path):
     f"--picture={tmp_path / 'data.png'}", status=2,
   )  # fmt: skip
   assert "| train   | 60" in done.stdout
-  assert "train: 1 repeated ids" in done.stdout
+  assert "train: 1 repeated id" in done.stdout
   assert (tmp_path / "data.png").read_bytes().startswith(b"\x89PNG")
   assert "modality 'words', row 7, column 1 is nan" in done.stderr
   wrong = tmp_path / "data/train.npz/data.png"
@@ -383,7 +383,7 @@ WRONG = [
   (["--datset=npz"], "unknown command line flag 'datset'.*dataset"),
   (["--dataset=mosi"], "--dataset=mosi: unknown: use one of digits, di"),
   (["--num_epochs=0"], "--num_epochs=0: 0 is not a positive integer"),
-  (["digits"], "'digits' is no flag"),
+  (["digits"], "'digits' is not a flag"),
   (["--modalities=smell"], "'smell' is unknown: use some of pixels"),
   (["--dataset=npz", "--data_dir=/nowhere"], "/nowhere: holds none of tra"),
   (["--batch_size=x"], "--batch_size=x: invalid literal"),

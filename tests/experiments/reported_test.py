@@ -158,7 +158,7 @@ def test_the_browser_finds_what_is_wrong(page_of, tmp_path):
 
 
 def test_an_example_is_explained_as_it_was_predicted(study, tmp_path):
-  """What is said to be left without a modality is what a file without says."""
+  """The prediction without a modality equals that of a file without it."""
   folder, _, _ = study
   path, data = folder / "out/runs/first_mlp", folder / "data"
   test = dict(np.load(data / "test.npz"))

@@ -72,7 +72,7 @@ def test_the_worst_of_a_linear_model_is_known(modalities):
 
 @pytest.mark.training
 def test_parameters_learn_from_the_worst_as_it_is():
-  """How it would move with them is not part of the gradient."""
+  """The gradient does not follow the ascent back to the parameters."""
   forward = forwards.forward_of(networks.Concatenation)
   method = adversarial.Adversarial(
     radius=0.5, rate=0.7, num_steps=1, signed=False

@@ -168,7 +168,7 @@ def test_a_step_on_shares_equals_a_step_on_the_whole():
   assert min(moved) > 1e-2
 
 
-@pytest.mark.training
+@pytest.mark.slow
 def test_training_on_mismatches_makes_models_hard_to_mislead():
   """By a modality that says nothing: no decision should hang on it."""
   train, valid = problems.splits()

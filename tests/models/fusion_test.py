@@ -127,7 +127,7 @@ def test_layers_are_pre_norm_and_residual():
   params = init(jax.random.key(0), x, where)
 
   def added(x, silent=()):
-    """What the layer adds with some of its output kernels at 0."""
+    """Returns the change by the layer with some output kernels set to 0."""
     mapped = jax.tree_util.tree_map_with_path(
       lambda path, leaf: (
         leaf * 0 if any(s in str(path) for s in silent) else leaf
@@ -147,7 +147,7 @@ def test_layers_are_pre_norm_and_residual():
 
 @pytest.mark.training
 def test_the_token_of_an_absent_modality_is_not_attended_to():
-  """What tells modalities apart is felt where they are present, only there."""
+  """Only present modalities use their modality embedding."""
   network, params, batch, multipliers = _network()
   kind = params["params"]["kind"]
   moved = {"params": {**params["params"], "kind": kind.at[1].add(3.0)}}

@@ -103,7 +103,7 @@ def _made(encoder):
 
 
 def _padded(batch, value):
-  """What is past the end, at any time, and more of it."""
+  """Pads sequences with more steps, of any values and times."""
 
   def pad(steps):
     inside = sequences.step_mask(steps.length, steps.values.shape[2])
@@ -129,7 +129,9 @@ def _padded(batch, value):
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(
+  "encoder", [pytest.param(ENCODERS[0], marks=pytest.mark.slow), *ENCODERS[1:]]
+)
 def test_padding_never_changes_an_output(encoder):
   """Other values past the end, and more steps; alone, and in a mixture.
 

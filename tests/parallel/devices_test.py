@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def _runs(folder, num_processes, num_devices):
-  """What `device_runs` leaves, array by array."""
+  """Returns the arrays that `device_runs` leaves."""
   output = folder / f"{num_processes}x{num_devices}.npz"
   _start(
     device_runs.main, str(output), str(folder / "prepared"),
@@ -28,7 +28,7 @@ def _runs(folder, num_processes, num_devices):
 
 
 def _start(function, *arguments, **options):
-  """What it returns in each process."""
+  """Runs a function in several processes, and returns their results."""
   variables = {**environment.of_child(), "XLA_FLAGS": environment.AS_WRITTEN}
   return processes.run(function, *arguments, environment=variables, **options)
 
@@ -57,7 +57,7 @@ def _of(found, parallelism):
 
 
 def test_devices_and_processes_change_nothing(tmp_path):
-  """Of one device, of four, of two processes with two each; either way."""
+  """One device, four, and two processes with two each; both mappings."""
   _prepare(tmp_path)
   one, four, two_by_two = (
     _runs(tmp_path, *where) for where in ((1, 1), (1, 4), (2, 2))

@@ -83,7 +83,7 @@ def test_a_step_is_that_of_experts_on_every_device():
 
 
 def _total(experts, others):
-  """What each device of a mesh of 2 x 2 has after adding up."""
+  """Returns the sums on each device of a mesh of 2 x 2."""
   of_experts = {"experts": True, "others": False}
 
   def add(experts, others):

@@ -86,7 +86,7 @@ def test_every_setting_can_be_replaced_and_read():
 
 
 def test_unknown_settings_are_named():
-  with pytest.raises(errors.InputError, match="'speed' is no setting"):
+  with pytest.raises(errors.InputError, match="'speed' is not a setting"):
     config_lib.make(speed=3)
   with pytest.raises(errors.InputError, match=r"config.json: 'speed' .* again"):
     config_lib.from_dict({"speed": 3})

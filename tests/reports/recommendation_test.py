@@ -1,4 +1,4 @@
-"""What is said of a study, on results whose truth is known."""
+"""The advice of a study, on results whose truth is known."""
 
 import re
 

@@ -74,7 +74,7 @@ def test_equal_spread_is_tested_about_the_median():
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
 def test_an_interval_is_that_of_a_normal_mean(level):
-  """Of many samples the bootstrap's means are normal about theirs."""
+  """The bootstrap means of many samples are normal around their mean."""
   values = np.random.default_rng(0).gamma(9.0, size=400)
   low, high = statistics.interval(values, level=level)
   reach = stats.norm.ppf(0.5 + level / 2) * np.std(values) / len(values) ** 0.5

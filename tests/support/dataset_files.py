@@ -297,5 +297,5 @@ def read_table(path):
 
 
 def read_json(path):
-  """What a JSON file holds."""
+  """Reads a JSON file."""
   return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))

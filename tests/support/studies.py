@@ -57,6 +57,6 @@ def problem(methods, *, name="made", unit="accuracy", **options):
 
 
 def noise(scale, seed):
-  """Of mean 0, so that no test finds a difference."""
+  """Draws noise of mean 0, so that no test finds a difference."""
   half = np.random.default_rng(seed).normal(size=SEEDS // 2) * scale
   return np.concatenate([half, -half])

@@ -114,7 +114,7 @@ def test_load_has_a_gradient_with_noise_only(kind):
 
 @pytest.mark.slow
 def test_vmapped_steps_equal_separate_steps():
-  """Of two seeds with weights of their own; whole runs: see other networks."""
+  """Two seeds have different weights; other networks test full runs."""
   batch, seeds = problems.batch(16, missing=0.3), jnp.arange(2)
   made = _trainer()
   split = types.Split(batch, None)
@@ -265,6 +265,7 @@ def test_a_run_that_waited_in_vain_keeps_what_it_has_and_ends():
   assert len(fewer) == max(ends) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", tuple(networks.SEQUENCE_ENCODERS))
 def test_sequences_are_learned_from(encoder):
   """The order of steps tells the label, their mean does not."""

@@ -76,7 +76,7 @@ def _trainer(loaded, refresh_every=1):
 
 
 def _train(loaded, trainer, seeds, num_epochs, checkpoints=None, **callbacks):
-  """What stage 2 logs and keeps, its unimodal outputs drawn."""
+  """Trains stage 2 on drawn unimodal outputs; returns its logs and models."""
   rng = np.random.default_rng(0)
   splits = []
   for name in ("train", "valid"):
@@ -96,7 +96,7 @@ def _train(loaded, trainer, seeds, num_epochs, checkpoints=None, **callbacks):
 
 
 def _predict(loaded, trainer, best):
-  """What the first choice makes of the test split."""
+  """Predicts the test split with the models of the first setting."""
   batch = loaded.splits["test"]
   outputs = np.random.default_rng(1).normal(size=(1, 3, len(batch.present), 2))
   cell = vectorized_runs.select_setting(
