@@ -37,7 +37,7 @@ gc.set_threshold(50_000, 20, 20)
 # Those that take longest begin.
 _FIRST = (
   "experiments/end_to_end", "parallel/devices", "training/mixture_training",
-  "experiments/survival", "training/training", "mutual_information/knn",
+  "experiments/survival", "training/epoch", "mutual_information/knn",
   "training/streaming", "models/fusion", "analysis/pid", "experiments/reported",
   "models/sequences", "models/experts", "divergences",
   "mutual_information/estimators", "analysis/importance", "weighting",

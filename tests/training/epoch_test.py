@@ -1,5 +1,4 @@
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +7,11 @@ import optax
 import pytest
 
 from btw_jax import chunked
-from btw_jax import errors
 from btw_jax import types
 from btw_jax import weighting
-from btw_jax.data import plans
 from btw_jax.models import networks
-from btw_jax.parallel import device_map
-from btw_jax.training import model_checkpoints
 from btw_jax.training import predictor
-from btw_jax.training import sampling
 from btw_jax.training import vectorized_runs
-from btw_jax.training import weight_refresh
 from support import problems
 
 pytestmark = pytest.mark.training
@@ -285,160 +278,6 @@ def test_one_program_trains_all_epochs():
   traces.clear()
   problems.fit(counting, WEIGHTED, [0], train, valid, num_epochs=6)
   assert len(traces) == once
-
-
-def test_a_step_on_shares_equals_a_step_on_the_whole():
-  """`vmap` over the axis name stands in for devices."""
-  batch = problems.batch(16, missing=0.3)
-  made = problems.trainer(dropout=0.0)
-  split = types.Split(batch, None)
-  state = jax.jit(made.init)(0, split).train
-  multipliers = weighting.multipliers(
-    weighting.uniform(batch.present), batch.present
-  )
-
-  def run(num_devices):
-    def share(x):
-      return x.reshape(num_devices, -1, *x.shape[1:])
-
-    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=device_map.AXIS)
-    return jax.jit(step)(
-      state,
-      jax.tree.map(share, batch),
-      share(multipliers),
-      0,
-    )
-
-  for a, b in problems.leaves(run(1), run(4)):
-    for device in range(4):
-      np.testing.assert_allclose(a[0], b[device], rtol=1e-4, atol=1e-6)
-
-
-def test_the_gradient_is_that_of_the_mean_loss():
-  batch = problems.batch(16)
-  made = dataclasses.replace(
-    problems.trainer(dropout=0.0), optimizer=optax.sgd(1.0)
-  )
-  state = jax.jit(made.init)(0, types.Split(batch, None)).train
-  step = jax.vmap(made.step, (None, 0, None, None), axis_name=device_map.AXIS)
-  stepped, sums = jax.jit(step)(
-    state,
-    jax.tree.map(lambda x: x[None], batch),
-    None,
-    0,
-  )
-
-  def mean_loss(params):
-    outputs, _ = made.network.apply(
-      {"params": params}, batch, None, train=False
-    )
-    return jnp.mean(made.task.loss(outputs[0], batch.target))
-
-  value, gradient = jax.jit(jax.value_and_grad(mean_loss))(state.params)
-  np.testing.assert_allclose(sums["loss"][0, 0] / 16, value, rtol=1e-5)
-  for before, after, g in problems.leaves(
-    state.params, stepped.params, gradient
-  ):
-    np.testing.assert_allclose(before - after[0], g, rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("num_examples", [16, 23, 40])
-def test_slots_draw_their_own_order(num_examples):
-  """Every example once at most, the same whoever asks for a slot."""
-  layout = plans.SlotLayout(num_examples, 8)
-  slots = np.arange(8)
-  orders = [
-    sampling.epoch_order(0, epoch, slots, layout) for epoch in range(12)
-  ]
-  every = layout.rows(slots)
-  left_out = set()
-  for order in orders:
-    assert order.shape == (num_examples // 8, 8)
-    seen = every[slots, order].ravel().tolist()
-    assert plans.PADDING not in seen
-    assert len(set(seen)) == len(seen)
-    left_out |= set(range(num_examples)) - set(seen)
-  assert np.any(orders[0] != orders[1])
-  # A remainder is not always the same examples.
-  assert len(left_out) > 2 * (num_examples % 8) or num_examples % 8 == 0
-  np.testing.assert_array_equal(
-    sampling.epoch_order(0, 1, slots[2:5], layout), orders[1][:, 2:5]
-  )
-  assert np.any(orders[0] != sampling.epoch_order(1, 0, slots, layout))
-
-
-def test_neighbours_are_sought_among_a_sample_of_every_slot():
-  layout = plans.SlotLayout(100, 8)
-  assert sampling.sample_rows(0, 0, np.arange(8), layout, 2**14) is None
-  slots = np.arange(4, 8)
-  rows = np.asarray(sampling.sample_rows(0, 0, slots, layout, 24))
-  assert len(set(rows.tolist())) == 4 * 3
-  np.testing.assert_array_equal(rows // 13, np.repeat(np.arange(4), 3))
-  numbers = plans.SlotLayout(100, 8).rows(slots).reshape(-1)[rows]
-  assert plans.PADDING not in numbers
-  assert np.any(rows != sampling.sample_rows(0, 1, slots, layout, 24))
-
-
-def test_devices_seek_neighbours_among_the_same_examples():
-  """A refresh of the same outputs is the same to the last bit."""
-  num_examples = 45
-  rng = np.random.default_rng(0)
-  batch = problems.batch(num_examples, missing=0.2, task="regression")
-  outputs = rng.normal(size=(num_examples, 2)).astype(np.float32)
-  unimodal = rng.normal(size=(3, num_examples, 2)).astype(np.float32)
-  unimodal += outputs
-  rule = dataclasses.replace(problems.RULE, num_samples=24)
-  layout = plans.SlotLayout(num_examples, 8)
-  rows = layout.rows(np.arange(8)).reshape(-1)
-  there = rows != plans.PADDING
-  rows = np.maximum(rows, 0)
-  present = batch.present[rows] & there[:, None]
-
-  def refreshed(rule, num_devices):
-    made = problems.trainer(task="regression", rule=rule)
-    made = dataclasses.replace(made, batch_size=8)
-
-    def share(x, axis=0):
-      shape = (*x.shape[:axis], num_devices, -1, *x.shape[axis + 1 :])
-      return jnp.moveaxis(x.reshape(shape), axis, 0)
-
-    cell = vectorized_runs.select_setting(
-      vectorized_runs.stack_params(rule, WEIGHTED), 0
-    )
-    split = types.Split(
-      types.Batch(None, share(present), None), share(unimodal[:, rows], 1)
-    )
-    mapped = jax.vmap(
-      functools.partial(weight_refresh.refresh, made, num_examples, cell, 0, 3),
-      axis_name=device_map.AXIS,
-    )
-    found = jax.jit(mapped)(split, share(outputs[rows]))
-    return found.information["mi"], found.table.reshape(-1, 3)
-
-  one, four = refreshed(rule, 1), refreshed(rule, 4)
-  for device in range(4):
-    np.testing.assert_array_equal(four[0][device], one[0][0])
-  np.testing.assert_array_equal(four[1], one[1])
-  # Not that of all examples.
-  assert np.all(refreshed(problems.RULE, 1)[0] != one[0])
-
-
-def test_checkpoints_give_back_what_was_saved(tmp_path):
-  train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE)
-  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
-  model_checkpoints.save(tmp_path, "kl+mi", best)
-  back = model_checkpoints.load(tmp_path, "kl+mi", best)
-  assert jax.tree.structure(back) == jax.tree.structure(best)
-  for a, b in problems.leaves(best, back):
-    np.testing.assert_array_equal(a, b)
-  with pytest.raises(errors.InputError, match="checkpoints/mi: no such checkp"):
-    model_checkpoints.load(tmp_path, "mi", best)
-  other = jax.tree.map(lambda x: np.zeros((2, *x.shape), x.dtype), best)
-  with pytest.raises(
-    errors.InputError, match="does not fit this configuration"
-  ):
-    model_checkpoints.load(tmp_path, "kl+mi", other)
 
 
 def test_a_set_in_parts_trains_as_the_whole(monkeypatch):

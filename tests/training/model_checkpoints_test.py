@@ -1,0 +1,53 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+import pytest
+
+from btw_jax import errors
+from btw_jax.training import model_checkpoints
+from btw_jax.training import state as state_lib
+from btw_jax.training import vectorized_runs
+from support import problems
+
+pytestmark = pytest.mark.training
+
+WEIGHTED = [
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("mi", 0.5, 0.5),
+  vectorized_runs.RunSpec("kl", 0.25, 1.0),
+]
+
+
+def test_checkpoints_give_back_what_was_saved(tmp_path):
+  train, valid = problems.splits()
+  made = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  model_checkpoints.save(tmp_path, "kl+mi", best)
+  back = model_checkpoints.load(tmp_path, "kl+mi", best)
+  assert jax.tree.structure(back) == jax.tree.structure(best)
+  for a, b in problems.leaves(best, back):
+    np.testing.assert_array_equal(a, b)
+  with pytest.raises(errors.InputError, match="checkpoints/mi: no such checkp"):
+    model_checkpoints.load(tmp_path, "mi", best)
+  other = jax.tree.map(lambda x: np.zeros((2, *x.shape), x.dtype), best)
+  with pytest.raises(
+    errors.InputError, match="does not fit this configuration"
+  ):
+    model_checkpoints.load(tmp_path, "kl+mi", other)
+
+
+def test_names_on_disk_are_those_of_earlier_versions(tmp_path):
+  arrays = [jnp.zeros(2), jnp.ones(3)]
+  models = model_checkpoints.Multimodal(
+    params={"dense": jnp.ones((2, 2))},
+    unseen_prior=state_lib.UnseenPrior(*arrays, {"mi": jnp.zeros(3)}),
+    run_params=state_lib.RunParams(*map(jnp.float32, range(3))),
+  )
+  model_checkpoints.save(tmp_path, "mi", models)
+  on_disk = ocp.load(tmp_path / "checkpoints/mi")
+  assert set(on_disk) == {"params", "guide", "cell"}
+  assert set(on_disk["guide"]) == {"prior", "alpha", "information"}
+  assert set(on_disk["cell"]) == {"variant", "strength", "scale"}
+  loaded = model_checkpoints.load(tmp_path, "mi", models)
+  assert loaded.run_params == models.run_params
