@@ -1,4 +1,4 @@
-"""Environment of the test processes, order of the files, real data."""
+"""The environment of the test processes, the file order and real data."""
 
 import gc
 import os
@@ -16,7 +16,7 @@ hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", environment.AS_WRITTEN)
+os.environ.setdefault("XLA_FLAGS", environment.XLA_FLAGS)
 
 # Tests and the programs that they start compile each program once. The first
 # process makes the folder, those it starts inherit its name.
@@ -34,18 +34,19 @@ import jax  # noqa: E402
 gc.freeze()
 gc.set_threshold(50_000, 20, 20)
 
-# Those that take longest begin.
+# The files that take longest start first.
 _FIRST = (
-  "experiments/end_to_end", "parallel/devices", "training/mixture_training",
-  "experiments/survival", "training/epoch", "mutual_information/knn",
-  "training/streaming", "models/fusion", "analysis/pid", "experiments/reported",
-  "models/sequences", "models/experts", "divergences",
-  "mutual_information/estimators", "analysis/importance", "weighting",
+  "experiments/main_job", "experiments/train", "parallel/devices",
+  "training/mixture_training", "experiments/survival", "training/epoch",
+  "mutual_information/knn", "training/streaming", "models/fusion",
+  "analysis/pid", "experiments/reported", "models/sequences", "models/experts",
+  "divergences", "mutual_information/estimators", "analysis/importance",
+  "weighting",
 )  # fmt: skip
 
 
 def pytest_configure(config):
-  """A file stays in one process, which compiles once what its tests share."""
+  """Keeps each file in one process, so that its tests share compilations."""
   if config.pluginmanager.has_plugin("xdist"):
     config.option.dist = "loadfile" if config.option.numprocesses else "no"
     config.option.loadscopereorder = False
@@ -62,14 +63,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="module")
 def _free_compiled_programs():
-  """Each maps memory, and a process may map only so many pieces of it."""
+  """Clears compiled programs, because a process may map only limited memory."""
   yield
   jax.clear_caches()
 
 
 @pytest.fixture
 def mosi() -> pathlib.Path:
-  """The folder of the CMU-MOSI utterance features, or a skip."""
+  """Returns the folder of the CMU-MOSI features, or skips the test."""
   if not (environment.MOSI / "npz/train.npz").exists():
     pytest.skip(
       f"{environment.MOSI} is not there: set MOSI_DIR to the CMU-MOSI features"
@@ -78,6 +79,6 @@ def mosi() -> pathlib.Path:
 
 
 def pytest_sessionfinish(session):
-  """The process that made the cache removes it."""
+  """Removes the cache in the process that made it."""
   if not hasattr(session.config, "workerinput"):
     shutil.rmtree(_CACHE, ignore_errors=True)

@@ -5,29 +5,19 @@ import importlib
 import re
 
 import numpy as np
+import pytest
 
 from btw_jax.data import assembly
 from btw_jax.data import catalog
-from support import environment
+from support import markdown
 from support import programs
 
-ROOT = environment.ROOT
+ROOT = markdown.ROOT
 README = ROOT / "README.md"
 PROGRAMS_PAGE = ROOT / "experiments/README.md"
 RESULTS = ROOT / "experiments/RESULTS.md"
 LIBRARY = ROOT / "btw_jax/README.md"
 DATA = ROOT / "btw_jax/data/README.md"
-
-# Folders that runs and builds leave hold no documents of the project.
-_LEFT_BY_RUNS = ("runs", "build", "dist")
-_FOLDERS = [
-  path
-  for path in ROOT.iterdir()
-  if path.is_dir() and path.name[0] != "." and path.name not in _LEFT_BY_RUNS
-]
-DOCUMENTS = sorted(
-  [*ROOT.glob("*.md"), *(f for top in _FOLDERS for f in top.rglob("*.md"))]
-)
 
 PROGRAMS = (
   "train", "evaluate", "explain", "study", "analyze_interactions",
@@ -45,8 +35,6 @@ _PASSED_ON = {
 }
 
 MAX_LINES, MAX_ROWS, MAX_EXAMPLE = 200, 8, 15
-# A link in Markdown, or a link or picture in HTML.
-_LINK = r'(?:\]\(|href="|src=")([^)"\s]+)'
 # Each of these examples has a test of its own, which also runs it.
 _CHECKED = (
   "weighting.weigh", "np.savez", "pid.broja", "interference.diagnose",
@@ -56,61 +44,6 @@ _LONGER = {
   "module": "the reference of all public functions is one table",
   "suite": "the values of --suite are one table",
 }
-
-
-def _name(document):
-  return str(document.relative_to(ROOT))
-
-
-def _text(document):
-  return document.read_text(encoding="utf-8")
-
-
-def _prose(document):
-  """Returns the text without its blocks of code."""
-  return re.sub(r"^```.*?^```", "", _text(document), flags=re.S | re.M)
-
-
-def _anchors(document):
-  """Returns the anchors that GitHub gives to the headings."""
-  anchors = []
-  for heading in re.findall(r"^#+ (.*)$", _prose(document), re.M):
-    words = re.sub(r"[^\w\- ]", "", heading.strip().lower())
-    anchor = words.replace(" ", "-")
-    number = sum(re.sub(r"-\d+$", "", a) == anchor for a in anchors)
-    anchors.append(f"{anchor}-{number}" if number else anchor)
-  return anchors
-
-
-def _links(document):
-  """Yields the file and the anchor of every relative link."""
-  for target in re.findall(_LINK, _prose(document)):
-    if not re.match(r"[a-z]+:", target):
-      file, _, anchor = target.partition("#")
-      path = (document.parent / file).resolve() if file else document
-      yield target, path, anchor
-
-
-def _commands(document):
-  """Yields every line of the blocks of code, continuation lines joined."""
-  fenced = re.findall(r"^```bash\n(.*?)^```", _text(document), re.S | re.M)
-  indented = re.findall(r"(?:^ {4}.*\n)+", _prose(document), re.M)
-  for block in (*fenced, *indented):
-    yield from block.replace("\\\n", " ").splitlines()
-
-
-def _tables(document):
-  """Yields the lines of every table."""
-  for table in re.findall(r"(?:^\|.*\n)+", _prose(document) + "\n", re.M):
-    yield table.splitlines()
-
-
-def _examples():
-  return [
-    (document, code)
-    for document in DOCUMENTS
-    for code in re.findall(r"```python\n(.*?)```", _text(document), re.S)
-  ]
 
 
 @functools.cache
@@ -126,23 +59,27 @@ def _has_flag(text, flag):
 
 def test_every_link_leads_to_a_file_and_a_heading():
   wrong = [
-    f"{_name(document)}: {target}"
-    for document in DOCUMENTS
-    for target, path, anchor in _links(document)
+    f"{markdown.name(document)}: {target}"
+    for document in markdown.DOCUMENTS
+    for target, path, anchor in markdown.links(document)
     if not path.exists()
-    or (anchor and (path.suffix != ".md" or anchor not in _anchors(path)))
+    or (
+      anchor and (path.suffix != ".md" or anchor not in markdown.anchors(path))
+    )
   ]
   assert wrong == []
 
 
 def test_the_readme_links_to_every_document():
-  linked = {path for _, path, _ in _links(README)}
-  lost = {_name(d) for d in DOCUMENTS if d not in linked} - {_name(README)}
+  linked = {path for _, path, _ in markdown.links(README)}
+  lost = {markdown.name(d) for d in markdown.DOCUMENTS if d not in linked} - {
+    markdown.name(README)
+  }
   assert lost == set()
 
 
 def test_the_readme_is_short_and_its_start_is_enough():
-  lines = _text(README).splitlines()
+  lines = markdown.text(README).splitlines()
   assert len(lines) <= MAX_LINES
   start = "\n".join(lines[:60])
   for needed in (
@@ -157,9 +94,9 @@ def test_the_readme_is_short_and_its_start_is_enough():
 def test_every_program_that_is_named_exists():
   pattern = r"python -m experiments\.([a-z_]+(?:\.[a-z_]+)*)"
   named = {
-    (_name(document), program)
-    for document in DOCUMENTS
-    for program in re.findall(pattern, _text(document))
+    (markdown.name(document), program)
+    for document in markdown.DOCUMENTS
+    for program in re.findall(pattern, markdown.text(document))
   }
   assert {program for _, program in named} <= set(PROGRAMS)
   for document, program in named:
@@ -170,31 +107,39 @@ def test_every_program_that_is_named_exists():
 
 def test_every_script_that_is_named_exists():
   wrong = [
-    f"{_name(document)}: {path}"
-    for document in DOCUMENTS
-    for path in re.findall(r"\blaunch/\w+\.(?:sh|yaml)\b", _text(document))
+    f"{markdown.name(document)}: {path}"
+    for document in markdown.DOCUMENTS
+    for path in re.findall(
+      r"\blaunch/\w+\.(?:sh|yaml)\b", markdown.text(document)
+    )
     if not (ROOT / path).exists()
   ]
   assert wrong == []
 
 
+@pytest.mark.training
 def test_every_flag_that_is_named_exists():
   assert all("--help " in text for text in _help().values())
-  scripts = "".join(_text(path) for path in (ROOT / "launch").glob("*.sh"))
+  scripts = "".join(
+    markdown.text(path) for path in (ROOT / "launch").glob("*.sh")
+  )
   known = "".join(_help().values()) + scripts
   wrong = {
-    f"{_name(document)}: --{flag}"
-    for document in DOCUMENTS
-    for flag in re.findall(r"(?<!tensorboard )--([a-z_]+)", _text(document))
+    f"{markdown.name(document)}: --{flag}"
+    for document in markdown.DOCUMENTS
+    for flag in re.findall(
+      r"(?<!tensorboard )--([a-z_]+)", markdown.text(document)
+    )
     if not _has_flag(known, flag)
   }
   assert wrong == set()
 
 
+@pytest.mark.training
 def test_every_command_has_flags_of_its_program():
   wrong, count = [], 0
-  for document in DOCUMENTS:
-    for line in _commands(document):
+  for document in markdown.DOCUMENTS:
+    for line in markdown.commands(document):
       line = line.partition("  #")[0]
       program = re.search(r"python -m experiments\.([a-z_.]+)(.*)", line)
       script = re.search(r"\blaunch/(\w+\.sh)(.*)", line)
@@ -203,12 +148,12 @@ def test_every_command_has_flags_of_its_program():
       elif script and script[1] in _PASSED_ON:
         text, arguments = _help()[_PASSED_ON[script[1]]], script[2]
       elif script:
-        text, arguments = _text(ROOT / "launch" / script[1]), script[2]
+        text, arguments = markdown.text(ROOT / "launch" / script[1]), script[2]
       else:
         continue
       count += 1
       wrong += [
-        f"{_name(document)}: --{flag} in: {line}"
+        f"{markdown.name(document)}: --{flag} in: {line}"
         for flag in re.findall(r"(?<!\S)--([a-z_]+)", arguments)
         if not _has_flag(text, flag)
       ]
@@ -219,7 +164,7 @@ def test_every_command_has_flags_of_its_program():
 def test_every_recipe_starts_with_its_command_and_has_a_row():
   rows = {
     name
-    for table in _tables(PROGRAMS_PAGE)
+    for table in markdown.tables(PROGRAMS_PAGE)
     if table[0].startswith("| recipe ")
     for name in re.findall(r"^\| `([a-z_]+)`", "\n".join(table), re.M)
   }
@@ -232,22 +177,22 @@ def test_every_recipe_starts_with_its_command_and_has_a_row():
 
 
 def test_the_examples_are_short():
-  assert len(_examples()) >= 4
-  for document, code in _examples():
+  assert len(markdown.examples()) >= 4
+  for document, code in markdown.examples():
     lines = len(code.strip().splitlines())
-    assert lines <= MAX_EXAMPLE, f"{_name(document)}: {lines} lines"
+    assert lines <= MAX_EXAMPLE, f"{markdown.name(document)}: {lines} lines"
 
 
 def test_the_other_examples_run(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  for document, code in _examples():
+  for document, code in markdown.examples():
     if not any(text in code for text in _CHECKED):
-      exec(compile(code, _name(document), "exec"), {})
+      exec(compile(code, markdown.name(document), "exec"), {})
 
 
 def _run(text):
   """Returns the names that the one example with this text defines."""
-  (code,) = [code for _, code in _examples() if text in code]
+  (code,) = [code for _, code in markdown.examples() if text in code]
   names = {}
   exec(compile(code, text, "exec"), names)
   return names, code
@@ -269,6 +214,7 @@ def test_the_example_of_own_arrays_is_a_data_set(tmp_path, monkeypatch):
   assert dataset.splits["train"].modalities == ("image", "text")
 
 
+@pytest.mark.training
 def test_the_example_of_broja_gives_the_values_in_its_comment():
   names, code = _run("pid.broja")
   written = re.search(r"nats: R (.*?), U1 (.*?), U2 (.*?), S (.*)", code)
@@ -288,20 +234,22 @@ def test_the_example_of_diagnose_ranks_the_modalities():
 
 def test_the_tables_of_prose_documents_are_short():
   wrong = []
-  for document in DOCUMENTS:
-    for table in _tables(document):
+  for document in markdown.DOCUMENTS:
+    for table in markdown.tables(document):
       heading = table[0].split("|")[1].strip()
       rows = len(table) - 2
       if document != RESULTS and rows > MAX_ROWS and heading not in _LONGER:
-        wrong.append(f"{_name(document)}: {rows} rows under {heading!r}")
+        wrong.append(
+          f"{markdown.name(document)}: {rows} rows under {heading!r}"
+        )
   assert wrong == []
 
 
 def test_no_table_has_a_row_twice():
   wrong = [
-    f"{_name(document)}: {row}"
-    for document in DOCUMENTS
-    for table in _tables(document)
+    f"{markdown.name(document)}: {row}"
+    for document in markdown.DOCUMENTS
+    for table in markdown.tables(document)
     for row in {row for row in table if table.count(row) > 1}
   ]
   assert wrong == []
@@ -310,17 +258,17 @@ def test_no_table_has_a_row_twice():
 def test_one_of_a_thing_is_written_in_the_singular():
   pattern = r"(?<![\d.,])1 (?:epoch|seed|example|run)s\b|\w\(e?s\)"
   wrong = [
-    f"{_name(document)}: {text}"
-    for document in DOCUMENTS
-    for text in re.findall(pattern, _text(document))
+    f"{markdown.name(document)}: {text}"
+    for document in markdown.DOCUMENTS
+    for text in re.findall(pattern, markdown.text(document))
   ]
   assert wrong == []
 
 
 def test_generated_tables_are_marked_and_show_the_columns_of_their_marker():
   places = []
-  for document in DOCUMENTS:
-    text = _prose(document)
+  for document in markdown.DOCUMENTS:
+    text = markdown.prose(document)
     starts = re.findall(r"^<!-- ((?:table|rows|note): .+) -->$", text, re.M)
     names = [re.search(r": ([^ ]+)", start)[1] for start in starts]
     assert names == re.findall(r"^<!-- end: (.+) -->$", text, re.M)
@@ -331,24 +279,24 @@ def test_generated_tables_are_marked_and_show_the_columns_of_their_marker():
       heading = re.search(r"^\|.*", table, re.M)
       if columns:
         cells = [cell.strip() for cell in heading[0].strip("|").split("|")]
-        assert cells == columns, f"{_name(document)}: {name}"
+        assert cells == columns, f"{markdown.name(document)}: {name}"
   # No table is in two documents, where one would be forgotten.
   assert len(set(places)) == len(places) > 20
 
 
 def test_every_function_of_the_api_table_exists():
-  text = _text(LIBRARY)
+  text = markdown.text(LIBRARY)
   table = text[text.index("| module | functions |") :].split("\n\n")[0]
   for line in table.splitlines()[2:]:
     module, functions = re.findall(r"\| `([a-z_.]+)` \| (.*) \|", line)[0]
     module = importlib.import_module(f"btw_jax.{module}")
     for name in re.findall(r"`([^`]+)`", functions):
-      for function in _expand(name):
+      for function in markdown.expand(name):
         assert callable(getattr(module, function)), function
 
 
 def test_the_table_of_formats_names_every_data_set():
-  text = _text(DATA)
+  text = markdown.text(DATA)
   table = text[text.index("| what you have |") :].split("\n\n")[0]
   named = set()
   for line in table.splitlines()[2:]:
@@ -360,7 +308,9 @@ def test_the_table_of_formats_names_every_data_set():
 
 
 def test_the_tree_of_files_is_that_of_the_package():
-  block = re.search(r"### Files\n\n```\n(.*?)```", _text(LIBRARY), re.S)[1]
+  block = re.search(
+    r"### Files\n\n```\n(.*?)```", markdown.text(LIBRARY), re.S
+  )[1]
   folders, listed = [], []
   for line in block.splitlines():
     name = line.split()[0]
@@ -382,24 +332,12 @@ def test_the_tree_of_files_is_that_of_the_package():
 
 def test_every_module_that_is_named_exists():
   wrong = [
-    f"{_name(document)}: {path}"
-    for document in DOCUMENTS
-    for path in re.findall(r"`([\w/]+\.py)`", _text(document))
+    f"{markdown.name(document)}: {path}"
+    for document in markdown.DOCUMENTS
+    for path in re.findall(r"`([\w/]+\.py)`", markdown.text(document))
     if not any(
       (base / path).exists()
       for base in (document.parent, ROOT / "btw_jax", ROOT)
     )
   ]
   assert wrong == []
-
-
-def _expand(name):
-  """Returns every choice of `{a,b}`."""
-  choices = re.search(r"{(.*?)}", name)
-  if not choices:
-    return [name]
-  return [
-    full
-    for choice in choices[1].split(",")
-    for full in _expand(name.replace(choices[0], choice, 1))
-  ]

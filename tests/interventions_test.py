@@ -93,7 +93,7 @@ def test_only_the_modality_changes(modality):
     for m, (old, new) in enumerate(zip(before, _parts(changed), strict=True)):
       same = [np.array_equal(*pair) for pair in zip(old, new, strict=True)]
       assert all(same) == (m != modality), (kind, m)
-      # What is absent stays so, and says nothing.
+      # Absent modalities stay absent, and their values do not matter.
       absent = ~np.asarray(old[0])
       assert not np.any(new[0][absent]) and np.any(absent)
       np.testing.assert_array_equal(new[1][absent], 0.0)
@@ -220,7 +220,7 @@ def test_shares_of_a_batch_are_as_the_whole():
   )
   for a, b in problems.leaves(shares, full):
     np.testing.assert_array_equal(a.reshape(b.shape), b)
-  # Each kind was chosen where it can be seen.
+  # Every kind was chosen for an example that it changes.
   changed = np.any(np.asarray(full.features != batch.features), axis=-1)
   assert set(chosen[:, 0][changed[:, 0]]) == set(range(len(KINDS)))
 

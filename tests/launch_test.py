@@ -1,4 +1,4 @@
-"""The commands that the launch scripts would run; nothing is started."""
+"""The tests read the commands of the launch scripts and start nothing."""
 
 import os
 import shlex
@@ -75,7 +75,7 @@ def test_a_sweep_runs_every_combination_once():
   assert lines[4][4:] == [
     "--dropout=0.1", "--seed=2", "--workdir=runs/s/dropout=0.1,seed=2",
   ]  # fmt: skip
-  # A task of a job array does its own.
+  # A task of a job array runs its own command.
   assert _dry("sweep.sh", *arguments, SLURM_ARRAY_TASK_ID="4") == [lines[4]]
 
 

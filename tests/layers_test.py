@@ -59,7 +59,7 @@ def test_layers():
 
 
 def test_experiments_holds_programs_only():
-  """Each is short; what programs share is in the package."""
+  """Programs are short; the package contains their shared code."""
   shared = {"__init__.py", "app.py", "cluster.py", "flags.py"}
   programs = [
     path
@@ -79,7 +79,7 @@ def test_flags_are_defined_in_experiments_only():
 
 
 def _loaded(imports, modules):
-  """Which of the modules an import brings with it."""
+  """Returns the modules among `modules` that an import loads."""
   code = (
     f"import sys; {imports};"
     f"print([m for m in {tuple(modules)!r} if m in sys.modules])"

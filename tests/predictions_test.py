@@ -245,14 +245,14 @@ def test_information_does_not_depend_on_chunks(monkeypatch, kind, chunk_size):
 def test_examples_may_be_spread_over_devices(kind, measure):
   p, q, where = _pairs(48)[kind]
   one = jax.jit(measure)
-  whole = one(p, q, where=where)
+  full = one(p, q, where=where)
   shares = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), (p, q, where))
   several = jax.vmap(
     lambda p, q, where: measure(p, q, where=where, axis_name="devices"),
     axis_name="devices",
   )
   spread = jax.jit(several)(*shares)
-  np.testing.assert_allclose(spread, np.repeat(whole, 4), rtol=1e-5)
+  np.testing.assert_allclose(spread, np.repeat(full, 4), rtol=1e-5)
   # A device that saw only its own shard would give another value.
   alone = one(*(jax.tree.map(lambda x: x[0], part) for part in shares[:2]))
-  assert abs(alone - whole) > 0.01 * abs(whole)
+  assert abs(alone - full) > 0.01 * abs(full)

@@ -17,7 +17,7 @@ WEIGH = jax.jit(
   static_argnames=("variant", "kind", "agreement", "transform"),
 )
 MULTIPLIERS = jax.jit(weighting.multipliers)
-# Few shapes: every new one compiles.
+# The shapes are few, because every new one compiles.
 SHAPES = st.builds(
   lambda seed, shape: (seed, *shape),
   st.integers(0, 2**32 - 1),
@@ -235,14 +235,14 @@ def test_uniform_weights_never_drift(num_modalities):
 def test_the_prior_is_the_mean_row():
   table = jnp.array([[0.6, 0.4, 0.0], [0.2, 0.3, 0.5]])
   present = np.array([[1, 1, 0], [1, 1, 1]], bool)
-  # Relative to uniform: .6·2, .4·2 and .2·3, .3·3, .5·3; means 0.9, 0.85, 1.5.
+  # Relative to uniform: .6·2, .4·2 and .2·3, .3·3, .5·3; means .9, .85, 1.5.
   expected = np.array([0.9, 0.85, 1.5]) / 3.25
   np.testing.assert_allclose(
     weighting.prior(table, present), expected, rtol=1e-6
   )
   even = weighting.prior(weighting.uniform(jnp.asarray(present)), present)
   np.testing.assert_allclose(even, np.full(3, 1 / 3), rtol=1e-6)
-  # At a strength, that of the weights in use.
+  # With a strength, the prior is that of the weights in use.
   used = 0.6 * weighting.uniform(jnp.asarray(present)) + 0.4 * table
   np.testing.assert_allclose(
     weighting.prior(table, present, strength=0.4),

@@ -1,4 +1,4 @@
-"""Joints of what models decide, against loops and SciPy."""
+"""The joint distributions of decisions are compared with loops and SciPy."""
 
 import itertools
 
@@ -17,7 +17,7 @@ GROUPS = ((0, 2),)
 
 
 def _split(num_seeds=0):
-  """Modalities 0 and 2 also come in steps; seeds have their own examples."""
+  """Returns a split in which modalities 0 and 2 also have sequences."""
   rng = np.random.default_rng(0)
   axes = (num_seeds,) if num_seeds else ()
   n, length = 7, rng.integers(1, 5, (*axes, 7, 2))
@@ -36,27 +36,32 @@ def _split(num_seeds=0):
 def test_crossed_examples_take_each_modality_from_its_row(num_seeds):
   split = _split(num_seeds)
   rows = np.array([[0, 1, 2], [6, 6, 6], [3, 0, 5]])
-  found = decisions.recombine(split, rows, GROUPS)
-  assert found.batch.target is None
+  recombined = decisions.recombine(split, rows, GROUPS)
+  assert recombined.batch.target is None
   for i, row in enumerate(rows):
     for m, example in enumerate(row):
       np.testing.assert_array_equal(
-        found.batch.features[..., i, m, :],
+        recombined.batch.features[..., i, m, :],
         split.batch.features[..., example, m, :],
       )
       np.testing.assert_array_equal(
-        found.batch.present[..., i, m], split.batch.present[..., example, m]
+        recombined.batch.present[..., i, m],
+        split.batch.present[..., example, m],
       )
       np.testing.assert_array_equal(
-        found.unimodal[:, m, i], split.unimodal[:, m, example]
+        recombined.unimodal[:, m, i], split.unimodal[:, m, example]
       )
     for place, m in enumerate(GROUPS[0]):
-      (own,), (other,) = found.batch.sequences, split.batch.sequences
-      np.testing.assert_array_equal(
-        own.values[..., i, place, :, :], other.values[..., row[m], place, :, :]
+      (steps,), (source_steps,) = (
+        recombined.batch.sequences,
+        split.batch.sequences,
       )
       np.testing.assert_array_equal(
-        own.length[..., i, place], other.length[..., row[m], place]
+        steps.values[..., i, place, :, :],
+        source_steps.values[..., row[m], place, :, :],
+      )
+      np.testing.assert_array_equal(
+        steps.length[..., i, place], source_steps.length[..., row[m], place]
       )
 
 
@@ -72,7 +77,7 @@ def test_a_product_is_every_choice():
 
 @pytest.mark.training
 def test_a_grid_is_what_a_model_decides_of_every_cross():
-  """Sources say yes half of the time, whatever the other modalities say."""
+  """The grid recovers the atoms of XOR, copy and an irrelevant modality."""
   rng = np.random.default_rng(0)
   bits = np.stack([np.arange(6) % 2, np.arange(6) // 3, rng.integers(0, 2, 6)])
   others, broja = [0, 3, 4], jax.jit(pid.broja)
@@ -101,11 +106,11 @@ def test_decisions_on_a_quantity_are_intervals():
     np.testing.assert_allclose(
       edges, np.quantile(mean, [0.25, 0.5, 0.75]), atol=1e-6
     )
-    found = decisions.probabilities(prediction, edges)
+    actual = decisions.probabilities(prediction, edges)
     ends = np.concatenate([[-np.inf], edges, [np.inf]])
     for c in range(4):
       mass = law.cdf(ends[c + 1], mean, std) - law.cdf(ends[c], mean, std)
-      np.testing.assert_allclose(found[:, c], mass, atol=1e-6)
+      np.testing.assert_allclose(actual[:, c], mass, atol=1e-6)
 
 
 def test_decisions_on_classes_and_labels_are_their_probabilities():
@@ -114,9 +119,9 @@ def test_decisions_on_classes_and_labels_are_their_probabilities():
     decisions.probabilities(predictions.Categorical(logits)),
     [[1 / 4, 3 / 4], [1 / 2, 1 / 2]], rtol=1e-6,
   )  # fmt: skip
-  found = decisions.probabilities(predictions.Bernoulli(logits[:1]))
+  actual = decisions.probabilities(predictions.Bernoulli(logits[:1]))
   np.testing.assert_allclose(
-    found, [[[1 / 2, 1 / 2], [1 / 4, 3 / 4]]], rtol=1e-6
+    actual, [[[1 / 2, 1 / 2], [1 / 4, 3 / 4]]], rtol=1e-6
   )
 
 
@@ -124,15 +129,17 @@ def test_soft_joints_are_means_of_outer_products():
   rng = np.random.default_rng(0)
   one, two, three, target = rng.dirichlet(np.ones(3), (4, 2, 9))
   for sources in ([one, two], [one, two, three]):
-    found = decisions.soft(sources, target)
+    actual = decisions.soft(sources, target)
     for s in range(2):
       expected = 0.0
-      for each in zip(*(x[s] for x in (*sources, target)), strict=True):
+      for distributions in zip(
+        *(x[s] for x in (*sources, target)), strict=True
+      ):
         outer = 1.0
-        for probs in each:
+        for probs in distributions:
           outer = np.multiply.outer(outer, probs)
         expected = expected + outer / 9
-      np.testing.assert_allclose(found[s], expected, atol=1e-6)
+      np.testing.assert_allclose(actual[s], expected, atol=1e-6)
 
 
 @pytest.mark.training
@@ -142,6 +149,6 @@ def test_scores_of_examples_average_to_the_atoms():
   joint = decisions.soft([one, two], target)
   atoms, decomposed = (jax.jit(f)(joint) for f in (pid.pointwise, pid.broja))
   for atom, expected in zip(atoms, decomposed, strict=False):
-    found = decisions.scores(atom, one, two, target)
-    assert found.shape == (40,)
-    np.testing.assert_allclose(found.mean(), expected, atol=2e-6)
+    scores = decisions.scores(atom, one, two, target)
+    assert scores.shape == (40,)
+    np.testing.assert_allclose(scores.mean(), expected, atol=2e-6)

@@ -25,7 +25,7 @@ def test_only_the_modality_of_noise_is_not_above_its_null(name, per_seed):
     [signal + 0.5 * noise[0], noise[1], signal + noise[2]], axis=1
   )
   present = rng.random((200, 3)) < 0.9
-  # Where a modality is absent, its outputs would give it away.
+  # The outputs of an absent modality would reveal the label.
   unimodal = np.where(
     present.T[None, :, :, None], unimodal, signal[:, None]
   ).astype("f")

@@ -1,4 +1,4 @@
-"""Effects of interventions, against closed forms of linear models."""
+"""The effects of interventions equal closed forms on linear models."""
 
 import functools
 
@@ -23,7 +23,7 @@ KINDS = ("noise", "zero", "mean", "shuffle", "mismatch")
 
 @functools.cache
 def _problem(num_outputs=3, n=400):
-  """Inputs, and a linear model that does not look at the last of them."""
+  """Returns inputs and a linear model that ignores the last modality."""
   rng = np.random.default_rng(0)
   inputs = {
     name: jnp.asarray(rng.normal(1, 2, (n, width)), jnp.float32)
@@ -64,24 +64,28 @@ def test_effects_on_a_linear_model_are_known():
     for kind, instead in (
       ("zero", 0.0), ("mean", inputs[name].mean(0) @ params[name])
     ):  # fmt: skip
-      after, found = before - share + instead, _found()[name][kind]
+      after, effect = before - share + instead, _found()[name][kind]
       np.testing.assert_allclose(
-        found.divergence, _kl(before, after), rtol=1e-3, atol=1e-5
+        effect.divergence, _kl(before, after), rtol=1e-3, atol=1e-5
       )
-      np.testing.assert_array_equal(found.before, before.argmax(-1) == target)
-      np.testing.assert_array_equal(found.after, after.argmax(-1) == target)
+      np.testing.assert_array_equal(effect.before, before.argmax(-1) == target)
+      np.testing.assert_array_equal(effect.after, after.argmax(-1) == target)
       np.testing.assert_array_equal(
-        found.flipped, before.argmax(-1) != after.argmax(-1)
+        effect.flipped, before.argmax(-1) != after.argmax(-1)
       )
 
 
 @pytest.mark.training
 def test_what_a_model_ignores_has_exactly_no_effect():
   for kind in KINDS:
-    found = _found()["none"][kind]
-    for values in (found.divergence, found.flipped, found.before - found.after):
+    effect = _found()["none"][kind]
+    for values in (
+      effect.divergence,
+      effect.flipped,
+      effect.before - effect.after,
+    ):
       np.testing.assert_array_equal(values, 0.0)
-    # Of what it does not ignore.
+    # The model does use modality "one".
     assert np.mean(_found()["one"][kind].divergence) > 0.1
 
 
@@ -96,48 +100,48 @@ def test_noise_moves_a_linear_quantity_by_its_deviation():
     mean = inputs["one"] @ params
     return jnp.stack([mean, jnp.zeros_like(mean)], axis=-1)
 
-  own = {"one": inputs["one"]}
+  used_inputs = {"one": inputs["one"]}
   feature_stats = {
     "one": interventions.FeatureStats(jnp.ones(3), 2 * jnp.ones(3), 0.0)
   }
-  found = interference.diagnose(
-    apply, weights, own, target, task=REGRESSION, key=KEY,
+  effect = interference.diagnose(
+    apply, weights, used_inputs, target, task=REGRESSION, key=KEY,
     feature_stats=feature_stats, kinds=("noise",),
   )["one"]["noise"]  # fmt: skip
   law = stats.foldnorm(
     c=abs(weights.sum()) / (2 * np.linalg.norm(weights)),
     scale=2 * np.linalg.norm(weights),
   )
-  for errors in (found.before, found.after):
+  for errors in (effect.before, effect.after):
     assert stats.kstest(np.asarray(errors), law.cdf).pvalue > 0.001
   # Two independent draws lie apart by KL = Δ² / 2σ², of variance 2·4|w|².
   spread = np.log1p(np.exp(0.0)) + 1e-2
   expected = 8 * np.sum(weights**2) / (2 * spread**2)
-  mean, error = np.mean(found.divergence), stats.sem(found.divergence)
+  mean, error = np.mean(effect.divergence), stats.sem(effect.divergence)
   assert abs(mean - expected) < 4 * error
-  assert stats.pearsonr(found.before, found.after).pvalue > 0.001
+  assert stats.pearsonr(effect.before, effect.after).pvalue > 0.001
 
 
 @pytest.mark.training
 def test_others_of_a_linear_model():
-  """A model that sums what each modality says, on one of them alone."""
+  """The model adds up modalities: without the others, one decides alone."""
   inputs, params, target = jax.tree.map(np.asarray, _problem())
-  found = _found(others=True, kinds=("zero",))
+  effects = _found(others=True, kinds=("zero",))
   for name in ("one", "two"):
     alone = (inputs[name] @ params[name]).argmax(-1)
-    np.testing.assert_array_equal(found[name]["zero"].after, alone == target)
+    np.testing.assert_array_equal(effects[name]["zero"].after, alone == target)
 
 
 def test_others_are_shuffled_each_on_its_own():
-  """Two that are the same no longer are."""
-  own = jnp.arange(30.0)[:, None]
-  found = interference.diagnose(
+  """Two equal modalities differ after they are shuffled."""
+  column = jnp.arange(30.0)[:, None]
+  effect = interference.diagnose(
     lambda _, inputs: jnp.hstack([inputs["a"] - inputs["b"], inputs["c"]]),
-    None, {"a": own, "b": own, "c": 0 * own}, jnp.zeros(30), task=REGRESSION,
-    key=KEY, kinds=("shuffle",), others=True,
+    None, {"a": column, "b": column, "c": 0 * column}, jnp.zeros(30),
+    task=REGRESSION, key=KEY, kinds=("shuffle",), others=True,
   )["c"]["shuffle"]  # fmt: skip
-  np.testing.assert_array_equal(found.before, 0.0)
-  assert np.mean(found.after > 0) > 0.8
+  np.testing.assert_array_equal(effect.before, 0.0)
+  assert np.mean(effect.after > 0) > 0.8
 
 
 def test_missing_and_unknown_interventions():
@@ -146,11 +150,11 @@ def test_missing_and_unknown_interventions():
   def apply(params, inputs):
     return linear(params, {k: v for k, v in inputs.items() if v is not None})
 
-  found = interference.diagnose(
+  diagnosis = interference.diagnose(
     apply, params, inputs, target, task=TASK, key=KEY,
     kinds=("missing", "zero"),
   )  # fmt: skip
-  for effects in found.values():
+  for effects in diagnosis.values():
     np.testing.assert_allclose(*(e.divergence for e in effects.values()))
   with pytest.raises(ValueError, match="kinds='blur': use some of noise, "):
     interference.diagnose(
@@ -172,30 +176,30 @@ def test_effects_of_every_task(name):
     "multilabel": rng.integers(0, 2, (20, 3)),
   }[name]
   compare = jax.jit(interference.effect, static_argnames=("task", "kind"))
-  found = compare(task, before, after, target, kind="js")
+  effect = compare(task, before, after, target, kind="js")
   flipped = {
     "regression": (before[:, 0] > 0) != (after[:, 0] > 0),
     "binary": (before[:, 0] > 0) != (after[:, 0] > 0),
     "multiclass": before.argmax(-1) != after.argmax(-1),
     "multilabel": ((before > 0) != (after > 0)).any(-1),
   }[name]
-  np.testing.assert_array_equal(found.flipped, flipped)
+  np.testing.assert_array_equal(effect.flipped, flipped)
   assert 0 < flipped.sum() < 20
-  np.testing.assert_allclose(found.after, task.score(after, target), rtol=1e-5)
+  np.testing.assert_allclose(effect.after, task.score(after, target), rtol=1e-5)
   expected = predictions.divergence(
     task.predict(before), task.predict(after), kind="js"
   )
-  np.testing.assert_allclose(found.divergence, expected, rtol=1e-5, atol=1e-7)
+  np.testing.assert_allclose(effect.divergence, expected, rtol=1e-5, atol=1e-7)
   unchanged = compare(task, before, before, target)
   np.testing.assert_array_equal(unchanged.flipped, 0.0)
   np.testing.assert_array_equal(unchanged.divergence, 0.0)
 
 
 def test_classes_are_what_should_be_decided():
-  """A model that is right about all of them is found to be."""
+  """The decisions of a model that is always right equal the classes."""
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 2, (30, 40))
-  # Two that differ in one of the last alone.
+  # Two examples differ in only one of the last labels.
   labels[1] = labels[0]
   labels[1, 35] ^= 1
   for name, target, outputs in (
@@ -224,7 +228,7 @@ def test_intervals_cover_the_mean_as_often_as_they_say():
     ends = interference.interval(
       values, level=0.9, num_resamples=400, seed=trial
     )
-    # As wide as the central limit theorem says.
+    # The interval is as wide as the central limit theorem says.
     width = 2 * stats.norm.ppf(0.95) * values.std(axis=1) / np.sqrt(120)
     np.testing.assert_allclose(ends[:, 1] - ends[:, 0], width, rtol=0.25)
     covered.append((ends[:, 0] <= (1, 0.8)) & (ends[:, 1] >= (1, 0.8)))

@@ -1,4 +1,4 @@
-"""Decompositions against closed forms, a cone solver, and what defines them."""
+"""Decompositions equal closed forms, a cone solver and their equations."""
 
 import itertools
 
@@ -22,7 +22,7 @@ SHAPES = ((2, 2, 2), (3, 3, 3), (5, 2, 4), (6, 7, 3), (10, 10, 5))
 
 
 def _table(outcomes, shape=(2, 2, 2)):
-  """Probabilities of (x1, x2, y), as many outcomes as often."""
+  """Returns the joint of (x1, x2, y) from (outcome, probability) pairs."""
   table = np.zeros(shape)
   for outcome, p in outcomes:
     table[outcome] += p
@@ -30,7 +30,7 @@ def _table(outcomes, shape=(2, 2, 2)):
 
 
 def _of(function, num_classes=2):
-  """Two fair bits, and what a function makes of them."""
+  """Returns the joint of two fair bits and a function of them."""
   return _table(
     [((i, j, function(i, j)), 1 / 4) for i, j in BITS], (2, 2, num_classes)
   )
@@ -63,7 +63,7 @@ GATES = {
     _table([((i, i ^ n, i), _FLIP[n] / 2) for i, n in BITS]),
     (_LEFT, 1 - _LEFT, 0, 0),
   ),
-  # By two cone solvers.
+  # Two cone solvers gave these atoms.
   "counts": (
     np.random.default_rng(0).integers(1, 10, (3, 3, 3)),
     (0.0017, 0.0328, 0.0013, 0.0379),
@@ -72,7 +72,7 @@ GATES = {
 
 
 def _random(rng, shape, kind):
-  """A joint of one of four kinds."""
+  """Returns a random joint of one of four kinds."""
   if kind == "function":
     table = np.zeros(shape)
     answers = rng.integers(0, shape[2], shape[:2])
@@ -87,16 +87,16 @@ def _random(rng, shape, kind):
   return table / table.sum()
 
 
-def _randoms(shape, each=10, seed=0):
+def _randoms(shape, per_kind=10, seed=0):
   rng = np.random.default_rng((seed, *shape))
   kinds = ("dense", "peaked", "sparse", "function")
   return np.stack(
-    [_random(rng, shape, kind) for kind in kinds for _ in range(each)]
+    [_random(rng, shape, kind) for kind in kinds for _ in range(per_kind)]
   )
 
 
 def _informations(joint):
-  """I1, I2 and I12, by loops."""
+  """Computes I(x1; y), I(x2; y) and I(x1, x2; y) by loops."""
   return [
     oracles.table_information(table)
     for table in (
@@ -114,55 +114,59 @@ def _informations(joint):
 )
 def test_gates(gate):
   joint, bits = GATES[gate]
-  found = np.array(BROJA(joint)[:4]) / np.log(2)
-  np.testing.assert_allclose(found, bits, atol=1e-4)
+  actual = np.array(BROJA(joint)[:4]) / np.log(2)
+  np.testing.assert_allclose(actual, bits, atol=1e-4)
 
 
 @pytest.mark.training
 def test_a_control_is_conditioned_on():
-  """It says which gate holds."""
+  """The value of the control selects the gate."""
   gates = [
     _of(lambda v, a: v), _of(lambda v, a: a), XOR, AND
   ]  # fmt: skip
   sensory = jax.jit(pid.sensory)
-  found = np.array(sensory(np.stack(gates) / 4)[:4]) / np.log(2)
+  actual = np.array(sensory(np.stack(gates) / 4)[:4]) / np.log(2)
   np.testing.assert_allclose(
-    found, (_AND / 4, 1 / 4, 1 / 4, (1 + 1 / 2) / 4), atol=1e-4
+    actual, (_AND / 4, 1 / 4, 1 / 4, (1 + 1 / 2) / 4), atol=1e-4
   )
-  # Values of the control count by how often they come.
+  # The atoms of the gates are averaged by the probability of their value.
   weights = np.array([0.0, 0.5, 0.2, 0.3])
-  found = sensory(100 * np.stack(gates) * weights[:, None, None, None])
-  each = np.array(BROJA(np.stack(gates))[:4])
-  np.testing.assert_allclose(found[:4], each @ weights, atol=1e-6)
+  decomposition = sensory(100 * np.stack(gates) * weights[:, None, None, None])
+  atoms_per_gate = np.array(BROJA(np.stack(gates))[:4])
+  np.testing.assert_allclose(
+    decomposition[:4], atoms_per_gate @ weights, atol=1e-6
+  )
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("shape", SHAPES)
 def test_another_solver_finds_the_same(shape):
   joints = _randoms(shape)
-  found = jax.tree.map(np.asarray, BROJA(joints))
+  decomposition = jax.tree.map(np.asarray, BROJA(joints))
   for n, joint in enumerate(joints):
     one, two, both = _informations(joint)
     least = oracles.broja_information(joint)
     expected = one + two - least, least - two, least - one, both - least
-    atoms = np.array([atom[n] for atom in found[:4]])
+    atoms = np.array([atom[n] for atom in decomposition[:4]])
     np.testing.assert_allclose(atoms, expected, atol=1e-4)
-    error = found.unique1[n] - expected[1]
-    assert -1e-6 < error < found.gap[n] + 1e-6
+    error = decomposition.unique1[n] - expected[1]
+    assert -1e-6 < error < decomposition.gap[n] + 1e-6
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("num_iterations", [0, 1, 7, 30])
 def test_the_certificate_holds_however_early_it_ends(num_iterations):
-  joints = _randoms((4, 3, 3), each=4)
-  found = jax.jit(lambda x: pid.broja(x, num_iterations=num_iterations))(joints)
+  joints = _randoms((4, 3, 3), per_kind=4)
+  decomposition = jax.jit(
+    lambda x: pid.broja(x, num_iterations=num_iterations)
+  )(joints)
   for n, joint in enumerate(joints):
     least = oracles.broja_information(joint)
-    error = found.unique1[n] - (least - _informations(joint)[1])
-    assert -1e-6 < error < found.gap[n] + 1e-6
+    error = decomposition.unique1[n] - (least - _informations(joint)[1])
+    assert -1e-6 < error < decomposition.gap[n] + 1e-6
   if not num_iterations:
-    # Not by being idle.
-    assert np.median(found.gap) > 1e-3
+    # Without iterations the gap is large, so the bound is not trivial.
+    assert np.median(decomposition.gap) > 1e-3
 
 
 @pytest.mark.training
@@ -180,14 +184,14 @@ def test_it_ends_at_the_gap_that_is_asked_for():
 @hypothesis.settings(max_examples=25)
 @hypothesis.given(st.integers(0, 2**32 - 1))
 def test_what_defines_a_decomposition(seed):
-  """The equations, and that names of outcomes and sources do not matter."""
+  """The equations hold, and outcomes and sources may be permuted."""
   rng = np.random.default_rng(seed)
   kind = rng.choice(["dense", "peaked", "sparse", "function"])
   joint = _random(rng, (4, 3, 3), kind)
   for decompose in DECOMPOSE:
-    found = decompose(joint)
+    decomposition = decompose(joint)
     one, two, both = _informations(joint)
-    r, u1, u2, s, gap = (float(x) for x in found)
+    r, u1, u2, s, gap = (float(x) for x in decomposition)
     np.testing.assert_allclose(
       (r + u1, r + u2, r + u1 + u2 + s), (one, two, both), atol=2e-6
     )
@@ -198,12 +202,14 @@ def test_what_defines_a_decomposition(seed):
     )
     order = [rng.permutation(n) for n in joint.shape]
     other = decompose(1000 * joint[np.ix_(*order)])
-    np.testing.assert_allclose(other[:4], found[:4], atol=2e-6 + 2 * gap)
+    np.testing.assert_allclose(
+      other[:4], decomposition[:4], atol=2e-6 + 2 * gap
+    )
 
 
 @pytest.mark.training
 def test_outcomes_that_never_come_change_nothing():
-  joint = _randoms((3, 3, 3), each=1)
+  joint = _randoms((3, 3, 3), per_kind=1)
   padded = np.pad(joint, ((0, 0), (1, 2), (0, 1), (2, 0)))
   for decompose in DECOMPOSE:
     np.testing.assert_allclose(
@@ -214,13 +220,15 @@ def test_outcomes_that_never_come_change_nothing():
 
 @pytest.mark.training
 def test_closed_forms_beside_it():
-  for joint in _randoms((4, 3, 3), each=2):
+  for joint in _randoms((4, 3, 3), per_kind=2):
     one, two, _ = _informations(joint)
-    found = pid.minimum_information(joint)
-    np.testing.assert_allclose(found.redundant, min(one, two), atol=1e-6)
-    found = pid.specific_information(joint)
+    decomposition = pid.minimum_information(joint)
     np.testing.assert_allclose(
-      found.redundant, oracles.specific_redundancy(joint), atol=1e-6
+      decomposition.redundant, min(one, two), atol=1e-6
+    )
+    decomposition = pid.specific_information(joint)
+    np.testing.assert_allclose(
+      decomposition.redundant, oracles.specific_redundancy(joint), atol=1e-6
     )
   # Two bits, each told by its own source: I_min calls one of them redundant.
   copy, _ = GATES["y = (x1, x2)"]
@@ -231,12 +239,12 @@ def test_closed_forms_beside_it():
 
 @pytest.mark.training
 def test_gradients_are_those_of_finite_differences():
-  joint = _randoms((3, 4, 3), each=1)[0]
+  joint = _randoms((3, 4, 3), per_kind=1)[0]
   rng = np.random.default_rng(0)
 
   def atoms(joint, weights):
-    found = pid.broja(joint, num_iterations=2000, tolerance=1e-9)
-    return jnp.dot(weights, jnp.stack(found[:4]))
+    decomposition = pid.broja(joint, num_iterations=2000, tolerance=1e-9)
+    return jnp.dot(weights, jnp.stack(decomposition[:4]))
 
   with jax.enable_x64():
     atoms, slopes = jax.jit(atoms), jax.jit(jax.grad(atoms))
@@ -258,19 +266,19 @@ def test_gradients_are_finite_where_nothing_is():
 
 @pytest.mark.training
 def test_pointwise_atoms_add_up():
-  joints = _randoms((4, 3, 3), each=2)
-  found = jax.jit(pid.pointwise)(joints)
-  means = [np.sum(joints * atom, axis=(1, 2, 3)) for atom in found]
+  joints = _randoms((4, 3, 3), per_kind=2)
+  atoms = jax.jit(pid.pointwise)(joints)
+  means = [np.sum(joints * atom, axis=(1, 2, 3)) for atom in atoms]
   np.testing.assert_allclose(means, BROJA(joints)[:4], atol=2e-6)
   for n, joint in enumerate(joints):
     product = joint.sum(-1, keepdims=True) * joint.sum((0, 1))
-    there = joint > 0
-    sums = sum(atom[n] for atom in found)
+    possible = joint > 0
+    sums = sum(atom[n] for atom in atoms)
     np.testing.assert_allclose(
-      sums[there], np.log(joint[there] / product[there]), atol=1e-3
+      sums[possible], np.log(joint[possible] / product[possible]), atol=1e-3
     )
-    assert np.all(sums[~there] == 0)
-  # Of an exclusive or every outcome is synergy.
+    assert np.all(sums[~possible] == 0)
+  # Every possible outcome of an exclusive or is synergy.
   np.testing.assert_allclose(
     jax.jit(pid.pointwise)(XOR).synergistic, np.log(2) * (XOR > 0), atol=1e-4
   )
@@ -278,7 +286,7 @@ def test_pointwise_atoms_add_up():
 
 @pytest.mark.training
 def test_axes_before_are_problems_of_their_own():
-  joints = _randoms((3, 2, 2), each=1).reshape(2, 2, 3, 2, 2)
+  joints = _randoms((3, 2, 2), per_kind=1).reshape(2, 2, 3, 2, 2)
   together = BROJA(joints)
   mapped = jax.jit(jax.vmap(jax.vmap(pid.broja)))(joints)
   for i, j in np.ndindex(2, 2):

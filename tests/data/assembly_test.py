@@ -1,4 +1,4 @@
-"""Data sets from what their sources yield."""
+"""The tests of assembling data sets from their sources."""
 
 import pathlib
 
@@ -43,7 +43,7 @@ def test_tasks_are_inferred_and_can_be_set(write):
     (np.arange(60).reshape(20, 3) % 2, "multilabel", 3),
   ):
     options = write(y=y)
-    # The same labels in every split.
+    # Every split has the same labels.
     for split in ("valid", "test"):
       path = pathlib.Path(options.data_dir, f"{split}.npz")
       np.savez(path, **{**dataset_files.arrays(seed=1), "y": y})
@@ -58,9 +58,9 @@ def test_sequences_become_the_mean_of_their_steps(write):
   x = np.random.default_rng(0).normal(size=(20, 4, 3))
   length = np.arange(20) % 4 + 1
   dataset = assembly.load("npz", write(x_text=x, length_text=length))
-  found = dataset.splits["train"].features["text"]
+  means = dataset.splits["train"].features["text"]
   for i in range(20):
-    np.testing.assert_allclose(found[i], x[i, : length[i]].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(means[i], x[i, : length[i]].mean(0), rtol=1e-5)
 
 
 def test_held_out_validation_is_seeded_disjoint_and_said(write, tmp_path):
@@ -92,7 +92,7 @@ def test_real_mosi_reads_in_both_forms(mosi):
 
 def test_averages_are_of_what_was_observed(write):
   fields = dataset_files.sequence()
-  found = assembly.load("npz", write(**fields)).splits["train"].features["text"]
+  means = assembly.load("npz", write(**fields)).splits["train"].features["text"]
   for i in range(20):
     for d in range(3):
       seen = [
@@ -101,7 +101,7 @@ def test_averages_are_of_what_was_observed(write):
         if fields["observed_text"][i, t, d]
       ]
       np.testing.assert_allclose(
-        found[i, d], np.mean(seen) if seen else 0, rtol=1e-5
+        means[i, d], np.mean(seen) if seen else 0, rtol=1e-5
       )
 
 

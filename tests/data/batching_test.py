@@ -2,5 +2,5 @@ from btw_jax.data import batching
 
 
 def test_modalities_of_one_shape_share_a_group():
-  found = batching.groups((4, 0, 4, 6, 4), (3, 3, 3, 3, 2))
-  assert found == ((0, 2), (3,), (4,))
+  groups = batching.groups((4, 0, 4, 6, 4), (3, 3, 3, 3, 2))
+  assert groups == ((0, 2), (3,), (4,))

@@ -61,14 +61,14 @@ def test_splits_can_be_drawn_when_preparing(tmp_path):
   dataset_files.prepare(
     "mimic_ihm", tmp_path, tmp_path / "out", split_by="subject"
   )
-  found = assembly.load(
+  dataset = assembly.load(
     "tfds:mimic_ihm",
     dataclasses.replace(_OPTIONS, data_dir=str(tmp_path / "out")),
   )
-  subjects = [set(e.subjects) for e in found.splits.values()]
+  subjects = [set(e.subjects) for e in dataset.splits.values()]
   assert not subjects[0] & subjects[1]
   assert not subjects[0] & subjects[2]
-  assert "drawn by subject" in " ".join(found.notes)
+  assert "drawn by subject" in " ".join(dataset.notes)
 
 
 def test_wrong_input_leaves_nothing_and_keeps_what_was_there(tmp_path):
@@ -131,7 +131,7 @@ def test_a_conversion_that_was_killed_starts_over_cleanly(tmp_path):
   np.testing.assert_array_equal(
     reader.read(np.array([399])).features["a"][0], expected[399]
   )
-  # Again: nothing to do.
+  # A second call has nothing to do.
   options = dataclasses.replace(_OPTIONS, data_dir=str(out))
   builder = builders.make("npz", "/nowhere", str(out), options)
   assert pathlib.Path(builder.data_dir).exists()

@@ -1,4 +1,4 @@
-"""Wrong data sets, each named in one line."""
+"""Wrong data sets raise an error of one line."""
 
 import dataclasses
 
@@ -173,7 +173,7 @@ def test_a_step_that_is_not_finite_is_named(write):
   message = r"modality 'text', row 6, step 1, column 2 is nan: replace it"
   with pytest.raises(errors.InputError, match=message):
     assembly.load("npz", write(**fields))
-  # Past the end, or not observed, anything may stand.
+  # Padding and unobserved values may be anything.
   fields["x_text"][6, 1, 2] = 0.0
   fields["x_text"][0, 3, 2] = np.nan
   assembly.load("npz", write(**fields))

@@ -1,4 +1,4 @@
-"""Data sets in folders, for the tests of data."""
+"""The fixtures that write data sets to folders."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from support import dataset_files
 
 @pytest.fixture
 def write(tmp_path):
-  """Writes train, valid and test, some of their fields replaced or dropped."""
+  """Writes train, valid and test with some fields replaced or dropped."""
 
   def write(split="train", **changes):
     for name in ("train", "valid", "test"):
@@ -25,7 +25,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def stays(tmp_path):
-  """A prepared data set of irregular sequences, on disk and in memory."""
+  """Returns the options of a prepared data set of irregular sequences."""
   dataset_files.mimic(tmp_path, "los", missing=True)
   dataset_files.prepare("mimic_los_missing", tmp_path, tmp_path / "out")
   return catalog.Options(

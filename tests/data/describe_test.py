@@ -9,23 +9,27 @@ from support import datasets
 
 def test_what_is_said_is_what_numpy_finds():
   splits = datasets.splits()
-  found = describe.describe(splits, "multiclass")
-  assert found["splits"]["train"]["examples"] == 1500
-  assert found["splits"]["train"]["labels"] == {"0": 500, "1": 500, "2": 500}
-  assert found["modalities"]["a"]["shape"] == "4 steps of 3 features"
-  assert found["modalities"]["b"]["shape"] == "2 features"
-  own = found["modalities"]["a"]["splits"]["train"]
+  description = describe.describe(splits, "multiclass")
+  assert description["splits"]["train"]["examples"] == 1500
+  assert description["splits"]["train"]["labels"] == {
+    "0": 500,
+    "1": 500,
+    "2": 500,
+  }
+  assert description["modalities"]["a"]["shape"] == "4 steps of 3 features"
+  assert description["modalities"]["b"]["shape"] == "2 features"
+  statistics = description["modalities"]["a"]["splits"]["train"]
   train = splits["train"]
-  there = train.observed("a") & train.present["a"][:, None, None]
-  values = train.features["a"][there]
-  assert own["missing"] == pytest.approx(0.25)
-  assert own["mean"] == pytest.approx(values.mean(), rel=1e-6)
-  assert own["std"] == pytest.approx(values.std(), rel=1e-6)
-  assert own["constant columns"] == 1
-  assert own["median length"] == 3
-  assert found["modalities"]["b"]["splits"]["test"]["replaced"] == 5
-  # 1,500 examples in pairs: s100 to s103 are of both splits.
-  assert found["shared"] == [{"splits": ["train", "test"], "subjects": 4}]
+  valid = train.observed("a") & train.present["a"][:, None, None]
+  values = train.features["a"][valid]
+  assert statistics["missing"] == pytest.approx(0.25)
+  assert statistics["mean"] == pytest.approx(values.mean(), rel=1e-6)
+  assert statistics["std"] == pytest.approx(values.std(), rel=1e-6)
+  assert statistics["constant columns"] == 1
+  assert statistics["median length"] == 3
+  assert description["modalities"]["b"]["splits"]["test"]["replaced"] == 5
+  # Two examples share a subject; s100 to s103 are in both splits.
+  assert description["shared"] == [{"splits": ["train", "test"], "subjects": 4}]
 
 
 def test_labels_of_every_task_are_told():
@@ -41,8 +45,8 @@ def test_labels_of_every_task_are_told():
     s: dataclasses.replace(e, target=np.eye(3)[np.arange(len(e)) % 3])
     for s, e in datasets.splits().items()
   }
-  found = describe.describe(several, "multilabel")["splits"]["test"]["labels"]
-  assert found == {"0": 3, "1": 3, "2": 2}
+  counts = describe.describe(several, "multilabel")["splits"]["test"]["labels"]
+  assert counts == {"0": 3, "1": 3, "2": 2}
 
 
 def test_what_repeats_or_is_shared_is_told():
@@ -50,17 +54,17 @@ def test_what_repeats_or_is_shared_is_told():
   train = splits["train"]
   twice = train.take(np.array([0, 1, 1, 2]))
   splits["valid"] = dataclasses.replace(twice, subjects=None)
-  found = describe.describe(splits, "multiclass")
-  assert found["splits"]["valid"]["repeated ids"] == 1
-  assert found["splits"]["valid"]["repeated examples"] == 1
+  description = describe.describe(splits, "multiclass")
+  assert description["splits"]["valid"]["repeated ids"] == 1
+  assert description["splits"]["valid"]["repeated examples"] == 1
   assert {"splits": ["train", "valid"], "ids": 3, "examples": 3} in (
-    found["shared"]
+    description["shared"]
   )
-  # The same features under other names are found by their content.
+  # The same features with other ids are detected by their content.
   splits["valid"] = dataclasses.replace(twice, ids=np.array(list("wxyz")))
   shared = describe.describe(splits, "multiclass")["shared"]
   assert {"splits": ["train", "valid"], "ids": 0, "examples": 3} in shared
-  # Row numbers are not taken for names.
+  # Row numbers do not count as ids.
   rows = {
     s: dataclasses.replace(e, ids=np.arange(len(e)).astype(str))
     for s, e in datasets.splits().items()

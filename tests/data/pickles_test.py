@@ -16,7 +16,7 @@ from support import dataset_files
 
 
 class _Calls:
-  """Pickles as a call of a function."""
+  """An object that is pickled as a call of a function."""
 
   def __init__(self, function, *args):
     self._call = function, args
@@ -145,10 +145,10 @@ def test_containers_and_arrays_of_every_protocol_are_read(
   path = dataset_files.dump(
     tmp_path / "a.pkl", CONTENT, protocol=protocol, zipped=zipped
   )
-  found = pickles.load(path)
-  assert list(found) == list(CONTENT)
+  loaded = pickles.load(path)
+  assert list(loaded) == list(CONTENT)
   for name, value in CONTENT.items():
-    _same(found[name], value)
+    _same(loaded[name], value)
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -161,9 +161,9 @@ def test_pickles_of_numpy_1_and_2_are_read(tmp_path, old):
   (tmp_path / "a.pkl").write_bytes(
     renamed if old else renamed.replace(b"numpy.core.", b"numpy._core.")
   )
-  found = pickles.load(tmp_path / "a.pkl")
+  loaded = pickles.load(tmp_path / "a.pkl")
   for name, value in content.items():
-    _same(found[name], value)
+    _same(loaded[name], value)
 
 
 def test_pickles_of_python_2_are_read(tmp_path):
@@ -191,9 +191,9 @@ def test_pandas_tables_are_read(tmp_path, protocol):
   )
   path = dataset_files.dump(tmp_path / "a.pkl", {"t": table, "s": table["a"]},
                     protocol=protocol)  # fmt: skip
-  found = pickles.load(path)
-  pandas.testing.assert_frame_equal(found["t"], table)
-  pandas.testing.assert_series_equal(found["s"], table["a"])
+  loaded = pickles.load(path)
+  pandas.testing.assert_frame_equal(loaded["t"], table)
+  pandas.testing.assert_series_equal(loaded["s"], table["a"])
   numbers = pandas.DataFrame(np.ones((2, 3)))
   dataset_files.dump(path, numbers, protocol=protocol)
   pandas.testing.assert_frame_equal(pickles.load(path), numbers)

@@ -15,9 +15,12 @@ def _places(layout, seed):
   rng = np.random.default_rng(seed)
   rows = layout.rows(np.arange(layout.num_slots))
   drawn = [
-    rng.permutation(np.flatnonzero(own != plans.PADDING)) for own in rows
+    rng.permutation(np.flatnonzero(slot_rows != plans.PADDING))
+    for slot_rows in rows
   ]
-  return np.stack([own[: layout.num_batches] for own in drawn], axis=1)
+  return np.stack(
+    [slot_rows[: layout.num_batches] for slot_rows in drawn], axis=1
+  )
 
 
 @hypothesis.given(BUCKETS, st.integers(1, 9), st.integers(0, 99))
@@ -32,7 +35,7 @@ def test_an_epoch_sees_each_example_at_most_once_in_its_bucket(
   assert sorted(every[every != plans.PADDING]) == list(range(len(bucket)))
   seen = [row for batch in plan for row in batch.rows[:, 0].tolist()]
   assert len(seen) == len(set(seen))
-  # No more is left out than a batch would hold.
+  # Fewer examples than one batch are left out.
   assert len(bucket) - len(seen) < num_slots
   for batch in plan:
     # Each slot keeps to its own examples.
@@ -48,8 +51,8 @@ def test_with_one_bucket_slots_keep_their_order():
   layout = plans.SlotLayout(23, 5)
   places = _places(layout, 0)
   plan = plans.epoch(layout, np.arange(5), places, np.zeros(23, int), (0, 0))
-  found = np.concatenate([batch.places for batch in plan], axis=1)
-  np.testing.assert_array_equal(found.T, places)
+  planned = np.concatenate([batch.places for batch in plan], axis=1)
+  np.testing.assert_array_equal(planned.T, places)
   np.testing.assert_array_equal(
     layout.rows([3, 4]), [[3, 8, 13, 18, plans.PADDING],
                           [4, 9, 14, 19, plans.PADDING]]
@@ -93,9 +96,9 @@ def test_processes_share_every_batch(bucket, num_slots, seed):
     for slots in halves:
       make(slots, lambda x: of_halves.append(x) or x)
     largest = np.maximum(*of_halves)
-    whole = make(np.arange(num_slots))
+    full = make(np.arange(num_slots))
     parts = [make(slots, lambda x: largest) for slots in halves]
-    for one, *shared in zip(whole, *parts, strict=True):
+    for one, *shared in zip(full, *parts, strict=True):
       assert {part.bucket for part in shared} == {one.bucket}
       for name in ("rows", "places"):
         joined = np.concatenate([getattr(part, name) for part in shared])
@@ -104,7 +107,7 @@ def test_processes_share_every_batch(bucket, num_slots, seed):
 
 @pytest.mark.parametrize("count", [1, 2, 4, 50])
 def test_buckets_hold_every_example_in_few_shapes(stays, count):
-  # Notes and ecg have as many steps, hence may be of one group.
+  # Notes and ecg have the same number of steps and may share a group.
   train = (
     assembly.load(dataset_files.STAYS, stays).splits["train"].padded({"ecg": 5})
   )
@@ -126,7 +129,7 @@ def test_buckets_hold_every_example_in_few_shapes(stays, count):
   for shape in buckets.num_steps[:-1]:
     assert shape["notes"] == shape["ecg"]
   if count > 1:
-    # They save some of the padding.
+    # Several buckets save some of the padding.
     first = buckets.num_steps[0]
     assert sum(first.values()) < sum(most.values())
     assert len(set(assigned.tolist())) > 1

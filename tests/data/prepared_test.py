@@ -23,34 +23,34 @@ SOURCES = {
 }
 
 
-def _same(found, expected):
-  """Checks that two splits hold the same."""
-  assert found.modalities == expected.modalities
-  np.testing.assert_array_equal(found.ids, expected.ids)
-  np.testing.assert_allclose(found.target, expected.target, rtol=1e-6)
+def _same(actual, expected):
+  """Checks that two splits are equal."""
+  assert actual.modalities == expected.modalities
+  np.testing.assert_array_equal(actual.ids, expected.ids)
+  np.testing.assert_allclose(actual.target, expected.target, rtol=1e-6)
   if expected.subjects is not None:
-    np.testing.assert_array_equal(found.subjects, expected.subjects)
+    np.testing.assert_array_equal(actual.subjects, expected.subjects)
   for m, x in expected.features.items():
     present = expected.present[m]
-    np.testing.assert_array_equal(found.present[m], present)
-    own = found.features[m]
+    np.testing.assert_array_equal(actual.present[m], present)
+    values = actual.features[m]
     if m not in expected.steps:
-      np.testing.assert_array_equal(own[present], x[present])
+      np.testing.assert_array_equal(values[present], x[present])
       continue
-    steps, other = found.steps[m], expected.steps[m]
+    steps, expected_steps = actual.steps[m], expected.steps[m]
     np.testing.assert_array_equal(
-      steps.length, np.where(present, other.length, 0)
+      steps.length, np.where(present, expected_steps.length, 0)
     )
-    there = other.valid_values(x) & present[:, None, None]
-    np.testing.assert_array_equal(own, np.where(there, x, 0))
-    if other.times is not None:
-      inside = other.inside(x.shape[1]) & present[:, None]
+    valid = expected_steps.valid_values(x) & present[:, None, None]
+    np.testing.assert_array_equal(values, np.where(valid, x, 0))
+    if expected_steps.times is not None:
+      inside = expected_steps.inside(x.shape[1]) & present[:, None]
       np.testing.assert_allclose(
-        np.where(inside, steps.times, 0), np.where(inside, other.times, 0),
-        rtol=1e-6,
+        np.where(inside, steps.times, 0),
+        np.where(inside, expected_steps.times, 0), rtol=1e-6,
       )  # fmt: skip
-    if other.observed is not None:
-      np.testing.assert_array_equal(steps.valid_values(own), there)
+    if expected_steps.observed is not None:
+      np.testing.assert_array_equal(steps.valid_values(values), valid)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -61,24 +61,24 @@ def test_what_is_prepared_is_what_the_source_yields(tmp_path, name):
     name, dataclasses.replace(_OPTIONS, data_dir=str(path))
   )
   options = dataclasses.replace(_OPTIONS, data_dir=str(tmp_path / "out"))
-  found = assembly.load(f"tfds:{name}", options)
-  assert (found.task, found.num_classes) == (
+  actual = assembly.load(f"tfds:{name}", options)
+  assert (actual.task, actual.num_classes) == (
     expected.task,
     expected.num_classes,
   )
-  assert found.widths == expected.widths
-  assert found.num_steps == expected.num_steps
+  assert actual.widths == expected.widths
+  assert actual.num_steps == expected.num_steps
   for split, examples in expected.splits.items():
-    _same(found.splits[split], examples)
-  assert set(expected.notes) - set(found.notes) <= {
+    _same(actual.splits[split], examples)
+  assert set(expected.notes) - set(actual.notes) <= {
     note for note in expected.notes if note.startswith("values that were")
   }
-  # One split of several, for a model that is trained already.
+  # `load_split` reads one split for a model that is already trained.
   test = assembly.load_split(
     f"tfds:{name}",
-    dataclasses.replace(options, task=found.task),
+    dataclasses.replace(options, task=actual.task),
     "test",
-    found.num_classes,
+    actual.num_classes,
   )
   _same(test, expected.splits["test"])
 

@@ -61,11 +61,11 @@ def test_sequences_keep_their_steps_when_asked_to(write, tmp_path, irregular):
   (steps,) = train.sequences
   fields = dataset_files.sequence(irregular=irregular)
   np.testing.assert_array_equal(steps.length[:, 0], fields["length_text"])
-  there = np.arange(4) < fields["length_text"][:, None]
-  there = np.broadcast_to(there[..., None], (20, 4, 3))
+  valid = np.arange(4) < fields["length_text"][:, None]
+  valid = np.broadcast_to(valid[..., None], (20, 4, 3))
   if irregular:
-    there = there & fields["observed_text"]
-    np.testing.assert_array_equal(steps.observed[:, 0], there)
+    valid = valid & fields["observed_text"]
+    np.testing.assert_array_equal(steps.observed[:, 0], valid)
     inside = np.arange(4) < fields["length_text"][:, None]
     last = fields["time_text"][inside].max()
     np.testing.assert_allclose(
@@ -74,23 +74,25 @@ def test_sequences_keep_their_steps_when_asked_to(write, tmp_path, irregular):
   else:
     assert steps.times is None
     assert steps.observed is None
-  # Standardised by the training steps that are there; zero elsewhere.
+  # Valid training steps standardise the values; padding is 0.
   for d in range(3):
-    own = fields["x_text"][..., d][there[..., d]]
-    expected = (fields["x_text"][..., d] - own.mean()) / own.std()
+    valid_values = fields["x_text"][..., d][valid[..., d]]
+    expected = (
+      fields["x_text"][..., d] - valid_values.mean()
+    ) / valid_values.std()
     np.testing.assert_allclose(
-      steps.values[:, 0, :, d], np.where(there[..., d], expected, 0), atol=1e-5
+      steps.values[:, 0, :, d], np.where(valid[..., d], expected, 0), atol=1e-5
     )
     other = dataset_files.sequence(seed=2, irregular=irregular)["x_text"][
       0, 0, d
     ]
-    if there[0, 0, d] and not irregular:
+    if valid[0, 0, d] and not irregular:
       np.testing.assert_allclose(
         test.sequences[0].values[0, 0, 0, d],
-        (other - own.mean()) / own.std(),
+        (other - valid_values.mean()) / valid_values.std(),
         atol=1e-5,
       )
-  # The vectors beside them are as without.
+  # The vector modality does not change when the other keeps its steps.
   np.testing.assert_array_equal(train.features[:, 0], 0)
   np.testing.assert_allclose(train.features[:, 1, :2].mean(0), 0, atol=1e-6)
 
@@ -105,14 +107,16 @@ def test_scaling_in_parts_is_scaling_at_once(stays, monkeypatch):
   assert [len(part) for part in train.chunks()] == [5, 5, 2]
   for a, b in zip(scaling.fit(dataset), whole, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5)
-  # Against NumPy over all that is there.
+  # NumPy computes the same from all valid values at once.
   for m, modality in enumerate(dataset.modalities):
-    there = train.observed(modality) & train.present[modality][:, None, None]
+    valid = train.observed(modality) & train.present[modality][:, None, None]
     x = train.features[modality].astype(np.float64)
     for d in range(0, x.shape[2], 29):
-      own = x[..., d][there[..., d]]
-      np.testing.assert_allclose(whole.mean[m, d], own.mean(), atol=1e-6)
-      if own.std() > 0:
+      valid_values = x[..., d][valid[..., d]]
+      np.testing.assert_allclose(
+        whole.mean[m, d], valid_values.mean(), atol=1e-6
+      )
+      if valid_values.std() > 0:
         np.testing.assert_allclose(
-          whole.inverse_std[m, d], 1 / own.std(), rtol=1e-5
+          whole.inverse_std[m, d], 1 / valid_values.std(), rtol=1e-5
         )

@@ -22,7 +22,7 @@ def test_held_out_examples_are_of_other_subjects_too(tmp_path):
     "npz", tmp_path, split_by="subject", valid_share=0.3
   )
   sizes = {s: len(set(e.subjects)) for s, e in dataset.splits.items()}
-  # Of ten subjects 3.5 to train on, 5 to test on, 1.5 to validate on, rounded.
+  # Ten subjects: 3.5 train, 5 test and 1.5 valid, rounded.
   assert sizes == {"train": 4, "valid": 2, "test": 4}
   subjects = [s for e in dataset.splits.values() for s in set(e.subjects)]
   assert len(subjects) == len(set(subjects))
@@ -59,7 +59,7 @@ def test_subjects_on_both_sides_are_told_and_can_be_parted(tmp_path):
     assert "drawn by subject" in " ".join(dataset.notes)
     assert not any("subjects are in" in note for note in dataset.notes)
   assert not any("held out" in note for note in dataset.notes)
-  # Clips of one video are of one subject too, and held-out ones as well.
+  # Clips of one video have one subject, in the held-out splits too.
   dataset_files.mmim(tmp_path)
   parted = dataset_files.load("mmim_mosi", tmp_path, split_by="subject")
   subjects = [set(e.subjects) for e in parted.splits.values()]

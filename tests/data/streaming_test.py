@@ -19,31 +19,31 @@ def test_what_stays_on_disk_is_what_is_read_at_once(stays, average, modalities):
   stays = dataclasses.replace(
     stays, average_steps=average, modalities=modalities
   )
-  found = assembly.load(dataset_files.STAYS, stays)
+  actual = assembly.load(dataset_files.STAYS, stays)
   expected = assembly.load(
     dataset_files.STAYS, dataclasses.replace(stays, stream=False)
   )
-  assert found.modalities == expected.modalities
-  assert found.widths == expected.widths
-  assert found.num_steps == expected.num_steps
-  assert found.num_classes == expected.num_classes == 4
+  assert actual.modalities == expected.modalities
+  assert actual.widths == expected.widths
+  assert actual.num_steps == expected.num_steps
+  assert actual.num_classes == expected.num_classes == 4
   rows = np.array([3, 0, 4])
-  for split, streamed in found.splits.items():
+  for split, streamed in actual.splits.items():
     examples = expected.splits[split]
     np.testing.assert_array_equal(streamed.target, examples.target)
     np.testing.assert_array_equal(streamed.ids, examples.ids)
     np.testing.assert_array_equal(streamed.subjects, examples.subjects)
     read, some = streamed.read(rows), examples.take(rows)
     assert read.target.dtype == some.target.dtype
-    for m in found.modalities:
+    for m in actual.modalities:
       np.testing.assert_array_equal(read.features[m], some.features[m])
       np.testing.assert_array_equal(streamed.present[m], examples.present[m])
       if not average and some.steps[m].times is not None:
         np.testing.assert_array_equal(read.steps[m].times, some.steps[m].times)
     part = streamed.take(rows)
     np.testing.assert_array_equal(part.read(np.array([1])).ids, read.ids[1:2])
-  # Standardised alike, though in parts.
-  fitted = scaling.fit(found), scaling.fit(expected)
+  # Both readers give the same scaling, although one reads in chunks.
+  fitted = scaling.fit(actual), scaling.fit(expected)
   for a, b in zip(*fitted, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-6)
 
@@ -62,22 +62,22 @@ def test_only_what_is_prepared_can_stay_on_disk(stays):
 
 
 def test_a_stream_keeps_order_position_and_reads_ahead():
-  made, lock = [], threading.Lock()
+  produced, lock = [], threading.Lock()
 
   def make(item):
     time.sleep(0.02 * (item % 3 == 0))
     with lock:
-      made.append(item)
+      produced.append(item)
     return item * item
 
   stream = streaming.Stream(make, list(range(20)))
   assert next(stream) == 0
   assert stream.position == 1
   end = time.monotonic() + 10
-  while len(made) < 3 and time.monotonic() < end:
+  while len(produced) < 3 and time.monotonic() < end:
     time.sleep(0.01)
-  # Some are ready before they are asked for, but not all.
-  assert 3 <= len(made) <= 10
+  # The thread prepares some items in advance, but not all.
+  assert 3 <= len(produced) <= 10
   assert [next(stream) for _ in range(4)] == [1, 4, 9, 16]
   again = streaming.Stream(make, list(range(20)), start=stream.position)
   rest = list(stream)

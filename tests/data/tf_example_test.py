@@ -30,10 +30,10 @@ def test_fields_lie_where_protobuf_finds_them(features):
   record = tf_example_pb2.Example(
     features=tf_feature_pb2.Features(feature=features)
   ).SerializeToString()
-  found = tf_example.parse(record)
-  assert set(found) == set(features)
+  spans = tf_example.parse(record)
+  assert set(spans) == set(features)
   for name, feature in features.items():
-    start, end = found[name]
+    start, end = spans[name]
     kind = feature.WhichOneof("kind")
     value = getattr(feature, kind).value
     if kind == "bytes_list":
@@ -43,7 +43,7 @@ def test_fields_lie_where_protobuf_finds_them(features):
         np.frombuffer(record[start:end], np.float32), value
       )
     else:
-      # What protobuf makes of the same bytes.
+      # Protobuf decodes the same bytes.
       packed = record[start:end]
       again = tf_feature_pb2.Int64List.FromString(
         b"\n" + _varint(len(packed)) + packed
@@ -62,7 +62,7 @@ def _varint(value):
 @hypothesis.given(st.binary(min_size=1, max_size=60))
 def test_other_bytes_are_refused_or_found_nothing_in(record):
   try:
-    found = tf_example.parse(record)
+    spans = tf_example.parse(record)
   except (ValueError, IndexError):
     return
-  assert all(isinstance(name, str) for name in found)
+  assert all(isinstance(name, str) for name in spans)

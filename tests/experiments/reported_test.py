@@ -1,4 +1,4 @@
-"""Studies, explanations and logs as users meet them."""
+"""The tests of studies, explanations and logs start the programs."""
 
 import itertools
 import shutil
@@ -29,7 +29,7 @@ _TABLES = ("results.md", "results.csv", "results.tex")
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-  """Two recipes that differ in their seeds, and the command."""
+  """Runs a study of two recipes that differ in their seeds."""
   folder = tmp_path_factory.mktemp("study")
   data = dataset_files.write_npz(folder / "data", missing=0.3)
   recipes = []
@@ -55,14 +55,14 @@ def test_a_study_compares_what_its_runs_measured(study):
   for name_of, seed in SEEDS.items():
     path = out / f"runs/{name_of}_mlp"
     config = dataset_files.read_json(path / "config.json")["config"]
-    # Of the recipe, of the study on top of it, and of the axis.
+    # The recipe sets the seed, the study the size, the axis the model.
     of_each = (config["seed"], config["hidden_dim"], config["model"])
     assert of_each == (seed, 8, "mlp")
-    found = {
+    results = {
       r["name"]: r
       for r in dataset_files.read_json(path / "results.json")["rows"]
     }
-    base = np.array(found["uniform"]["metrics"]["accuracy"])
+    base = np.array(results["uniform"]["metrics"]["accuracy"])
     for name in ("uniform", "kl+mi", "auto"):
       (row,) = [
         r
@@ -70,12 +70,12 @@ def test_a_study_compares_what_its_runs_measured(study):
         if (r["problem"], r["weighting"], r["metric"])
         == (name_of, name, "accuracy")
       ]
-      values = np.array(found[name]["metrics"]["accuracy"])
+      values = np.array(results[name]["metrics"]["accuracy"])
       assert float(row["mean"]) == pytest.approx(values.mean(), rel=1e-5)
       if name != "uniform":
         gain = (values - base).mean()
         assert float(row["gain"]) == pytest.approx(gain, abs=1e-6)
-    assert found["auto"]["candidates"] == 9
+    assert results["auto"]["candidates"] == 9
 
 
 def test_a_study_goes_on_and_tells_the_same(study):
@@ -110,14 +110,14 @@ def test_a_wrong_study_is_refused_in_a_line(study, flag, message):
 
 @pytest.fixture(scope="module")
 def page_of(study):
-  """The report, of runs one of which is as if it had experts."""
+  """Returns the report; one run has made-up routing of experts."""
   out = study[0] / "out"
   shutil.copytree(out, study[0] / "experts")
   routing = study[0] / "experts/runs/first_mlp/routing.csv"
   runs = [("uniform", 0.0)]
   runs += itertools.product(("mi", "kl+mi"), (0.25, 0.5, 0.75, 1.0))
   dataset_files.write_routing(routing, np.full((2, 1, 2, 3), 1 / 3), runs=runs)
-  # What was not analysed is left out.
+  # The report omits analyses that did not run.
   (study[0] / "experts/runs/second_mlp/interactions.json").unlink()
   runs = study_lib.read(
     [(name, study[0] / f"experts/runs/{name}_mlp") for name in SEEDS]
@@ -127,9 +127,9 @@ def page_of(study):
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_the_report(page_of, tmp_path, width):
-  found = browser.look(page_of, tmp_path, width)
-  assert found["problems"] == []
-  figures = [name.partition(": ")[2] for name in found["figures"]]
+  report = browser.look(page_of, tmp_path, width)
+  assert report["problems"] == []
+  figures = [name.partition(": ")[2] for name in report["figures"]]
   for expected, number in (
     ("improvement in accuracy % over uniform", 2),
     ("validation loss, mean ± std over seeds", 2),
@@ -153,12 +153,12 @@ def test_the_browser_finds_what_is_wrong(page_of, tmp_path):
       "page is wider than the window",
     ),
   ):
-    found = browser.look(page_of.replace(*change, 1), tmp_path, 390)
-    assert any(message in problem for problem in found["problems"]), message
+    report = browser.look(page_of.replace(*change, 1), tmp_path, 390)
+    assert any(message in problem for problem in report["problems"]), message
 
 
 def test_an_example_is_explained_as_it_was_predicted(study, tmp_path):
-  """The prediction without a modality equals that of a file without it."""
+  """Explaining without a modality equals predicting a file without it."""
   folder, _, _ = study
   path, data = folder / "out/runs/first_mlp", folder / "data"
   test = dict(np.load(data / "test.npz"))
@@ -168,16 +168,16 @@ def test_an_example_is_explained_as_it_was_predicted(study, tmp_path):
     "explain", f"--workdir={path}", f"--id={name}", "--seed=8",
     f"--output={tmp_path / 'told.json'}",
   )  # fmt: skip
-  told = dataset_files.read_json(tmp_path / "told.json")
-  assert (told["seed"], told["target"]) == (8, test["y"][row])
+  explanation = dataset_files.read_json(tmp_path / "told.json")
+  assert (explanation["seed"], explanation["target"]) == (8, test["y"][row])
   (tmp_path / "without").mkdir()
   test["present_words"][row] = False
   np.savez(tmp_path / "without/test.npz", **test)
   programs.run(
     "evaluate", f"--workdir={path}", f"--data_dir={tmp_path / 'without'}"
   )
-  for weighting, own in told["weightings"].items():
-    whole, without = (
+  for weighting, entry in explanation["weightings"].items():
+    full, without = (
       next(
         r
         for r in dataset_files.read_table(path / file)
@@ -185,29 +185,29 @@ def test_an_example_is_explained_as_it_was_predicted(study, tmp_path):
       )
       for file in ("predictions.csv", "evaluation_test_predictions.csv")
     )
-    modalities = own["modalities"]
-    for field, row_of in (("prediction", whole), (None, without)):
-      values = own[field] if field else modalities["words"]["without"]
+    modalities = entry["modalities"]
+    for field, row_of in (("prediction", full), (None, without)):
+      values = entry[field] if field else modalities["words"]["without"]
       expected = float(row_of["prediction"])
       assert values == pytest.approx([expected], abs=1e-5)
     for modality in ("sound", "words"):
-      weight = float(whole[f"weight_{modality}"])
+      weight = float(full[f"weight_{modality}"])
       assert modalities[modality]["weight"] == pytest.approx(weight, abs=1e-5)
-    # Of two modalities, what is left without one is the other alone.
+    # With two modalities, removing one leaves the other alone.
     assert modalities["sound"]["only"] == modalities["words"]["without"]
     # KL(p || q) of one label.
-    p, q = modalities["sound"]["alone"][0], own["prediction"][0]
+    p, q = modalities["sound"]["alone"][0], entry["prediction"][0]
     expected = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
-    found = modalities["sound"]["divergence"]
-    assert found == pytest.approx(expected, abs=1e-5)
+    divergence = modalities["sound"]["divergence"]
+    assert divergence == pytest.approx(expected, abs=1e-5)
   absent = np.load(data / "test.npz")
   lacks = absent["id"][~absent["present_words"]][0]
   done = programs.run("explain", f"--workdir={path}", f"--id={lacks}")
   assert "| words      |                 |" in done.stdout
   assert "nothing left" in done.stdout
   wrong = programs.run("explain", f"--workdir={path}", "--id=nobody", status=2)
-  told = "--id=nobody: not in the test split, whose ids are test0"
-  assert told in wrong.stderr
+  expected_error = "--id=nobody: not in the test split, whose ids are test0"
+  assert expected_error in wrong.stderr
   wrong = programs.run(
     "explain", f"--workdir={path}", f"--id={name}", "--weighting=hope", status=2
   )
@@ -221,7 +221,7 @@ def test_tensorboard_is_told_what_the_tables_hold(study):
     r["name"]: r for r in dataset_files.read_json(path / "results.json")["rows"]
   }
   assert choice["kl+mi"]["choice"]["strength"] == 1
-  found = {
+  scalars = {
     (step, tag): value
     for step, tag, value in event_files.read(
       path / "tensorboard/multimodal/kl+mi@1"
@@ -237,9 +237,9 @@ def test_tensorboard_is_told_what_the_tables_hold(study):
         and (int(r["epoch"]), r["split"]) == (epoch, split)
       ]
       assert len(losses) == 2
-      told = found[epoch, f"loss/{split}"]
-      assert told == pytest.approx(np.mean(losses), rel=1e-4)
-    total = found[epoch, "weight/sound"] + found[epoch, "weight/words"]
+      logged = scalars[epoch, f"loss/{split}"]
+      assert logged == pytest.approx(np.mean(losses), rel=1e-4)
+    total = scalars[epoch, "weight/sound"] + scalars[epoch, "weight/words"]
     assert total == pytest.approx(1.0, abs=1e-4)
   stages = {p.name for p in (path / "tensorboard").iterdir()}
   assert stages == {"unimodal", "multimodal"}

@@ -1,4 +1,4 @@
-"""Programs answer before they import anything heavy."""
+"""The programs print help and errors before heavy imports."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Runs that are stopped in every way, and end as if they had not been.
+"""Runs that are stopped and resumed end as if they had not been stopped.
 
 `python -m experiments.benchmarks.fault_recovery` kills more of them, at random
 moments.
@@ -21,18 +21,18 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory):
-  """Runs of two seeds, a snapshot after every epoch."""
+  """Returns trials of two seeds with a snapshot after every epoch."""
   flags = [flag for flag in trial_runs.FLAGS if "num_epochs" not in flag]
   return trial_runs.Trials(
     tmp_path_factory.mktemp("trials"),
     (*flags, "--num_epochs=8"),
-    {**environment.of_child(), "XLA_FLAGS": environment.AS_WRITTEN},
+    {**environment.of_child(), "XLA_FLAGS": environment.XLA_FLAGS},
     programs.Forked,
   )
 
 
 def test_a_killed_run_goes_on_even_from_the_snapshot_before(trials):
-  """Killed in stage 2, where a snapshot follows every epoch."""
+  """The run is killed in stage 2, where a snapshot follows every epoch."""
   one = faults.interrupt_run(
     trials, signal.SIGKILL, epoch=4, damage=faults.corrupt_checkpoint
   )
@@ -78,6 +78,6 @@ def test_a_lost_process_ends_the_other_which_names_it(trials):
   one = faults.process_lost(trials)
   assert one.seconds < 60
   assert one.status != 0
-  # The runtime's own words, then the number of the process.
+  # The message is that of the runtime, then the number of the process.
   assert re.search(r"tasks are unhealthy[^\n]*\n1\n", one.errors)
   assert one.differences == []

@@ -26,7 +26,7 @@ def test_ascent_ends_in_the_corner_where_a_linear_loss_is_largest():
     (True, 0.4 * radius, np.sign(slope)), (False, 0.1, slope)
   ):  # fmt: skip
     for num_steps in (0, 2, 60):
-      found = jax.jit(
+      ascended = jax.jit(
         lambda start, rate=rate, signed=signed, num_steps=num_steps: (
           adversarial.ascend(
             loss, start, radius, rate=rate, num_steps=num_steps, signed=signed
@@ -34,10 +34,10 @@ def test_ascent_ends_in_the_corner_where_a_linear_loss_is_largest():
         )
       )(start)
       expected = np.clip(start + num_steps * rate * direction, -radius, radius)
-      np.testing.assert_allclose(found, expected, atol=1e-5)
+      np.testing.assert_allclose(ascended, expected, atol=1e-5)
     if signed:
-      np.testing.assert_allclose(found, radius * np.sign(slope))
-  np.testing.assert_array_equal(found[2], 0.0)
+      np.testing.assert_allclose(ascended, radius * np.sign(slope))
+  np.testing.assert_array_equal(ascended[2], 0.0)
   slope_of_start = jax.grad(
     lambda start: jnp.sum(
       adversarial.ascend(loss, start, radius, rate=0.1, num_steps=1)
@@ -49,7 +49,7 @@ def test_ascent_ends_in_the_corner_where_a_linear_loss_is_largest():
 @pytest.mark.training
 @pytest.mark.parametrize("modalities", [None, (1,)])
 def test_the_worst_of_a_linear_model_is_known(modalities):
-  """`z − y·Σ_m c_m ε_m |w_m|`, where c multiplies the embeddings."""
+  """The logit is `z − y·Σ_m c_m ε_m |w_m|` with multipliers c."""
   forward = forwards.forward_of()
   method = adversarial.Adversarial(
     radius=0.3, rate=0.5, num_steps=6, modalities=modalities
@@ -79,15 +79,17 @@ def test_parameters_learn_from_the_worst_as_it_is():
   )
 
   def loss(params):
-    own = dataclasses.replace(forward, params=params)
-    outputs, batch = method(own, own.encode(own.batch), forwards.KEY)
-    return jnp.sum(own.losses(outputs, batch))
+    current = dataclasses.replace(forward, params=params)
+    outputs, batch = method(
+      current, current.encode(current.batch), forwards.KEY
+    )
+    return jnp.sum(current.losses(outputs, batch))
 
   def moved(params, delta):
-    own = dataclasses.replace(forward, params=params)
-    embeddings = own.encode(own.batch) + delta
-    outputs, _ = own.fuse(embeddings, own.batch, own.multipliers)
-    return jnp.sum(own.losses(outputs, own.batch))
+    current = dataclasses.replace(forward, params=params)
+    embeddings = current.encode(current.batch) + delta
+    outputs, _ = current.fuse(embeddings, current.batch, current.multipliers)
+    return jnp.sum(current.losses(outputs, current.batch))
 
   embeddings, _ = forwards.clean(forward)
   radius = method.radii(forward, embeddings)[:, None]
@@ -96,8 +98,8 @@ def test_parameters_learn_from_the_worst_as_it_is():
   )(types.keys(forwards.KEY, 16, None))
   slope = jax.jit(jax.grad(moved, argnums=1))(forward.params, radius * start)
   worst = jnp.clip(radius * (start + 0.7 * slope), -radius, radius)
-  for found, expected in problems.leaves(
+  for gradient, expected in problems.leaves(
     jax.jit(jax.grad(loss))(forward.params),
     jax.jit(jax.grad(moved))(forward.params, worst),
   ):
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)

@@ -14,14 +14,14 @@ from support import forwards
 
 def test_one_modality_of_an_example_is_intervened_on():
   present = np.random.default_rng(0).random((2000, 4)) < 0.6
-  made = heuristic.Heuristic(
+  method = heuristic.Heuristic(
     ("noise", "mismatch", "zero"),
     (1.0, 2.0, 1.0),
     forwards.PLAIN,
     (0,),
     (0, 1, 3),
   )
-  chosen = np.asarray(jax.jit(made.choose)(forwards.KEY, present))
+  chosen = np.asarray(jax.jit(method.choose)(forwards.KEY, present))
   taken = chosen >= 0
   may = present & [True, True, False, True]
   np.testing.assert_array_equal(taken.sum(axis=1), may.any(axis=1))
@@ -30,8 +30,8 @@ def test_one_modality_of_an_example_is_intervened_on():
   expected = np.array([1, 2, 1]) / 4 * counts.sum()
   assert stats.chisquare(counts, expected).pvalue > 0.001
   complete = may[:, [0, 1, 3]].all(axis=1)
-  each = taken[complete][:, [0, 1, 3]].sum(axis=0)
-  assert stats.chisquare(each).pvalue > 0.001
+  counts_per_modality = taken[complete][:, [0, 1, 3]].sum(axis=0)
+  assert stats.chisquare(counts_per_modality).pvalue > 0.001
 
 
 @pytest.mark.training
@@ -41,9 +41,9 @@ def test_copies_are_what_the_network_says_to_the_intervened_batch():
   feature_stats = interventions.FeatureStats(
     *np.random.default_rng(0).normal(size=(3, 2, 3, 5)).astype("f")
   )
-  # The zeros of the run's own seed.
-  made = heuristic.Heuristic(("zero",), (1.0,), feature_stats, (6, 7))
-  outputs, copy = jax.jit(lambda: made(zeros, None, forwards.KEY))()
+  # Seed 7 of (6, 7) uses the second row of `feature_stats.zero`.
+  method = heuristic.Heuristic(("zero",), (1.0,), feature_stats, (6, 7))
+  outputs, copy = jax.jit(lambda: method(zeros, None, forwards.KEY))()
   changed = np.any(np.asarray(copy.features != forward.batch.features), axis=2)
   np.testing.assert_array_equal(changed.sum(axis=1), [1] * 15 + [0])
   expected = np.where(
@@ -60,7 +60,7 @@ def test_copies_are_what_the_network_says_to_the_intervened_batch():
 
 @pytest.mark.training
 def test_what_is_left_is_multiplied_by_more():
-  """So that multipliers have the same mean as before."""
+  """The mean of the multipliers stays the same."""
   seen = []
 
   class Recording(networks.Concatenation):
@@ -69,18 +69,23 @@ def test_what_is_left_is_multiplied_by_more():
       return super().fuse(embeddings, batch, multipliers, train=train)
 
   forward = forwards.forward_of(Recording, task="multiclass")
-  made = heuristic.Heuristic(("missing",), (1.0,), forwards.PLAIN, (0,))
+  method = heuristic.Heuristic(("missing",), (1.0,), forwards.PLAIN, (0,))
   seen.clear()
-  _, copy = made(forward, None, forwards.KEY)
+  _, copy = method(forward, None, forwards.KEY)
   ((multipliers, present),) = seen
   np.testing.assert_array_equal(present, copy.present)
   before = np.asarray(forward.multipliers)
   np.testing.assert_array_equal(multipliers > 0, present)
   for i in np.flatnonzero(present.any(axis=1)):
-    own, there = np.asarray(forward.batch.present[i]), np.asarray(present[i])
-    assert own.sum() == there.sum() + 1
-    np.testing.assert_allclose(
-      multipliers[i, there].mean(), before[i, own].mean(), rtol=1e-5
+    batch_present, copy_present = (
+      np.asarray(forward.batch.present[i]),
+      np.asarray(present[i]),
     )
-    ratio = multipliers[i, there] / before[i, there]
+    assert batch_present.sum() == copy_present.sum() + 1
+    np.testing.assert_allclose(
+      multipliers[i, copy_present].mean(),
+      before[i, batch_present].mean(),
+      rtol=1e-5,
+    )
+    ratio = multipliers[i, copy_present] / before[i, copy_present]
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Tokens sent to experts on other devices; `vmap` stands in for those."""
+"""Tokens are sent to experts on other devices, simulated by `vmap`."""
 
 import functools
 
@@ -40,7 +40,7 @@ def _loss(mix, weights, x, chosen, gates):
 
 @functools.cache
 def _both(dispatch):
-  """Mixed and differentiated on one device, and on several."""
+  """Returns values and gradients on one device and on several."""
   alone = functools.partial(experts_lib.mixture, dispatch=dispatch)
   together = functools.partial(alone, axis_name="experts")
   one, several = (
@@ -61,14 +61,16 @@ def test_the_mixture_is_that_of_one_device(case, dispatch):
   one, several = _both(dispatch)
   arguments = (routing.weights(NUM_EXPERTS), *_tokens(case))
   (_, expected), slopes = one(*arguments)
-  (_, found), own_slopes = several(*jax.tree.map(_shared, arguments))
-  np.testing.assert_allclose(_whole(found), expected, rtol=1e-4, atol=1e-5)
-  for own, slope in problems.leaves(own_slopes, slopes):
-    np.testing.assert_allclose(_whole(own), slope, rtol=1e-4, atol=1e-4)
+  (_, actual), sharded_slopes = several(*jax.tree.map(_shared, arguments))
+  np.testing.assert_allclose(_whole(actual), expected, rtol=1e-4, atol=1e-5)
+  for sharded_slope, slope in problems.leaves(sharded_slopes, slopes):
+    np.testing.assert_allclose(
+      _whole(sharded_slope), slope, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_one_message_holds_what_a_balanced_router_sends():
-  """And what one device gets beyond it takes more of them."""
+  """An unbalanced router needs more messages."""
   for case, several in (("balanced", False), ("one device has all", True)):
     _, chosen, _ = _tokens(case)
     chosen = chosen[: NUM_TOKENS // NUM_DEVICES]

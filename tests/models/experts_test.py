@@ -15,7 +15,7 @@ WAYS = tuple(dispatch_lib.DISPATCHES)
 
 
 def _uneven(case, num_tokens=60, num_experts=5, k=2):
-  """Routings that balance in no way."""
+  """Returns tokens with an unbalanced routing."""
   x, chosen, gates = routing.tokens(num_tokens, num_experts, k)
   if case == "one expert gets all":
     chosen[:, 0] = 3
@@ -39,11 +39,11 @@ CASES = (
 @pytest.mark.parametrize("case", CASES)
 def test_the_mixture_equals_a_loop_over_tokens_and_experts(case, dispatch):
   weights, tokens = routing.weights(5), _uneven(case)
-  found = jax.jit(functools.partial(experts_lib.mixture, dispatch=dispatch))(
+  actual = jax.jit(functools.partial(experts_lib.mixture, dispatch=dispatch))(
     weights, *tokens
   )
   expected = oracles.mixture(weights, *tokens)
-  np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+  np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.training
@@ -71,7 +71,7 @@ def _gradients(dispatch, weights, x, chosen, gates):
 @pytest.mark.training
 @pytest.mark.parametrize("case", CASES)
 def test_both_ways_have_the_same_gradients(case):
-  """Also where an expert gets no token, or far more than its mean."""
+  """Some experts get no token or far more than the mean."""
   weights, tokens = routing.weights(5), _uneven(case)
   dense, sparse = (_gradients(d, weights, *tokens) for d in WAYS)
   for a, b in zip(jax.tree.leaves(dense), jax.tree.leaves(sparse), strict=True):
@@ -85,7 +85,7 @@ def test_both_ways_have_the_same_gradients(case):
 @pytest.mark.training
 @pytest.mark.parametrize("case", CASES)
 def test_runs_of_a_program_mix_as_if_alone(case):
-  """Their own weights and tokens, or shared ones; values and gradients."""
+  """Runs may share weights or tokens; values and gradients agree."""
   runs = [(routing.weights(5, seed=s), _uneven(case)) for s in range(3)]
   stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *runs)
   together = jax.vmap(functools.partial(_gradients, "sparse"))(
@@ -99,13 +99,14 @@ def test_runs_of_a_program_mix_as_if_alone(case):
   )(stacked[0], *runs[0][1])
   for s, (weights, tokens) in enumerate(runs):
     alone = _gradients("dense", weights, *tokens)
-    first = _gradients("dense", runs[0][0], *tokens)
-    own = _gradients("dense", weights, *runs[0][1])
-    for found, expected in (
-      (together, alone), (weights_shared, first), (tokens_shared, own),
+    with_first_weights = _gradients("dense", runs[0][0], *tokens)
+    with_first_tokens = _gradients("dense", weights, *runs[0][1])
+    for actual, expected in (
+      (together, alone), (weights_shared, with_first_weights),
+      (tokens_shared, with_first_tokens),
     ):  # fmt: skip
       for a, b in zip(
-        jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+        jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
       ):
         np.testing.assert_allclose(a[s], b, atol=2e-5, rtol=1e-5)
 
@@ -125,8 +126,8 @@ def test_one_expert_chosen_alone_is_a_plain_mlp():
   }
   expected = Plain().apply({"params": layers}, x)
   for dispatch in WAYS:
-    found = experts_lib.mixture(weights, x, chosen, gates, dispatch=dispatch)
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+    actual = experts_lib.mixture(weights, x, chosen, gates, dispatch=dispatch)
+    np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.training

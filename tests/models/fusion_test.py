@@ -22,7 +22,7 @@ MIXTURE = fusion.Mixture(num_experts=6)
   jax.jit, static_argnums=0, static_argnames=("train", "method")
 )
 def _apply(network, *arguments, **options):
-  """Compiled once for all tests of a network."""
+  """Applies a network; it is compiled once for all tests."""
   return network.apply(*arguments, **options)
 
 
@@ -40,36 +40,36 @@ def _network(**changes):
 @pytest.mark.training
 @pytest.mark.parametrize("kind", routers.ROUTERS)
 def test_an_absent_modality_is_never_felt(kind):
-  """Neither by attention, nor by routing, load or pooling."""
+  """Attention, routing, load and pooling ignore absent modalities."""
   network, params, batch, _ = _network(router=kind)
   tokens = _apply(network, params, batch, train=False, method="encode")
   poisoned = jnp.where(batch.present[..., None], tokens, 9.0)
   # No multiplier makes an absent token 0.
-  expected, found = (
+  expected, actual = (
     _apply(network, params, x, batch, None, train=False, method="fuse")
     for x in (tokens, poisoned)
   )
   for a, b in zip(
-    jax.tree.leaves(expected), jax.tree.leaves(found), strict=True
+    jax.tree.leaves(expected), jax.tree.leaves(actual), strict=True
   ):
     np.testing.assert_array_equal(a, b)
   np.testing.assert_array_equal(
-    found[1].tokens, np.tile(batch.present.sum(0), (2, 1))
+    actual[1].tokens, np.tile(batch.present.sum(0), (2, 1))
   )
   # Every token sends all of its gates somewhere.
   np.testing.assert_allclose(
-    found[1].importance.sum(-1), found[1].tokens, rtol=1e-5
+    actual[1].importance.sum(-1), actual[1].tokens, rtol=1e-5
   )
 
 
 @pytest.mark.training
 def test_an_example_is_alone_in_its_batch():
   network, params, batch, multipliers = _network()
-  whole, _ = _apply(network, params, batch, multipliers, train=False)
+  full, _ = _apply(network, params, batch, multipliers, train=False)
   for i in (0, 5):
     one = jax.tree.map(lambda x, i=i: x[i : i + 1], (batch, multipliers))
     alone, _ = _apply(network, params, *one, train=False)
-    np.testing.assert_allclose(alone[:, 0], whole[:, i], atol=1e-5)
+    np.testing.assert_allclose(alone[:, 0], full[:, i], atol=1e-5)
 
 
 @pytest.mark.training
@@ -81,19 +81,19 @@ def test_weights_multiply_the_embeddings():
     params, embeddings * multipliers[..., None], batch, None, train=False,
     method="fuse",
   )  # fmt: skip
-  found, _ = _apply(network, params, batch, multipliers, train=False)
-  np.testing.assert_allclose(found, expected, atol=1e-6)
+  actual, _ = _apply(network, params, batch, multipliers, train=False)
+  np.testing.assert_allclose(actual, expected, atol=1e-6)
   plain, _ = _apply(network, params, batch, None, train=False)
-  assert np.all(np.any(found != plain, axis=-1))
+  assert np.all(np.any(actual != plain, axis=-1))
 
 
 @pytest.mark.slow
 def test_a_placeholder_stands_where_a_modality_is_absent():
   network, params, batch, multipliers = _network(placeholder=True)
   without, _ = _apply(_network()[0], params, batch, multipliers, train=False)
-  found, usage = _apply(network, params, batch, multipliers, train=False)
+  actual, usage = _apply(network, params, batch, multipliers, train=False)
   incomplete = ~np.all(batch.present, axis=1)
-  differ = np.any(found[0] != without[0], axis=-1)
+  differ = np.any(actual[0] != without[0], axis=-1)
   np.testing.assert_array_equal(differ, incomplete)
   np.testing.assert_array_equal(usage.tokens, 12.0)
 
@@ -105,21 +105,21 @@ def test_a_placeholder_stands_where_a_modality_is_absent():
 
 @pytest.mark.training
 def test_steps_are_tokens_of_their_own():
-  """Vectors have one step: both ways are one network."""
+  """Vectors have one step, so that both settings give the same network."""
   network, params, batch, multipliers = _network()
   by_step = fusion.MixtureOfExperts(
     SIZES, dataclasses.replace(MIXTURE, steps=True)
   )
-  expected, found = (
+  expected, actual = (
     _apply(n, params, batch, multipliers, train=False)[0]
     for n in (network, by_step)
   )
-  np.testing.assert_allclose(found, expected, atol=1e-6)
+  np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 @pytest.mark.training
 def test_layers_are_pre_norm_and_residual():
-  """Tokens pass unchanged what adds nothing; branches see them normalised."""
+  """The layer is residual, and its branches normalise their inputs."""
   layer = fusion.Layer(SIZES, MIXTURE, (0, 1, 2))
   x = jax.random.normal(jax.random.key(1), (4, 3, 8))
   where = jnp.ones((4, 3), bool)
@@ -161,7 +161,7 @@ def test_the_token_of_an_absent_modality_is_not_attended_to():
 
 @pytest.mark.slow
 def test_devices_draw_the_noise_that_one_would():
-  """The whole network in training, its batch on four devices."""
+  """The batch of a full training step is sharded over four devices."""
   network, params, batch, multipliers = _network(noisy=True)
   params = jax.tree.map(lambda x: x + 0.1, params)
   spread = network.clone(sizes=dataclasses.replace(SIZES, axis_name="devices"))
@@ -172,14 +172,14 @@ def test_devices_draw_the_noise_that_one_would():
       rngs={"dropout": jax.random.key(3)},
     )[0]  # fmt: skip
 
-  whole = jax.jit(functools.partial(trained, network))(batch, multipliers)
+  full = jax.jit(functools.partial(trained, network))(batch, multipliers)
   parts = jax.tree.map(
     lambda x: x.reshape(4, -1, *x.shape[1:]), (batch, multipliers)
   )
-  found = jax.jit(
+  actual = jax.jit(
     jax.vmap(functools.partial(trained, spread), axis_name="devices")
   )(*parts)
-  found = jnp.concatenate(list(found), axis=1)
-  np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+  actual = jnp.concatenate(list(actual), axis=1)
+  np.testing.assert_allclose(actual, full, rtol=1e-4, atol=1e-5)
   quiet, _ = _apply(network, params, batch, multipliers, train=False)
-  assert np.any(np.abs(whole - quiet) > 1e-3)
+  assert np.any(np.abs(full - quiet) > 1e-3)

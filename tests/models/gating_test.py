@@ -44,8 +44,8 @@ def test_gradients_are_finite_where_token_and_centre_coincide(kind):
   st.integers(1, 6),
 )
 def test_top_k_is_that_of_lax_ties_included(scores, k):
-  found = gating.top_k(scores, k)
-  for a, b in zip(found, jax.lax.top_k(scores, k), strict=True):
+  actual = gating.top_k(scores, k)
+  for a, b in zip(actual, jax.lax.top_k(scores, k), strict=True):
     np.testing.assert_array_equal(a, b)
 
 
@@ -61,33 +61,33 @@ def test_smooth_load_equals_a_loop(k):
   scores, noise = rng.normal(size=(2, 7, 4)).astype("f")
   std = rng.uniform(0.5, 2.0, (7, 4)).astype("f")
   noisy = scores + noise
-  found = gating.smooth_load(scores, noisy, std, k)
+  load = gating.smooth_load(scores, noisy, std, k)
   for i in range(7):
     expected = oracles.smooth_load(scores[i], noisy[i], std[i], k)
-    np.testing.assert_allclose(found[i], expected, atol=1e-6)
+    np.testing.assert_allclose(load[i], expected, atol=1e-6)
 
 
 def test_smooth_load_is_how_often_noise_would_choose():
-  """Drawing one expert's noise again and again, the others' held fixed."""
+  """The noise of one expert is drawn repeatedly; the other noise is fixed."""
   rng = np.random.default_rng(2)
   scores, std = np.array([0.5, 0.0, -0.4]), np.array([0.8, 1.0, 1.5])
   noisy = scores + std * rng.normal(size=3)
-  found = gating.smooth_load(*(v.astype("f") for v in (scores, noisy, std)), 1)
+  load = gating.smooth_load(*(v.astype("f") for v in (scores, noisy, std)), 1)
   for e in range(3):
     again = scores[e] + std[e] * rng.normal(size=40_000)
     others = max(noisy[i] for i in range(3) if i != e)
     # Four standard errors of a share of 40,000 draws.
-    np.testing.assert_allclose(np.mean(again > others), found[e], atol=0.01)
+    np.testing.assert_allclose(np.mean(again > others), load[e], atol=0.01)
 
 
 def test_squared_variation_equals_numpy_among_what_counts():
   rng = np.random.default_rng(3)
   x = rng.random((5, 6)).astype("f")
   where = rng.random((5, 6)) < 0.7
-  found = gating.squared_variation(x, where)
+  variation = gating.squared_variation(x, where)
   for i in range(5):
     np.testing.assert_allclose(
-      found[i], oracles.variation(x[i][where[i]]), rtol=1e-5
+      variation[i], oracles.variation(x[i][where[i]]), rtol=1e-5
     )
   np.testing.assert_array_equal(
     gating.squared_variation(jnp.zeros(3), jnp.ones(3, bool)), 0.0

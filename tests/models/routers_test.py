@@ -39,15 +39,15 @@ def test_every_router_and_gating_equals_a_loop(kind, gating_kind):
     kind, gating_kind, tokens, where, MODALITIES, params["centres"], 2
   )
   importance, load = np.zeros((2, 3, 7))
-  for (b, n), found in expected.items():
-    if found is None:
+  for (b, n), choice in expected.items():
+    if choice is None:
       np.testing.assert_array_equal(routing.experts[b, n], 7)
       np.testing.assert_array_equal(routing.gates[b, n], 0.0)
       continue
-    np.testing.assert_array_equal(routing.experts[b, n], found[0])
-    np.testing.assert_allclose(routing.gates[b, n], found[1], atol=1e-5)
-    importance[MODALITIES[n], found[0]] += found[1]
-    load[MODALITIES[n], found[0]] += 1
+    np.testing.assert_array_equal(routing.experts[b, n], choice[0])
+    np.testing.assert_allclose(routing.gates[b, n], choice[1], atol=1e-5)
+    importance[MODALITIES[n], choice[0]] += choice[1]
+    load[MODALITIES[n], choice[0]] += 1
   np.testing.assert_allclose(usage.importance, importance, atol=1e-5)
   np.testing.assert_array_equal(usage.load, load)
   tokens_of = [where[:, np.asarray(MODALITIES) == m].sum() for m in range(3)]
@@ -62,7 +62,7 @@ def test_noise_moves_choices_in_training_only(kind):
   np.testing.assert_array_equal(still.experts, plain.experts)
   _, where, _, moving, usage = _route(kind, "softmax", noisy=True, train=True)
   assert np.any(moving.experts != plain.experts)
-  # The chances of all experts add up to about the number chosen.
+  # The probabilities of the experts add up to about the number chosen.
   total = np.sum(usage.load) / np.sum(where)
   assert 1.5 < total < 2.5
   if kind == "joint":
@@ -70,8 +70,8 @@ def test_noise_moves_choices_in_training_only(kind):
       chosen = moving.experts[b][where[b]]
       assert np.all(chosen == chosen[:1])
   if kind == "disjoint":
-    own = np.asarray(moving.experts) % 3 == np.asarray(MODALITIES)[:, None]
-    assert np.all(own[where])
+    matches = np.asarray(moving.experts) % 3 == np.asarray(MODALITIES)[:, None]
+    assert np.all(matches[where])
 
 
 def test_a_modality_needs_as_many_experts_as_it_selects():
@@ -87,15 +87,19 @@ def test_penalties_are_of_the_experts_that_tokens_share():
   squared_norm, tokens = rng.random((2, 2, 3)).astype("f")
   usage = routers.Usage(importance, load, squared_norm, tokens + 1)
   for kind in ("joint", "per_modality"):
-    found = routers.penalties(usage, kind)
-    assert tuple(found) == routers.PENALTIES
+    penalties = routers.penalties(usage, kind)
+    assert tuple(penalties) == routers.PENALTIES
     for name, sums in (("importance", importance), ("load", load)):
       layers = [oracles.variation(layer.sum(0)) for layer in sums]
-      np.testing.assert_allclose(found[name], np.mean(layers), rtol=1e-5)
+      np.testing.assert_allclose(penalties[name], np.mean(layers), rtol=1e-5)
     layers = [squared_norm[i].sum() / (tokens[i] + 1).sum() for i in range(2)]
-    np.testing.assert_allclose(found["router_z"], np.mean(layers), rtol=1e-5)
-  found = routers.penalties(usage, "disjoint")
-  own = [
+    np.testing.assert_allclose(
+      penalties["router_z"], np.mean(layers), rtol=1e-5
+    )
+  penalties = routers.penalties(usage, "disjoint")
+  variations = [
     oracles.variation(layer[m, m::3]) for layer in importance for m in range(3)
   ]
-  np.testing.assert_allclose(found["importance"], np.mean(own), rtol=1e-5)
+  np.testing.assert_allclose(
+    penalties["importance"], np.mean(variations), rtol=1e-5
+  )

@@ -17,7 +17,7 @@ ENCODERS = tuple(networks.SEQUENCE_ENCODERS)
 
 
 def _sizes(encoder="transformer", **changes):
-  """A vector, then sequences: two of one shape, an irregular one."""
+  """Returns a batch of a vector, two equal sequences and an irregular one."""
   return networks.Sizes(
     widths=(5, 3, 2, 3),
     num_outputs=3,
@@ -40,8 +40,8 @@ def _batch(num_examples=6, seed=0, *, times=True, observed=True):
     length = rng.integers(1, num_steps + 1, shape[:2])
     inside = np.arange(num_steps) < length[..., None]
     seen = inside[..., None] & (rng.random((*shape, width)) < 0.7)
-    there = seen if irregular and observed else inside[..., None]
-    values = np.where(there, rng.normal(size=(*shape, width)), 0)
+    valid = seen if irregular and observed else inside[..., None]
+    values = np.where(valid, rng.normal(size=(*shape, width)), 0)
     return types.Steps(
       jnp.asarray(values, jnp.float32),
       jnp.asarray(length, jnp.int32),
@@ -64,14 +64,14 @@ def _batch(num_examples=6, seed=0, *, times=True, observed=True):
 
 
 def _init(module, *arguments):
-  """Parameters; compiled, which is faster than one operation at a time."""
+  """Initialises parameters, compiled because it is faster."""
   init = jax.jit(functools.partial(module.init, train=False))
   return init(jax.random.key(0), *arguments)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(module, *arguments):
-  """Compiled once for all tests of a module."""
+  """Applies a module; it is compiled once for all tests."""
   return module.apply(*arguments, train=False)
 
 
@@ -79,7 +79,7 @@ def _networks(encoder):
   sizes = _sizes(encoder)
   yield networks.Unimodal(sizes)
   if encoder == "transformer":
-    # Two layers of its own are in the first, of fusion with other encoders.
+    # The unimodal model tests two layers; other encoders test fusion with two.
     sizes = dataclasses.replace(sizes, num_layers=1)
   for steps in (False, True):
     mixture = fusion.Mixture(num_experts=4, steps=steps)
@@ -88,18 +88,18 @@ def _networks(encoder):
 
 @functools.cache
 def _made(encoder):
-  """Networks with parameters that are drawn, which compiles nothing."""
+  """Returns networks with drawn parameters, so that nothing is compiled."""
   rng = np.random.default_rng(0)
 
   def drawn(x):
     return rng.normal(scale=0.3, size=x.shape).astype("f")
 
-  made = []
+  drawn_networks = []
   for network in _networks(encoder):
     init = functools.partial(network.init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), _batch(), None)
-    made.append((network, jax.tree.map(drawn, shapes)))
-  return made
+    drawn_networks.append((network, jax.tree.map(drawn, shapes)))
+  return drawn_networks
 
 
 def _padded(batch, value):
@@ -107,9 +107,9 @@ def _padded(batch, value):
 
   def pad(steps):
     inside = sequences.step_mask(steps.length, steps.values.shape[2])
-    there = inside[..., None]
+    valid = inside[..., None]
     if steps.observed is not None:
-      there = there & steps.observed
+      valid = valid & steps.observed
 
     def longer(x, last=None):
       widths = [(0, 0)] * x.ndim
@@ -117,7 +117,7 @@ def _padded(batch, value):
       return jnp.pad(x, widths, constant_values=value if last is None else last)
 
     return types.Steps(
-      longer(jnp.where(there, steps.values, value)),
+      longer(jnp.where(valid, steps.values, value)),
       steps.length,
       None
       if steps.times is None
@@ -133,13 +133,13 @@ def _padded(batch, value):
   "encoder", [pytest.param(ENCODERS[0], marks=pytest.mark.slow), *ENCODERS[1:]]
 )
 def test_padding_never_changes_an_output(encoder):
-  """Other values past the end, and more steps; alone, and in a mixture.
+  """The padding changes in value and length, alone and in a mixture.
 
-  Of one encoder also where the mixture has a token for all steps.
+  For one encoder the mixture also has one token for all steps.
   """
-  # The others read what was not observed, as zeros.
+  # The other encoders read unobserved values as zeros.
   batch = _batch(observed=encoder == "mtand")
-  # Steps evenly spaced over [0, 1] are spaced by their number: times are given.
+  # Without times the spacing depends on the number of steps, so give times.
   if encoder == "mtand":
     first = batch.sequences[0]
     shape = first.values.shape[:3]
@@ -159,10 +159,10 @@ def test_padding_never_changes_an_output(encoder):
     )
     multipliers = jnp.where(batch.present, 1.0, 0.0)
     expected, usage = _apply(network, params, batch, multipliers)
-    found, padded_usage = _apply(longer, params, padded, multipliers)
+    actual, padded_usage = _apply(longer, params, padded, multipliers)
     where = network.training_mask(batch.present)[..., None]
     np.testing.assert_allclose(
-      jnp.where(where, found, 0), jnp.where(where, expected, 0), atol=2e-5
+      jnp.where(where, actual, 0), jnp.where(where, expected, 0), atol=2e-5
     )
     if usage is not None:
       np.testing.assert_allclose(
@@ -181,7 +181,7 @@ def test_what_a_step_holds_is_felt_by_its_own_example_alone(encoder):
     present=batch.present.at[2, 1].set(True),
   )
   batch = batch._replace(present=changed.present)
-  # One that encodes alone, and the one that attends to every step.
+  # The first encodes alone; the last attends to every step.
   alone, _, attending = _made(encoder)
   for network, params in (alone, attending):
     multipliers = jnp.where(batch.present, 1.0, 0.0)
@@ -189,7 +189,7 @@ def test_what_a_step_holds_is_felt_by_its_own_example_alone(encoder):
       _apply(network, params, b, multipliers)[0] for b in (batch, changed)
     )
     moved = np.any(before != after, axis=-1)
-    # Of unimodal models only that of the modality.
+    # Only the unimodal model of this modality changes.
     expected = np.zeros_like(moved)
     expected[1 if len(moved) > 1 else 0, 2] = True
     np.testing.assert_array_equal(moved, expected)
@@ -216,18 +216,18 @@ def test_modalities_of_one_shape_have_encoders_of_their_own():
   "observed", [True, pytest.param(False, marks=pytest.mark.training)]
 )
 def test_multi_time_attention_equals_a_loop(observed):
-  """Attention of the library's own scores, applied step by step."""
+  """The library's attention scores are applied step by step."""
   batch = _batch(observed=observed)
   steps = jax.tree.map(lambda x: x[:, 0], batch.sequences[1])
   encoder = sequences.MultiTimeAttention(8, 2, 5, 0.0)
   params = _init(encoder, steps)
-  found = _apply(encoder, params, steps)
+  actual = _apply(encoder, params, steps)
   scores = sequences.TimeScores(2, 5).apply(
     {"params": params["params"]["TimeScores_0"]}, steps.times
   )
   dense = params["params"]["Dense_0"]
   inside = sequences.step_mask(steps.length, 9)
-  for b in range(len(found)):
+  for b in range(len(actual)):
     where = np.broadcast_to(inside[b][:, None], (9, 2))
     if observed:
       where = where & np.asarray(steps.observed[b])
@@ -235,7 +235,7 @@ def test_multi_time_attention_equals_a_loop(observed):
       np.asarray(scores[b], np.float64), np.asarray(steps.values[b]), where
     )
     expected = read.reshape(5, -1) @ dense["kernel"] + dense["bias"]
-    np.testing.assert_allclose(found[b], expected, atol=1e-5)
+    np.testing.assert_allclose(actual[b], expected, atol=1e-5)
 
 
 @pytest.mark.training
@@ -249,9 +249,9 @@ def test_a_feature_never_observed_reads_zero_and_passes_no_nan():
     out = encoder.apply(params, steps._replace(values=values), train=False)
     return jnp.sum(out**2)
 
-  found = _apply(encoder, params, steps)
+  actual = _apply(encoder, params, steps)
   bias = params["params"]["Dense_0"]["bias"]
-  np.testing.assert_allclose(found, jnp.broadcast_to(bias, found.shape))
+  np.testing.assert_allclose(actual, jnp.broadcast_to(bias, actual.shape))
   for gradient in jax.tree.leaves(
     jax.grad(total, (0, 1))(params, steps.values)
   ):
@@ -260,14 +260,14 @@ def test_a_feature_never_observed_reads_zero_and_passes_no_nan():
 
 @pytest.mark.training
 def test_the_gru_reads_both_ways():
-  """As two cells stepped by hand, the second from the end backwards."""
+  """Two cells are stepped by hand, the second from the end backwards."""
   steps = jax.tree.map(lambda x: x[:, 0], _batch().sequences[0])
   encoder = sequences.BidirectionalGRU(8, 0.0)
   params = _init(encoder, steps)
-  found = _apply(encoder, params, steps)
+  actual = _apply(encoder, params, steps)
   cells = sorted(params["params"])
   cell = nn.GRUCell(4)
-  for b in range(len(found)):
+  for b in range(len(actual)):
     length = int(steps.length[b])
     for half, name in enumerate(cells):
       order = range(length) if half == 0 else reversed(range(length))
@@ -277,14 +277,14 @@ def test_the_gru_reads_both_ways():
           {"params": params["params"][name]}, carry, steps.values[b, t]
         )
         np.testing.assert_allclose(
-          found[b, t, 4 * half : 4 * half + 4], out, atol=1e-5
+          actual[b, t, 4 * half : 4 * half + 4], out, atol=1e-5
         )
 
 
 def test_masked_mean_is_the_mean_of_what_is_there():
   x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("f")
   length = jnp.asarray([4, 1, 0])
-  found = sequences.masked_mean(x, sequences.step_mask(length, 4))
-  np.testing.assert_allclose(found[0], x[0].mean(0), rtol=1e-5)
-  np.testing.assert_allclose(found[1], x[1, 0], rtol=1e-6)
-  np.testing.assert_array_equal(found[2], 0.0)
+  means = sequences.masked_mean(x, sequences.step_mask(length, 4))
+  np.testing.assert_allclose(means[0], x[0].mean(0), rtol=1e-5)
+  np.testing.assert_allclose(means[1], x[1, 0], rtol=1e-6)
+  np.testing.assert_array_equal(means[2], 0.0)

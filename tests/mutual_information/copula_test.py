@@ -6,7 +6,7 @@ from scipy import stats
 from btw_jax.mutual_information import copula
 from support import samples
 
-# Compiled: one operation after the other takes as long as many compilations.
+# Compiling is faster than one operation after the other.
 COPULA = jax.jit(copula.gaussian_copula)
 
 
@@ -29,7 +29,7 @@ def test_copula_finds_the_information_of_gaussian_vectors():
     - np.linalg.slogdet(covariance)[1]
   )
   estimate = COPULA(samples[:, :2], samples[:, 2:])
-  # Ranks undo what is done to the margins.
+  # Ranks undo transforms of the margins.
   warped = COPULA(np.exp(samples[:, :2]), samples[:, 2:] ** 3)
   np.testing.assert_allclose(estimate, truth, atol=0.02)
   np.testing.assert_allclose(warped, estimate, rtol=1e-4)
@@ -51,7 +51,7 @@ def test_copula_of_constants_and_copies():
   np.testing.assert_allclose(COPULA(np.ones(100), y), 0.0, atol=1e-6)
   copied = COPULA(x, x)
   assert 5 < copied < 10
-  # A column that says nothing new adds nothing.
+  # A redundant column adds no information.
   np.testing.assert_allclose(
     COPULA(np.stack([x, np.ones(100)], 1), y),
     COPULA(x, y),

@@ -44,7 +44,7 @@ def test_gaussian_information_in_closed_form():
   np.testing.assert_allclose(
     correlation.gaussian_information(RHOS), expected, rtol=1e-5, atol=1e-9
   )
-  # ρ = ½ tells ½ log(4/3).
+  # A correlation of ½ has the information ½ log(4/3).
   np.testing.assert_allclose(
     correlation.gaussian_information(0.5), 0.5 * np.log(4 / 3), rtol=1e-6
   )

@@ -37,7 +37,7 @@ def test_hard_decisions_give_scikit_learns_information():
 
 
 def test_information_of_a_table_in_closed_form():
-  # A coin seen twice tells log 2; two coins tell nothing.
+  # Two copies of a coin share log 2; two coins share nothing.
   np.testing.assert_allclose(discrete.from_joint(np.eye(2) / 2), np.log(2.0))
   assert abs(discrete.from_joint(np.outer([0.3, 0.7], [0.2, 0.8]))) < 1e-7
   table = jnp.asarray(np.eye(3) / 3)

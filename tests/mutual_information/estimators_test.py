@@ -53,7 +53,7 @@ SCALARS = {
 VECTORS = {"ksg": knn.ksg, "copula": copula.gaussian_copula}
 
 
-# Those that move with a sample, not only where two change places.
+# These estimates change with any sample, not only when ranks change.
 SMOOTH = {"plug-in", "gaussian"}
 
 

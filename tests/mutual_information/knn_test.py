@@ -146,7 +146,7 @@ def test_ksg_masked_is_ksg_compacted(n, garbage):
   x, y = _correlated(n, n)
   where = np.random.default_rng(n).random(n) < 0.6
   expected = oracles.ksg(x[where], y[where])
-  # What does not count may be anything.
+  # Masked samples may have any value.
   masked = KSG(np.where(where, x, garbage), y, where=where)
   np.testing.assert_allclose(masked, expected, atol=1e-5)
   masked = KSG(x, np.where(where, y, garbage), where=where)
@@ -181,7 +181,7 @@ def test_ksg_of_a_constant_is_zero():
   for first, second in ((constant, y), (x, constant), (constant, constant)):
     assert KSG(first, second) == 0
     assert KSG(first, second, key=jax.random.key(0)) == 0
-  # Constant where it counts.
+  # The valid samples are constant.
   where = np.arange(50) < 30
   assert KSG(np.where(where, 0.3, x), y, where=where) == 0
 
@@ -212,7 +212,7 @@ def test_jitter_breaks_ties():
   assert np.ptp(jittered) > 0
   assert jittered[0] == KSG(x, y, key=jax.random.key(0))
   assert abs(np.mean(jittered)) < 0.1
-  # Of continuous samples it changes next to nothing.
+  # The jitter changes estimates from continuous samples very little.
   x, y = _correlated(0, 1300)
   change = KSG(x, y, key=jax.random.key(0)) - KSG(x, y)
   assert abs(change) < 0.01
@@ -251,7 +251,7 @@ def _mixed(x, **options):
 @pytest.mark.parametrize("columns", [None, 1, 2])
 def test_mixed_matches_the_loop(k, columns):
   x, labels = _classes(k, 150)
-  # One class of two, one of one, which does not count.
+  # One class has two samples; the other has one, which is not counted.
   labels[:2], labels[2] = 4, 5
   if columns:
     x = np.stack([x, np.roll(x, 1)][:columns], axis=1)
@@ -296,7 +296,7 @@ def test_mixed_counts_only_what_counts(columns):
   np.testing.assert_allclose(
     MIXED(masked, labels, num_classes=4, where=where), expected, atol=1e-5
   )
-  # A label out of range does not count either.
+  # A label out of range is not counted either.
   for other in (-1, 4, 99):
     unknown = np.where(where, labels, other)
     np.testing.assert_allclose(

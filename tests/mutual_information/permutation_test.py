@@ -33,7 +33,7 @@ def test_the_value_is_the_estimate_and_the_null_is_without_dependence():
 
   test = permutation.permutation_test(estimate, KEY, x, y, 50)
   np.testing.assert_allclose(test.value, estimate(x, y), atol=1e-6)
-  # Fifty estimates of nothing, each within a spread of its own.
+  # The null mean of 50 estimates is within four standard errors and bias.
   assert abs(test.null_mean) < 4 * test.null_std / np.sqrt(50) + 0.02
   assert 0 < test.null_std < 0.1
   np.testing.assert_allclose(test.p_value, 1 / 51, rtol=1e-6)
@@ -42,7 +42,7 @@ def test_the_value_is_the_estimate_and_the_null_is_without_dependence():
 def test_the_null_is_that_of_shuffled_pairs():
   x, y = _dependent(1, 8)
   test = permutation.permutation_test(_product, KEY, x, y, 4000)
-  # Of Σ x_i y_σ(i): mean N x̄ȳ, variance Σ(x−x̄)² Σ(y−ȳ)² / (N−1).
+  # Σ x_i y_σ(i) has mean N x̄ȳ and variance Σ(x−x̄)² Σ(y−ȳ)² / (N−1).
   variance = np.var(x) * np.var(y) * 64 / 7
   error = np.sqrt(variance / 4000)
   assert abs(test.null_mean - 8 * x.mean() * y.mean()) < 4 * error

@@ -7,7 +7,7 @@ from scipy import stats
 
 from btw_jax.mutual_information import transforms
 
-# Compiled: one operation after the other takes as long as many compilations.
+# Compiling is faster than one operation after the other.
 RANK = jax.jit(transforms.rank)
 
 
@@ -18,7 +18,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def test_standardise_matches_numpy(shape):
   x = np.random.default_rng(0).normal(5.0, 1e-3, shape)
   expected = (x - x.mean(0)) / x.std(0)
-  # Of numbers near 5, float32 keeps steps of 5e-7, 5e-4 of their spread.
+  # Near 5 the steps of float32 are 5e-7, which is 5e-4 of the spread.
   np.testing.assert_allclose(transforms.standardise(x), expected, atol=2e-3)
 
 

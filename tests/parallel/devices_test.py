@@ -1,4 +1,4 @@
-"""The same training on any number of devices and processes."""
+"""Training gives the same on any number of devices and processes."""
 
 import re
 
@@ -22,19 +22,19 @@ def _runs(folder, num_processes, num_devices):
     device_runs.main, str(output), str(folder / "prepared"),
     count=num_processes, num_devices=num_devices, popen=programs.Forked,
   )  # fmt: skip
-  with np.load(output) as found:
-    assert found["devices"] == num_processes * num_devices
-    return dict(found)
+  with np.load(output) as archive:
+    assert archive["devices"] == num_processes * num_devices
+    return dict(archive)
 
 
 def _start(function, *arguments, **options):
   """Runs a function in several processes, and returns their results."""
-  variables = {**environment.of_child(), "XLA_FLAGS": environment.AS_WRITTEN}
+  variables = {**environment.of_child(), "XLA_FLAGS": environment.XLA_FLAGS}
   return processes.run(function, *arguments, environment=variables, **options)
 
 
 def _prepare(folder):
-  """Sequences of many lengths, as records."""
+  """Prepares sequences of many lengths as records."""
   rng = np.random.default_rng(0)
   (folder / "npz").mkdir()
   for split, n in (("train", 50), ("valid", 21), ("test", 10)):
@@ -49,49 +49,52 @@ def _prepare(folder):
   dataset_files.prepare("npz", folder / "npz", folder / "prepared")
 
 
-def _of(found, parallelism):
+def _of(arrays, parallelism):
   return {
-    name.removeprefix(parallelism): x for name, x in found.items()
+    name.removeprefix(parallelism): x for name, x in arrays.items()
     if name.startswith(parallelism)
   }  # fmt: skip
 
 
 def test_devices_and_processes_change_nothing(tmp_path):
-  """One device, four, and two processes with two each; both mappings."""
+  """One device, four devices and two processes agree, with both mappings."""
   _prepare(tmp_path)
   one, four, two_by_two = (
     _runs(tmp_path, *where) for where in ((1, 1), (1, 4), (2, 2))
   )
-  for found in (one, four, two_by_two):
-    for case in ("pmap", *(("experts", "stream") if found is not four else ())):
-      own, expected = _of(found, case), _of(one, case)
-      assert own.keys() == expected.keys()
-      assert any("weights" in name for name in own)
-      for name in own:
+  for arrays in (one, four, two_by_two):
+    for case in (
+      "pmap",
+      *(("experts", "stream") if arrays is not four else ()),
+    ):
+      actual, expected = _of(arrays, case), _of(one, case)
+      assert actual.keys() == expected.keys()
+      assert any("weights" in name for name in actual)
+      for name in actual:
         if re.search("'key'.*'bias'", name):
-          # Softmax is blind to it: Adam makes steps of the rounding.
+          # Softmax ignores this bias, and Adam turns its rounding into steps.
           continue
         np.testing.assert_allclose(
-          own[name], expected[name], atol=1e-5, rtol=1e-5,
+          actual[name], expected[name], atol=1e-5, rtol=1e-5,
           err_msg=f"{case}{name}",
         )  # fmt: skip
-    if found is not one:
-      pmap, shard_map = _of(found, "pmap"), _of(found, "shard_map")
+    if arrays is not one:
+      pmap, shard_map = _of(arrays, "pmap"), _of(arrays, "shard_map")
       assert pmap.keys() == shard_map.keys()
       for name in pmap:
         np.testing.assert_array_equal(shard_map[name], pmap[name])
 
 
 def test_no_process_holds_all_weights():
-  """Ten million rows over four processes, a gigabyte each."""
-  each = _start(memory_suite.worker, 10**7, count=4)
-  for found in each:
-    assert found["taken"] < 10**9
-    assert found["rows"] == found["rows of all"] // 4 >= 10**7 // 4
-    np.testing.assert_allclose(found["sums"], 1.0, rtol=1e-5)
-    # The modality that tells the label weighs most, everywhere the same.
-    assert found["weights"] == each[0]["weights"]
-    assert found["weights"][0] > 2 * max(found["weights"][1:])
-    assert found["loss"] == each[0]["loss"]
-    # Chance is .69 nats; the label can be told to .35 from its modality.
-    assert 0.3 < found["loss"][1] < 0.5
+  """Ten million rows are sharded over four processes of a gigabyte each."""
+  reports = _start(memory_suite.worker, 10**7, count=4)
+  for report in reports:
+    assert report["taken"] < 10**9
+    assert report["rows"] == report["rows of all"] // 4 >= 10**7 // 4
+    np.testing.assert_allclose(report["sums"], 1.0, rtol=1e-5)
+    # The informative modality has the largest weight on all processes.
+    assert report["weights"] == reports[0]["weights"]
+    assert report["weights"][0] > 2 * max(report["weights"][1:])
+    assert report["loss"] == reports[0]["loss"]
+    # Chance is .69 nats; the informative modality allows .35.
+    assert 0.3 < report["loss"][1] < 0.5

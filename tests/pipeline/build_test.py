@@ -53,8 +53,8 @@ def test_every_setting_of_the_mixture_has_its_flag():
   shape = workdir_lib.DataShape(
     ("a", "b", "c"), (3, 4, 3), "regression", 1, (5, 0, 5), 1
   )
-  made = build.build_trainers(config, shape, ("uniform",), 10)
-  assert made.multimodal.network.mixture == fusion.Mixture(
+  trainers = build.build_trainers(config, shape, ("uniform",), 10)
+  assert trainers.multimodal.network.mixture == fusion.Mixture(
     num_experts=12,
     num_selected=3,
     gating="gaussian",
@@ -77,12 +77,12 @@ def test_every_setting_of_the_mixture_has_its_flag():
     num_layers=3,
     num_points=9,
   )
-  assert made.multimodal.network.sizes == sizes
-  assert made.unimodal.network.sizes == sizes
-  assert made.multimodal.penalties == {
+  assert trainers.multimodal.network.sizes == sizes
+  assert trainers.unimodal.network.sizes == sizes
+  assert trainers.multimodal.penalties == {
     "importance": 0.5, "load": 0.25, "router_z": 0.125,
   }  # fmt: skip
-  for trainer in (made.unimodal, made.multimodal):
+  for trainer in (trainers.unimodal, trainers.multimodal):
     assert (trainer.max_norm, trainer.patience) == (0.8, 7)
   plain = build.build_trainers(
     config_lib.replace(config, max_norm=0.0, patience=0), shape, ("kl",), 10

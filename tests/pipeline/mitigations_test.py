@@ -29,7 +29,7 @@ def test_what_cannot_be_perturbed_is_refused(changes, message):
   [
     (("heuristic",), ["Heuristic"], 1.0, 0.0),
     (("adversarial",), ["Adversarial"], 1.0, 0.0),
-    # Compared with copies that are not learned from.
+    # The copies are only compared with; their own loss has no weight.
     (("consistency",), ["Heuristic"], 0.0, 0.25),
     (("adversarial", "consistency"), ["Adversarial"], 1.0, 0.25),
     (sections.MITIGATIONS, ["Heuristic", "Adversarial"], 1.0, 0.25),
@@ -40,9 +40,9 @@ def test_flags_say_what_is_minimised(asked, views, augmented, consistency):
     mitigation=asked, perturb=("words",), consistency_weight=0.25
   )
   scaler = scaling.Scaler(*np.ones((2, 2, 3)), *np.ones(3))
-  made = mitigations.make_hook(config, ("sound", "words"), [scaler])
-  assert [type(view).__name__ for view in made.views] == views
-  assert all(view.modalities == [1] for view in made.views)
-  assert (made.augmented, made.consistency) == (augmented, consistency)
+  hook = mitigations.make_hook(config, ("sound", "words"), [scaler])
+  assert [type(view).__name__ for view in hook.views] == views
+  assert all(view.modalities == [1] for view in hook.views)
+  assert (hook.augmented, hook.consistency) == (augmented, consistency)
   bare = config_lib.replace(config, mitigation=())
   assert mitigations.make_hook(bare, ("sound", "words"), [scaler]) is None

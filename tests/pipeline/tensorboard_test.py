@@ -12,10 +12,10 @@ def test_what_is_logged_again_replaces_what_was(tmp_path, monkeypatch):
     for step in steps:
       writer.write("run", step, {"loss": step + 0.5 * resume})
     writer.close()
-  found = list(event_files.read(tmp_path / "run"))
+  events = list(event_files.read(tmp_path / "run"))
   # A start at step 1 tells readers to forget what was there from 1 on.
   start = event_pb2.SessionLog.START
-  assert found == [
+  assert events == [
     (0, None, start), (0, "loss", 0.0), (1, "loss", 1.0), (2, "loss", 2.0),
     (1, None, start), (1, "loss", 1.5), (2, "loss", 2.5),
   ]  # fmt: skip

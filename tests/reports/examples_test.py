@@ -19,46 +19,50 @@ def test_reliability_is_that_of_scikit_learn():
   rng = np.random.default_rng(0)
   certainty = rng.uniform(0.2, 1.0, 2000)
   right = rng.random(2000) < certainty**2
-  own = {
+  table = {
     "certainty": certainty[:, None],
     "prediction": np.zeros((2000, 1)),
     "target": np.where(right, 0, 1)[:, None],
   }
-  said, found = examples.calibration(_method("multiclass"), own)
+  stated, observed = examples.calibration(_method("multiclass"), table)
   truth = calibration.calibration_curve(right, certainty, n_bins=10)
-  np.testing.assert_allclose(found, truth[0])
-  np.testing.assert_allclose(said, truth[1])
-  # Two labels, of which each decision counts.
-  own = {
+  np.testing.assert_allclose(observed, truth[0])
+  np.testing.assert_allclose(stated, truth[1])
+  # With two labels every decision counts.
+  table = {
     "certainty": np.array([[0.85, 0.65], [0.85, 0.65]]),
     "prediction": np.array([[0.85, 0.35], [0.15, 0.65]]),
     "target": np.array([[1, 0], [1, 0]]),
   }
-  said, found = examples.calibration(_method("multilabel"), own)
-  np.testing.assert_allclose(said, [0.65, 0.85])
-  np.testing.assert_allclose(found, [0.5, 0.5])
+  stated, observed = examples.calibration(_method("multilabel"), table)
+  np.testing.assert_allclose(stated, [0.65, 0.85])
+  np.testing.assert_allclose(observed, [0.5, 0.5])
 
 
 @pytest.mark.parametrize("law", ["gaussian", "laplace"])
 def test_quantiles_of_a_regression_hold_their_share(law):
   draw = {"gaussian": stats.norm, "laplace": stats.laplace}[law]
   mean, scale = np.arange(4000.0), np.linspace(1, 3, 4000)
-  own = {
+  table = {
     "prediction": mean[:, None],
     "certainty": scale[:, None],
     "target": draw.rvs(mean, scale, random_state=0)[:, None],
   }
-  said, found = examples.calibration(_method("regression", predictive=law), own)
-  np.testing.assert_allclose(said, np.arange(1, 10) / 10)
+  stated, observed = examples.calibration(
+    _method("regression", predictive=law), table
+  )
+  np.testing.assert_allclose(stated, np.arange(1, 10) / 10)
   # Three standard deviations of a share of 4,000.
-  np.testing.assert_allclose(found, said, atol=3 * 0.5 / 4000**0.5)
-  own["certainty"] *= 0.2
-  _, found = examples.calibration(_method("regression", predictive=law), own)
-  assert np.abs(found - said).max() > 0.1
+  np.testing.assert_allclose(observed, stated, atol=3 * 0.5 / 4000**0.5)
+  table["certainty"] *= 0.2
+  _, observed = examples.calibration(
+    _method("regression", predictive=law), table
+  )
+  assert np.abs(observed - stated).max() > 0.1
 
 
 def test_weights_of_examples_are_shown_if_those_of_any_seed_differ(tmp_path):
-  """Not where each seed weighs all of its examples alike."""
+  """A seed whose examples all have equal weights is not enough."""
   columns = (
     "weighting,seed,target,prediction,certainty,weight_sight,weight_sound"
   )
@@ -87,11 +91,11 @@ def test_weights_of_examples_are_shown_if_those_of_any_seed_differ(tmp_path):
 
 
 def test_fifths_are_of_each_seed_s_own_examples():
-  # Seeds whose weights differ: pooled, fifths would be of seeds.
+  # Weights differ between seeds: pooled fifths would separate seeds.
   weights = np.array([*range(1, 11), 0, *range(101, 111)], float)
   seeds = np.array([0] * 11 + [1] * 10)
   scores = np.where(seeds == 0, weights, weights - 100)
-  scores[10] = 1e9  # Lacks the modality.
+  scores[10] = 1e9  # This example lacks the modality.
   weight, score = examples.mean_by_fifth(seeds, weights, scores)
   np.testing.assert_allclose(score, [1.5, 3.5, 5.5, 7.5, 9.5])
   np.testing.assert_allclose(weight, score + 50)

@@ -1,4 +1,4 @@
-"""The advice of a study, on results whose truth is known."""
+"""The recommendation is tested on results whose truth is known."""
 
 import re
 
@@ -71,7 +71,7 @@ def test_likelihood_alone_is_named_as_the_reason():
     "Prediction cost: none, because the weights of an example depend only on"
     " the modalities that it has."
   ) in text
-  # Likelihood does not make up for decisions that are significantly worse.
+  # A better likelihood does not outweigh significantly worse decisions.
   worse = (-0.05 + studies.noise(0.01, 1), likely[1])
   advice = recommendation.advise(studies.problem({"mi": worse}))
   assert (advice.method, advice.reason) == ("uniform", None)
@@ -88,7 +88,7 @@ def test_without_a_gain_beyond_chance_nothing_is_used():
   )
   text = recommendation.text(recommendation.advise(problem))
   assert text == "made: use uniform. No other method is significantly better."
-  # Three seeds cannot tell.
+  # Three seeds are too few to decide.
   few = studies.problem({"kl": (0.1, 0.1)})
   for method in few.methods.values():
     for metric, values in method.row["metrics"].items():
@@ -159,13 +159,13 @@ def test_no_claim_goes_beyond_the_tests(seed):
   else:
     assert not [c for c in better if c.metric == "accuracy"]
   for comparison in of.values():
-    told = re.search(
+    match = re.search(
       rf"(?:worse than uniform: |; ){re.escape(comparison.method)}, "
       + {"accuracy": "accuracy", "nll": "NLL"}[comparison.metric],
       text,
     )
     worse = comparison.corrected < 0.05 and comparison.gain < 0
-    assert bool(told) == worse
+    assert bool(match) == worse
 
 
 def test_the_claim_of_less_spread_is_tested():
@@ -175,7 +175,7 @@ def test_the_claim_of_less_spread_is_tested():
     "kl+mi": (0.1 * (studies.BASE - studies.BASE.mean()), 0.0),
   }
   text = recommendation.spread([studies.problem(spread)])
-  # 1 + 8, 1 − .95 and 1 + .1 times as wide.
+  # The spreads are multiplied by 1 + 8, 1 − .95 and 1 + .1.
   assert text == (
     "Methods whose accuracy or MAE varies significantly less over seeds than"
     " that of the uniform model: mi on made (0.05 times the standard"
@@ -191,8 +191,8 @@ def test_seeds_that_share_their_test_examples_are_named():
   drawn = studies.problem({"kl": (0.0, 0.0)})
   assert not recommendation.limits([drawn])
   given = studies.problem({"kl": (0.0, 0.0)}, name="files", dataset="npz")
-  found = recommendation.limits([drawn, given])
-  assert found[0].startswith("All seeds of files use the same test examples")
+  limits = recommendation.limits([drawn, given])
+  assert limits[0].startswith("All seeds of files use the same test examples")
   drawn.base.run.config["split_per_seed"] = False
   assert (
     "All seeds of made use the same test" in recommendation.limits([drawn])[0]

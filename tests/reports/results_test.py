@@ -1,4 +1,4 @@
-"""Tables of a study, on results whose truth is known."""
+"""The tables of a study are tested on results whose truth is known."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ def test_the_table_marks_what_is_significant():
   assert cells["mi"]["Δ accuracy %"] == "+2.00 [+2.00, +2.00] ▲"
   assert cells["mi"]["Δ NLL"] == "-0.100 [-0.100, -0.100] ▲"
   assert cells["kl"]["Δ NLL"] == "+0.000 [+0.000, +0.000]"
-  # A spread of about ten times the base's.
+  # The spread is about ten times that of the base.
   auto = cells["auto (mi, λ = 1)"]
   assert auto["spread"].endswith("*")
   values = problem.methods["auto"].row["metrics"]["accuracy"]

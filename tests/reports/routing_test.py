@@ -29,12 +29,12 @@ def test_the_last_epoch_of_the_run_asked_for_is_read(tmp_path):
 
 def test_overlap_is_one_minus_half_the_distance():
   values = _values()
-  found = routing.overlaps(values)
+  overlaps = routing.overlaps(values)
   for s, layer, a, b in np.ndindex(3, 2, 4, 4):
     distance = np.abs(values[s, layer, a] - values[s, layer, b]).sum() / 2
-    np.testing.assert_allclose(found[s, layer, a, b], 1 - distance)
+    np.testing.assert_allclose(overlaps[s, layer, a, b], 1 - distance)
   shuffled = values[..., np.random.default_rng(1).permutation(5)]
-  np.testing.assert_allclose(routing.overlaps(shuffled), found)
+  np.testing.assert_allclose(routing.overlaps(shuffled), overlaps)
 
 
 def test_kinds_that_share_no_expert_are_told_apart():
@@ -58,7 +58,7 @@ def test_kinds_that_share_no_expert_are_told_apart():
 
 
 def test_the_picture_shows_the_shares(tmp_path):
-  """Other shares, other pixels; the same, the same."""
+  """Different shares give different pixels, and equal shares equal pixels."""
   paths = [tmp_path / f"{i}.png" for i in range(3)]
   for path, seed in zip(paths, (0, 0, 1), strict=True):
     routing.picture(routing.Shares(MODALITIES, _values(seed)), path)

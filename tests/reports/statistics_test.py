@@ -1,4 +1,4 @@
-"""Against enumeration, closed forms and loops."""
+"""The statistics equal enumeration, closed forms and loops."""
 
 import itertools
 
@@ -22,16 +22,16 @@ def test_all_signs_are_tried(differences):
     for signs in itertools.product((-1, 1), repeat=len(differences))
   ]
   expected = np.mean(np.array(means) >= abs(np.mean(differences)) - 1e-12)
-  found = statistics.paired_p_value(differences)
-  assert found == pytest.approx(expected if any(differences) else 1.0)
-  assert found >= statistics.least_p_value(len(differences)) - 1e-12
+  p_value = statistics.paired_p_value(differences)
+  assert p_value == pytest.approx(expected if any(differences) else 1.0)
+  assert p_value >= statistics.least_p_value(len(differences)) - 1e-12
 
 
 def test_the_least_p_value_is_that_of_equal_signs():
   for number in (2, 5, 10):
-    found = statistics.paired_p_value(np.arange(1, number + 1))
-    assert found == pytest.approx(statistics.least_p_value(number))
-    assert found == pytest.approx(2 / 2**number)
+    p_value = statistics.paired_p_value(np.arange(1, number + 1))
+    assert p_value == pytest.approx(statistics.least_p_value(number))
+    assert p_value == pytest.approx(2 / 2**number)
   assert statistics.paired_p_value(np.arange(1, 31)) == pytest.approx(
     statistics.least_p_value(30)
   )
@@ -39,8 +39,8 @@ def test_the_least_p_value_is_that_of_equal_signs():
 
 def test_holm_multiplies_the_least_by_their_number():
   # 4 x .01, 3 x .013 < .04, 2 x .03, 1 x .05 < .06.
-  found = statistics.holm([0.03, 0.01, 0.05, 0.013])
-  np.testing.assert_allclose(found, [0.06, 0.04, 0.06, 0.04])
+  corrected = statistics.holm([0.03, 0.01, 0.05, 0.013])
+  np.testing.assert_allclose(corrected, [0.06, 0.04, 0.06, 0.04])
   np.testing.assert_allclose(statistics.holm([0.6, 0.7]), [1.0, 1.0])
   assert len(statistics.holm([])) == 0
 
@@ -56,7 +56,7 @@ def test_holm_rejects_what_the_sequential_procedure_does(p_values):
 
 
 def test_equal_spread_is_tested_about_the_median():
-  """The F statistic of a one-way analysis of |x − median|."""
+  """The statistic is the F of a one-way analysis of |x − median|."""
   rng = np.random.default_rng(0)
   one, two = rng.normal(size=12), 5 + 4 * rng.normal(size=12)
   away = [np.abs(x - np.median(x)) for x in (one, two)]
@@ -68,7 +68,7 @@ def test_equal_spread_is_tested_about_the_median():
   assert expected < 0.05
   assert statistics.spread_p_value(one, one + 3) == pytest.approx(1.0)
   assert statistics.spread_p_value([1.0] * 4, [2.0] * 4) == 1.0
-  # Of two seeds nothing can be told.
+  # Two seeds are too few for a test.
   assert statistics.spread_p_value([0.0, 9.0], [2.0, 2.1]) == 1.0
 
 
@@ -86,8 +86,8 @@ def test_an_interval_is_that_of_a_normal_mean(level):
 def test_ranks_share_ties():
   scores = [[0.9, 0.8, 0.8], [0.5, 0.7, 0.1]]
   # First set: 1, 2.5, 2.5; second: 2, 1, 3.
-  found = statistics.mean_ranks(np.array(scores))
-  np.testing.assert_allclose(found, [1.5, 1.75, 2.75])
+  ranks = statistics.mean_ranks(np.array(scores))
+  np.testing.assert_allclose(ranks, [1.5, 1.75, 2.75])
   alike = np.array([[3.0, 2.0, 1.0]] * 6)
   # All six rank alike: chi² = 12.
   expected = stats.chi2.sf(12, 2)

@@ -1,4 +1,4 @@
-"""Comparisons of a study, on results whose truth is known."""
+"""The comparisons of a study are tested on results whose truth is known."""
 
 import pytest
 
@@ -15,8 +15,8 @@ def test_the_plain_model_is_compared_with_wherever_it_stands():
   (turned,) = study.problems(runs[::-1])
   assert turned.base.name == "uniform"
   for name, gain in (("kl", 0.1), ("kl + heuristic", 0.2)):
-    found = turned.comparisons[name, "accuracy"]
-    assert found.gain == pytest.approx(gain)
+    comparison = turned.comparisons[name, "accuracy"]
+    assert comparison.gain == pytest.approx(gain)
 
 
 def test_p_values_are_corrected_within_a_problem():
@@ -24,9 +24,9 @@ def test_p_values_are_corrected_within_a_problem():
     studies.problem({"kl": (0.05, 0.0), "mi": (0.05, 0.0)}, name=name)
     for name in ("one", "two")
   ]
-  found = [c for p in problems for c in p.comparisons.values()]
-  assert len(found) == 8
-  for comparison in found:
+  comparisons = [c for p in problems for c in p.comparisons.values()]
+  assert len(comparisons) == 8
+  for comparison in comparisons:
     # Two methods: twice the least p of ten seeds.
     expected = 2 * 2 / 2**10 if comparison.metric == "accuracy" else 1.0
     assert comparison.corrected == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""A page as a browser sees it."""
+"""The helper opens a page in a browser and reports its problems."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# Before anything else of the page.
+# This script comes before all other content of the page.
 _LISTEN = """<script>
 window.problems = [];
 window.addEventListener("error", (event) => window.problems.push(
@@ -18,7 +18,7 @@ window.addEventListener("error", (event) => window.problems.push(
 for (const level of ["error", "warn"])
   console[level] = (...args) => window.problems.push(args.join(" "));
 </script>"""
-# After all of it: figures that show nothing, text outside of where it belongs.
+# This script comes last: it finds empty figures and misplaced text.
 _LOOK = """<script>
 window.addEventListener("load", async () => {
   const problems = window.problems, slack = 2;
@@ -53,17 +53,17 @@ window.addEventListener("load", async () => {
     if (!link.href.startsWith("data:image/svg+xml") || !link.download)
       problems.push("cannot be saved: " + link.download);
   }
-  const found = {problems, figures: images.map((image) => image.alt)};
-  const told = document.createElement("script");
-  told.id = "found"; told.type = "application/json";
-  told.textContent = JSON.stringify(found);
-  document.body.appendChild(told);
+  const report = {problems, figures: images.map((image) => image.alt)};
+  const script = document.createElement("script");
+  script.id = "report"; script.type = "application/json";
+  script.textContent = JSON.stringify(report);
+  document.body.appendChild(script);
 });
 </script>"""
 
 
 def find() -> str:
-  """The browser's program, or a skip."""
+  """Returns the program of the browser, or skips the test."""
   for name in _NAMES:
     if shutil.which(name):
       return shutil.which(name)
@@ -75,15 +75,15 @@ def look(html: str, folder: pathlib.Path, width: int) -> dict:
 
   Args:
     html: the page.
-    folder: to work in.
-    width: of the window, pixels.
+    folder: the folder for temporary files.
+    width: the width of the window in pixels.
 
   Returns:
-    "problems", in words, and "figures", what each is said to show.
+    A dict of "problems" (texts) and "figures" (alternative texts).
   """
   page = folder / f"page{width}.html"
-  head, rest = html.split("<head>", 1)
-  html = f"{head}<head>{_LISTEN}{rest.replace('</body>', _LOOK + '</body>')}"
+  head, body = html.split("<head>", 1)
+  html = f"{head}<head>{_LISTEN}{body.replace('</body>', _LOOK + '</body>')}"
   page.write_text(html, encoding="utf-8")
   done = subprocess.run(
     [
@@ -97,9 +97,9 @@ def look(html: str, folder: pathlib.Path, width: int) -> dict:
     timeout=120,
     check=True,
   )  # fmt: skip
-  told = re.search(
-    r'<script id="found" type="application/json">(.*?)</script>',
+  match = re.search(
+    r'<script id="report" type="application/json">(.*?)</script>',
     done.stdout,
     re.DOTALL,
   )
-  return json.loads(told[1])
+  return json.loads(match[1])

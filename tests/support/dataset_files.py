@@ -1,4 +1,4 @@
-"""Small files in exactly the schema of those that people hold."""
+"""Small files in exactly the schema of the published data sets."""
 
 import csv
 import gzip
@@ -13,7 +13,7 @@ from btw_jax.data import builders
 from btw_jax.data import catalog
 
 SIZES = {"train": 12, "valid": 5, "test": 6}
-# What the fixture `stays` prepares.
+# The fixture `stays` prepares this data set.
 STAYS = "tfds:mimic_los_missing"
 
 
@@ -34,13 +34,13 @@ def _sentiment(rng, n):
 
 
 def _unpadded(rng, n, steps, width):
-  """Random sequences that are nowhere zero, and their lengths."""
+  """Returns random sequences without zeros, and their lengths."""
   length = rng.integers(1, steps + 1, n)
   return rng.uniform(0.5, 1.5, (n, steps, width)).astype(np.float32), length
 
 
 def mmsa_split(split, *, aligned=True, widths=(74, 35), steps=(9, 7)):
-  """The fields of a split of MMSA's pickles."""
+  """Returns the fields of a split of MMSA's pickles."""
   rng, n = _rng(split), SIZES[split]
   text, tokens = _unpadded(rng, n, 50, 768)
   # BERT has features for padding too.
@@ -79,7 +79,7 @@ def mmsa(folder, *, aligned=True, changes=None, **options):
 
 
 def multibench_split(split, *, triples=False):
-  """The fields of a split of MultiBench's pickles, padded on the left."""
+  """Returns the fields of a split of MultiBench, padded on the left."""
   rng, n = _rng(split), SIZES[split]
   fields = {}
   for name, width in (("vision", 35), ("audio", 74), ("text", 300)):
@@ -107,7 +107,7 @@ def multibench(folder, *, mosei=False):
 
 
 def mmim_split(split, *, num_labels=1):
-  """The list of examples of a split of MMIM's pickles."""
+  """Returns the list of examples of a split of MMIM's pickles."""
   rng = _rng(split)
   rows = []
   for i in range(SIZES[split]):
@@ -136,7 +136,7 @@ def mmim(folder, *, num_labels=1):
 
 
 def mimic_stay(rng, row, label, *, missing=False):
-  """One stay as FuseMoE's pipeline leaves it."""
+  """Returns one stay in the format of FuseMoE's pipeline."""
   steps = int(rng.integers(2, 9))
   mask = (rng.random((steps, 30)) < 0.5).astype(int)
   mask[0, 0] = 1
@@ -204,7 +204,7 @@ def mimic(folder, task="ihm", *, missing=False, overlap=False):
 
 
 def arrays(n=20, seed=0):
-  """The fields of a split of an NPZ file."""
+  """Returns the fields of a split of an NPZ file."""
   rng = np.random.default_rng(seed)
   return {
     "x_text": rng.normal(size=(n, 3)).astype("f"),
@@ -215,7 +215,7 @@ def arrays(n=20, seed=0):
 
 
 def sequence(n=20, seed=0, *, irregular=True):
-  """A modality of 4 steps and 3 features, with all that can be said of it."""
+  """Returns a modality of 4 steps and 3 features with all optional fields."""
   rng = np.random.default_rng(seed)
   length = np.arange(n) % 4 + 1
   fields = {"x_text": rng.normal(size=(n, 4, 3)) + 5, "length_text": length}
@@ -226,7 +226,7 @@ def sequence(n=20, seed=0, *, irregular=True):
 
 
 def load(name, folder, **options):
-  """A data set of a folder, its sequences with all their steps."""
+  """Loads the data set of a folder and keeps all steps."""
   options = {"average_steps": False, **options}
   return assembly.load(name, catalog.Options(data_dir=str(folder), **options))
 
@@ -244,7 +244,7 @@ def prepare(name, source_path, folder, **options):
 
 
 def write_npz(folder, *, missing=0.0, test_order=None, multilabel=False):
-  """A binary problem: `sound` tells the label, `words` tell less."""
+  """Writes a binary problem: `sound` has the label, `words` less of it."""
   folder.mkdir()
   for seed, (split, n) in enumerate(
     (("train", 60), ("valid", 30), ("test", 40))
@@ -267,8 +267,10 @@ def write_npz(folder, *, missing=0.0, test_order=None, multilabel=False):
 def write_routing(
   path, values, *, runs, modalities=("sound", "words"), epochs=2
 ):
-  """Shares `[S, L, M, E]` as runs leave them; those of all but the last epoch
-  of ("mi", 0.5) are others."""
+  """Writes shares `[S, L, M, E]` to a routing table.
+
+  Earlier epochs of the run ("mi", 0.5) have different shares.
+  """
   columns = ["stage", "run", "strength", "scale", "seed", "epoch", "layer"]
   experts = [f"expert{e}" for e in range(values.shape[-1])]
   with path.open("w", newline="") as file:
@@ -291,7 +293,7 @@ def write_routing(
 
 
 def read_table(path):
-  """Rows of a CSV file."""
+  """Reads the rows of a CSV file."""
   with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
     return list(csv.DictReader(file))
 

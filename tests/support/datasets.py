@@ -6,7 +6,7 @@ from btw_jax.data import dataset as dataset_lib
 
 
 def splits(seed=0):
-  """Sequences, some missing, and vectors; pairs of a subject; three classes."""
+  """Returns sequences and vectors of three classes, two rows a subject."""
   rng = np.random.default_rng(seed)
   splits = {}
   for split, n in (("train", 1500), ("test", 8)):

@@ -1,6 +1,6 @@
-"""Trains small runs on the devices at hand, and leaves what came out.
+"""Trains small runs on the local devices and saves the results.
 
-Started by `devices_test` for several numbers of devices and of processes.
+`devices_test` starts it for several numbers of devices and processes.
 """
 
 import jax
@@ -24,48 +24,52 @@ CHOICES = [
 
 
 def train(parallelism, **settings):
-  """Stage 2 as users run it: AdamW, dropout, three epochs."""
+  """Trains stage 2 for three epochs with AdamW and dropout."""
   config = config_lib.make(
     num_seeds=1, num_epochs=3, weighting=("kl+mi",), hidden_dim=16,
     embedding_dim=16, parallelism=parallelism, **settings,
   )  # fmt: skip
-  found = loading.prepare(run_data.read(config), run_data.reading(config))
-  dataset = found.dataset
-  shape = workdir_lib.DataShape.from_dataset(dataset, len(found.scalers))
+  prepared = loading.prepare(run_data.read(config), run_data.reading(config))
+  dataset = prepared.dataset
+  shape = workdir_lib.DataShape.from_dataset(dataset, len(prepared.scalers))
   num_train = len(dataset.splits["train"])
-  made = build.build_trainers(config, shape, ("uniform", "kl+mi"), num_train)
+  trainers = build.build_trainers(
+    config, shape, ("uniform", "kl+mi"), num_train
+  )
   rng, splits = np.random.default_rng(0), []
   for split in ("train", "valid"):
     outputs = rng.normal(
       size=(1, len(dataset.modalities), len(dataset.splits[split]),
-            made.task.num_outputs)
+            trainers.task.num_outputs)
     )  # fmt: skip
-    splits.append(types.Split(found.splits[split], outputs.astype(np.float32)))
+    splits.append(
+      types.Split(prepared.splits[split], outputs.astype(np.float32))
+    )
   return problems.fit(
-    made.multimodal, CHOICES, config.seeds, *splits, num_epochs=3
+    trainers.multimodal, CHOICES, config.seeds, *splits, num_epochs=3
   )
 
 
 def main(output, prepared, *others):
-  """Trains everything; both ways where that says something."""
+  """Trains all cases; both mappings where there are several devices."""
   if others:
     cluster.initialize(*others)
   ways = device_map.MAPPINGS if jax.device_count() > 1 else ("pmap",)
-  found = {how: train(how, dataset="digits") for how in ways}
+  runs = {how: train(how, dataset="digits") for how in ways}
   if jax.local_device_count() != 4:
-    # On one device all experts, over two processes with two each a quarter.
-    found["experts"] = train(
+    # One device has all experts; each of two processes with two has a quarter.
+    runs["experts"] = train(
       "shard_map", dataset="digits", model="moe", num_experts=8, num_layers=1,
       max_norm=1.0, expert_parallelism=jax.device_count(),
     )  # fmt: skip
     # In some batches one process has longer sequences than the other.
-    found["stream"] = train(
+    runs["stream"] = train(
       "shard_map", dataset="tfds:npz", data_dir=prepared, reading="stream",
       encoder="mtand", num_buckets=2, batch_size=8, num_heads=2,
     )  # fmt: skip
   if jax.process_index() == 0:
     arrays = {}
-    for name, tree in found.items():
+    for name, tree in runs.items():
       for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         arrays[f"{name}{jax.tree_util.keystr(path)}"] = leaf
     np.savez(output, devices=jax.device_count(), **arrays)

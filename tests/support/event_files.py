@@ -1,4 +1,4 @@
-"""Events as TensorBoard reads them."""
+"""The helper reads event files as TensorBoard does."""
 
 import struct
 
@@ -6,11 +6,11 @@ from tensorboardX.proto import event_pb2
 
 
 def read(folder):
-  """Step, tag and value of all scalars, with starts as tags of None."""
+  """Yields step, tag and value of all scalars; starts have the tag None."""
   for path in sorted(folder.iterdir()):
     blob = path.read_bytes()
     while blob:
-      # Length and its checksum, the event and its checksum.
+      # A record has a length, its checksum, the event and its checksum.
       (length,) = struct.unpack("<Q", blob[:8])
       event = event_pb2.Event.FromString(blob[12 : 12 + length])
       blob = blob[16 + length :]

@@ -1,4 +1,4 @@
-"""The forward pass of a small network, as methods get it."""
+"""The forward pass of a small network, in the form that methods get."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ PLAIN = interventions.FeatureStats(*np.zeros((3, 3, 5), np.float32))
 
 
 class Linear(networks.Concatenation):
-  """A head that is linear in the embeddings."""
+  """A network whose head is linear in the embeddings."""
 
   def apply_head(self, embeddings, *, train):
     del train
@@ -24,8 +24,8 @@ class Linear(networks.Concatenation):
 
 
 def forward_of(network=Linear, *, task="binary", dropout=0.0, missing=0.3):
-  """A batch and its labels, some modalities missing, and a network."""
-  made = problems.trainer(network, task=task, dropout=dropout)
+  """Returns the forward pass of a batch with missing modalities."""
+  trainer = problems.trainer(network, task=task, dropout=dropout)
   batch = problems.batch(16, missing=missing)
   # The last example has no modality at all.
   last = jnp.arange(16)[:, None] == 15
@@ -35,21 +35,21 @@ def forward_of(network=Linear, *, task="binary", dropout=0.0, missing=0.3):
   )
   if task == "binary":
     batch = batch._replace(target=batch.target % 2)
-  params = made.init(0, types.Split(batch, None)).train.params
+  params = trainer.init(0, types.Split(batch, None)).train.params
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
   )
-  # Weights of their own for every example.
+  # Every example has different weights.
   rng = np.random.default_rng(0)
   multipliers *= rng.uniform(0.5, 1.5, multipliers.shape)
   return forward_lib.Forward(
-    made.network, made.task, params, batch, multipliers, KEY, jnp.int32(0),
-    None,
+    trainer.network, trainer.task, params, batch, multipliers, KEY,
+    jnp.int32(0), None,
   )  # fmt: skip
 
 
 def clean(forward):
-  """Embeddings and outputs of the batch as it is."""
+  """Returns embeddings and outputs of the unchanged batch."""
   embeddings = forward.encode(forward.batch)
   return embeddings, forward.fuse(
     embeddings, forward.batch, forward.multipliers

@@ -1,19 +1,22 @@
-"""Slow, readable twins of the estimators, in NumPy loops."""
+"""Slow, readable versions of the estimators in NumPy loops."""
+
+import itertools
 
 import clarabel
 import numpy as np
+from scipy import integrate
 from scipy import sparse
 from scipy import special
 from scipy import stats
 
 
 def categorical_kl(p, q):
-  """`Σ p log(p/q)` of two probability vectors, 0 log 0 = 0."""
+  """Computes `Σ p log(p/q)` of two probability vectors, 0 log 0 = 0."""
   return sum(a * np.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
 
 
 def ksg(x, y, k=3):
-  """KSG estimator 1, one example at a time, by sorting all distances."""
+  """Computes KSG estimator 1 by sorting all distances of each example."""
   x, y = (np.reshape(v, (len(v), -1)).astype(np.float64) for v in (x, y))
   total = 0.0
   for i in range(len(x)):
@@ -27,16 +30,16 @@ def ksg(x, y, k=3):
 
 
 def mixed(x, labels, k=3):
-  """Ross's estimator, one example at a time, by sorting all distances."""
+  """Computes Ross's estimator by sorting all distances of each example."""
   x = np.reshape(x, (len(x), -1)).astype(np.float64)
   sizes = np.array([np.sum(labels == label) for label in labels])
   x, labels, sizes = x[sizes > 1], labels[sizes > 1], sizes[sizes > 1]
   total = 0.0
   for i in range(len(x)):
     distance = np.abs(x - x[i]).max(axis=1)
-    own = (labels == labels[i]) & (np.arange(len(x)) != i)
+    same_label = (labels == labels[i]) & (np.arange(len(x)) != i)
     nearest = min(k, sizes[i] - 1)
-    radius = np.sort(distance[own])[nearest - 1]
+    radius = np.sort(distance[same_label])[nearest - 1]
     inside = distance < radius if radius > 0 else distance == 0
     total += special.digamma(nearest) - special.digamma(sizes[i])
     total -= special.digamma(np.sum(inside))
@@ -44,7 +47,7 @@ def mixed(x, labels, k=3):
 
 
 def table_information(joint):
-  """`Σ P log(P / (P_a P_b))`, cell by cell."""
+  """Computes `Σ P log(P / (P_a P_b))` cell by cell."""
   total = 0.0
   for a in range(joint.shape[0]):
     for b in range(joint.shape[1]):
@@ -55,7 +58,7 @@ def table_information(joint):
 
 
 def soft_information(p, q):
-  """Information of the averaged outer products of `[N, C]` and `[N, K]`."""
+  """Computes information of mean outer products, `[N, C]` and `[N, K]`."""
   joint = np.zeros((p.shape[1], q.shape[1]))
   for i in range(len(p)):
     joint += np.outer(p[i], q[i]) / len(p)
@@ -63,7 +66,7 @@ def soft_information(p, q):
 
 
 def btw_weights(p, q, present, variant):
-  """The BTW rule on class probabilities: `p` `[M, N, C]`, `q` `[N, C]`."""
+  """Applies the BTW rule to probabilities `p` `[M, N, C]`, `q` `[N, C]`."""
   floor = 1e-5
   num_modalities, num_examples, _ = p.shape
   weights = np.zeros((num_examples, num_modalities))
@@ -85,7 +88,7 @@ def btw_weights(p, q, present, variant):
 
 
 def score(kind, x, vector):
-  """An expert's score for one token."""
+  """Computes the score of an expert for one token."""
   if kind == "softmax":
     return sum(a * b for a, b in zip(x, vector, strict=True))
   square = sum((a - b) ** 2 for a, b in zip(x, vector, strict=True))
@@ -93,30 +96,30 @@ def score(kind, x, vector):
 
 
 def gates(scores, k):
-  """Experts from the best on, and the softmax of the chosen ones' scores."""
+  """Returns the best experts in order and the softmax of their scores."""
   order = sorted(range(len(scores)), key=lambda e: -scores[e])[:k]
   powers = [np.exp(scores[e] - scores[order[0]]) for e in order]
   return order, [p / sum(powers) for p in powers]
 
 
 def smooth_load(scores, noisy, std, k):
-  """The chance of being chosen again, one expert of one token at a time."""
-  found = []
+  """Computes for each expert the probability of being chosen again."""
+  chances = []
   for e in range(len(scores)):
     others = sorted(noisy[i] for i in range(len(scores)) if i != e)[::-1]
     threshold = others[k - 1] if k <= len(others) else -np.inf
-    found.append(special.ndtr((scores[e] - threshold) / std[e]))
-  return found
+    chances.append(special.ndtr((scores[e] - threshold) / std[e]))
+  return chances
 
 
 def perceptron(x, hidden_kernel, hidden_bias, output_kernel, output_bias):
-  """One expert on one token."""
+  """Applies one expert to one token."""
   hidden = np.maximum(x @ hidden_kernel + hidden_bias, 0)
   return hidden @ output_kernel + output_bias
 
 
 def mixture(weights, x, experts, gates):
-  """Token by token, expert by expert; one of number E answers nothing."""
+  """Mixes experts token by token; the expert number E means none."""
   out = np.zeros((len(x), weights[3].shape[-1]))
   for n in range(len(x)):
     for e, gate in zip(experts[n], gates[n], strict=True):
@@ -126,21 +129,25 @@ def mixture(weights, x, experts, gates):
 
 
 def route(kind, gating, tokens, where, modalities, centres, k):
-  """Experts and gates of `[B, N, D]`, `None` for a token that is absent."""
+  """Routes tokens `[B, N, D]`; returns `None` for an absent token."""
   num_modalities, num_experts = max(modalities) + 1, centres.shape[1]
-  found = {}
+  choices = {}
   for b in range(len(tokens)):
     means = []
     for m in range(num_modalities):
-      own = [
+      present_tokens = [
         tokens[b, n]
         for n in range(len(modalities))
         if modalities[n] == m and where[b, n]
       ]
-      means.append(np.mean(own, axis=0) if own else np.zeros(tokens.shape[2]))
+      means.append(
+        np.mean(present_tokens, axis=0)
+        if present_tokens
+        else np.zeros(tokens.shape[2])
+      )
     for n, m in enumerate(modalities):
       if not where[b, n]:
-        found[b, n] = None
+        choices[b, n] = None
         continue
       x = np.concatenate(means) if kind == "joint" else tokens[b, n]
       vectors = centres[0] if kind == "joint" else centres[m]
@@ -149,32 +156,32 @@ def route(kind, gating, tokens, where, modalities, centres, k):
         for e in range(num_experts):
           if e % num_modalities != m:
             scores[e] = -np.inf
-      found[b, n] = gates(scores, k)
-  return found
+      choices[b, n] = gates(scores, k)
+  return choices
 
 
 def variation(values):
-  """Squared coefficient of variation."""
+  """Computes the squared coefficient of variation."""
   return np.var(values) / np.mean(values) ** 2
 
 
 def multi_time_attention(scores, values, where):
-  """`[h, L, T]` scores and `[T, D]` values, of which some are there."""
+  """Attends with scores `[h, L, T]` to the valid values `[T, D]`."""
   num_heads, num_points, num_steps = scores.shape
   out = np.zeros((num_points, num_heads, values.shape[1]))
   for h in range(num_heads):
     for point in range(num_points):
       for d in range(values.shape[1]):
-        there = [t for t in range(num_steps) if where[t, d]]
-        total = sum(np.exp(scores[h, point, t]) for t in there)
-        for t in there:
+        valid_steps = [t for t in range(num_steps) if where[t, d]]
+        total = sum(np.exp(scores[h, point, t]) for t in valid_steps)
+        for t in valid_steps:
           share = np.exp(scores[h, point, t]) / total
           out[point, h, d] += share * values[t, d]
   return out
 
 
 def specific_redundancy(joint):
-  """I_min of Williams & Beer, outcome by outcome."""
+  """Computes I_min of Williams & Beer outcome by outcome."""
   total = 0.0
   for y in range(joint.shape[2]):
     p_y = joint[..., y].sum()
@@ -189,7 +196,7 @@ def specific_redundancy(joint):
 
 
 def broja_information(joint):
-  """`min I_Q(Y; X1 X2)` as an exponential cone programme, by Clarabel.
+  """Solves `min I_Q(Y; X1 X2)` as an exponential cone programme.
 
   Minimise Σ t over Q with both pairs of P, where `t >= q log(q / r)` for each
   cell q and the sum r of Q over y, that is (-t, q, r) in the cone.
@@ -233,3 +240,19 @@ def broja_information(joint):
   ).solve()
   assert str(solution.status) == "Solved", solution.status
   return solution.obj_val + stats.entropy(joint.sum((0, 1)))
+
+
+# Edges of the pieces, in scales from the centre of a density.
+_EDGES = (-36, -12, -6, -3, -1, -0.3, 0, 0.3, 1, 3, 6, 12, 36)
+
+
+def integrate_density(integrand, parameters):
+  """Integrates over the real line, split at the peaks of both densities."""
+  centres = parameters[::2], parameters[1::2]
+  edges = sorted(
+    {m + s * z for m, s in zip(*centres, strict=True) for z in _EDGES}
+  )
+  return sum(
+    integrate.quad(integrand, a, b, epsabs=1e-10, limit=100)[0]
+    for a, b in itertools.pairwise(edges)
+  )

@@ -29,7 +29,7 @@ PLAIN_RULE = weighting_rule.Rule()
 
 
 def batch(num_examples=48, seed=0, *, missing=0.0, task="multiclass"):
-  """A target seen through two noisy modalities, and one of noise alone."""
+  """Returns a batch: two modalities show the target, one is noise."""
   rng = np.random.default_rng(seed)
   label = rng.integers(0, 3, num_examples)
   features = np.zeros((num_examples, 3, max(WIDTHS)), np.float32)
@@ -55,22 +55,28 @@ def trainer(
   batch_size=16,
   optimizer=None,
 ):
-  """A small trainer."""
-  made = tasks.make(task, 3)
+  """Returns a small trainer."""
+  task_definition = tasks.make(task, 3)
   sizes = networks.Sizes(
-    WIDTHS, made.num_outputs, hidden_dim=8, embedding_dim=6, dropout=dropout
+    WIDTHS,
+    task_definition.num_outputs,
+    hidden_dim=8,
+    embedding_dim=6,
+    dropout=dropout,
   )
   optimizer = optimizer or optax.adamw(1e-2)
-  return trainer_lib.Trainer(network(sizes), made, optimizer, batch_size, rule)
+  return trainer_lib.Trainer(
+    network(sizes), task_definition, optimizer, batch_size, rule
+  )
 
 
 def leaves(*trees):
-  """Leaves of several trees side by side, on the host."""
+  """Yields the leaves of several trees side by side, on the host."""
   return zip(*(jax.tree.leaves(jax.device_get(t)) for t in trees), strict=True)
 
 
 def never_multiplied(network):
-  """The same kind of network, its embeddings never multiplied."""
+  """Returns a subclass that ignores the multipliers."""
 
   class Plain(network):
     def fuse(self, embeddings, batch, multipliers, *, train):
@@ -80,18 +86,18 @@ def never_multiplied(network):
 
 
 def mixture(**changes):
-  """A small mixture of experts, made of sizes as other networks are."""
+  """Returns a function from sizes to a small mixture of experts."""
   settings = fusion.Mixture(**{"num_experts": 6, **changes})
 
-  def made(sizes):
+  def make_network(sizes):
     sizes = dataclasses.replace(sizes, num_heads=2, num_layers=1)
     return fusion.MixtureOfExperts(sizes, settings)
 
-  return made
+  return make_network
 
 
 def splits(seeds=(0,), *, task="multiclass", **options):
-  """Train and valid with the outputs of unimodal models, `[S, M, N, K]`."""
+  """Returns train and valid with unimodal outputs `[S, M, N, K]`."""
   return [*_splits(tuple(seeds), task, **options)]
 
 
@@ -117,11 +123,11 @@ def _splits(seeds, task, **options):
   ]
 
 
-def fit(made, choices, seeds, train, valid, *, num_epochs=4):
-  """The best epochs, and what was logged in each."""
+def fit(stage_trainer, choices, seeds, train, valid, *, num_epochs=4):
+  """Trains; returns the best epochs and the logs."""
   logs = []
   best = loop.fit(
-    made,
+    stage_trainer,
     choices,
     seeds,
     train,
@@ -132,9 +138,9 @@ def fit(made, choices, seeds, train, valid, *, num_epochs=4):
   return jax.device_get(best), logs
 
 
-def loss(made, outputs, batch):
-  """Mean loss `[U]` of outputs `[U, N, K]`."""
+def loss(stage_trainer, outputs, batch):
+  """Computes the mean loss `[U]` of outputs `[U, N, K]`."""
   mapped = jax.vmap(
-    lambda part: made.measure(*part)[0], axis_name=device_map.AXIS
+    lambda part: stage_trainer.measure(*part)[0], axis_name=device_map.AXIS
   )
   return jax.jit(mapped)(jax.tree.map(lambda x: x[None], (outputs, batch)))[0]

@@ -1,6 +1,6 @@
-"""The project's programs as users start them, but for the time of imports.
+"""Runs the project's programs without importing libraries each time.
 
-A process that has libraries imported, the project's own too, forks into them.
+A server process imports all libraries once and forks for every program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,15 @@ import tempfile
 import time
 
 from support import environment
+
+# A run with these flags takes seconds.
+TINY = (
+  "--num_seeds=2", "--num_epochs=3", "--hidden_dim=8", "--embedding_dim=8",
+  "--num_permutations=0",
+)  # fmt: skip
+# The flags of users. With those of `environment.XLA_FLAGS`, programs compile
+# four times faster.
+DEFAULT_XLA_FLAGS = ""
 
 _SERVER = """
 import gc, json, os, runpy, sys, warnings
@@ -43,12 +52,12 @@ for line in sys.stdin:
   job = json.loads(line)
   if "ended" in job:
     pid, status = os.waitpid(job["ended"], os.WNOHANG)
-    told = os.waitstatus_to_exitcode(status) if pid else None
+    reply = os.waitstatus_to_exitcode(status) if pid else None
   else:
-    told = os.fork()
-    if not told:
+    reply = os.fork()
+    if not reply:
       sys.exit(begin(**job))
-  print(json.dumps(told), flush=True)
+  print(json.dumps(reply), flush=True)
 """
 
 
@@ -74,22 +83,22 @@ def _ask(**job):
 
 
 class Forked:
-  """A Python process; what is used here of `subprocess.Popen`.
+  """A Python process with the used part of `subprocess.Popen`.
 
   Attributes:
-    pid: its number.
-    returncode: that it ended with; None before that is known.
+    pid: the number of the process.
+    returncode: the exit status; None while the process runs.
   """
 
   def __init__(
     self, args: Sequence[str], *, env: Mapping[str, str], **ignored: object
   ):
-    """Starts it.
+    """Starts the process.
 
     Args:
       args: the interpreter, `-m` and a module or `-c` and code, arguments.
-      env: its environment.
-      **ignored: the folder is the project's, all that it prints is kept.
+      env: the environment of the process.
+      **ignored: options of `Popen` that have no effect here.
     """
     del ignored
     self._folder = tempfile.TemporaryDirectory()
@@ -105,22 +114,22 @@ class Forked:
     )
 
   def poll(self) -> int | None:
-    """The status that it ended with, or None."""
+    """Returns the exit status, or None while the process runs."""
     if self.returncode is None:
       self.returncode = _ask(ended=self.pid)
     return self.returncode
 
   def communicate(self, timeout: float = 600) -> tuple[str, str]:
-    """Waits for its end.
+    """Waits until the process ends.
 
     Args:
       timeout: seconds to wait.
 
     Returns:
-      What it printed, and what it wrote to stderr.
+      The texts of stdout and stderr.
 
     Raises:
-      subprocess.TimeoutExpired: if it does not end in time.
+      subprocess.TimeoutExpired: if the process does not end in time.
     """
     end = time.monotonic() + timeout
     while self.poll() is None:
@@ -133,12 +142,12 @@ class Forked:
     return printed, errors
 
   def send_signal(self, number: int) -> None:
-    """Sends it a signal, if it has not ended."""
+    """Sends a signal if the process has not ended."""
     if self.poll() is None:
       os.kill(self.pid, number)
 
   def kill(self) -> None:
-    """Ends it at once."""
+    """Kills the process."""
     self.send_signal(9)
 
 
@@ -146,18 +155,18 @@ def run(
   program: str,
   *arguments: str,
   status: int = 0,
-  xla_flags: str = environment.AS_WRITTEN,
+  xla_flags: str = environment.XLA_FLAGS,
 ) -> subprocess.CompletedProcess:
   """Runs a program of `experiments` to its end.
 
   Args:
-    program: name of its module.
-    *arguments: flags.
-    status: that it must end with.
-    xla_flags: of its environment.
+    program: the name of the module.
+    *arguments: the flags.
+    status: the expected exit status.
+    xla_flags: the XLA flags of the process.
 
   Returns:
-    What it printed.
+    The completed process with its output.
   """
   started = Forked(
     [sys.executable, "-m", f"experiments.{program}", *map(str, arguments)],

@@ -1,4 +1,4 @@
-"""Weights of experts, and tokens that are routed to them."""
+"""Random weights of experts and routed tokens."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from btw_jax.models import dispatch
 
 
 def weights(num_experts, width=5, hidden=7, seed=0):
-  """Random weights of so many experts."""
+  """Returns random weights of some experts."""
   rng = np.random.default_rng(seed)
   shapes = (width, hidden), (hidden,), (hidden, width), (width,)
   return dispatch.Weights(
@@ -15,7 +15,7 @@ def weights(num_experts, width=5, hidden=7, seed=0):
 
 
 def tokens(num_tokens, num_experts, k, seed=1, width=5):
-  """Tokens, their experts without repeats, and gates."""
+  """Returns tokens, their distinct experts and gates."""
   rng = np.random.default_rng(seed)
   x = rng.normal(size=(num_tokens, width)).astype("f")
   chosen = np.argsort(rng.random((num_tokens, num_experts)))[:, :k]

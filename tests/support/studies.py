@@ -18,17 +18,17 @@ def _run(name="made", *, unit="accuracy", mitigation=(), dataset="digits"):
     "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.0,
     "dropout": 0.1, "split_per_seed": True,
   }  # fmt: skip
-  found = {
+  results = {
     "unit": unit, "seeds": list(range(SEEDS)), "modalities": ["a", "b"],
     "num_parameters": {"unimodal": 50, "multimodal": 100}, "rows": [],
     "sizes": {"train": 1, "valid": 2, "test": 3}, "embedding_scale": 0.5,
   }  # fmt: skip
   path = pathlib.Path(name, *mitigation)
-  return study.RunFiles(name, path, config, found, {"jax": "0"})
+  return study.RunFiles(name, path, config, results, {"jax": "0"})
 
 
 def problem(methods, *, name="made", unit="accuracy", **options):
-  """Weighting -> (gains in decisions, gains in NLL), `[S]` each."""
+  """Builds a problem from weighting -> gains `[S]` in decisions and NLL."""
   runs = {}
   for method, (decides, likely) in {
     "uniform": (0.0, 0.0), **methods,

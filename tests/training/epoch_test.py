@@ -35,8 +35,8 @@ def test_uniform_is_the_plain_model_bit_for_bit():
   expected, plain_log = problems.fit(plain, problems.PLAIN, [0], train, valid)
   for rule in (problems.RULE, alone):
     weighted = problems.trainer(rule=rule)
-    found, log = problems.fit(weighted, problems.PLAIN, [0], train, valid)
-    for a, b in problems.leaves(found.params, expected.params):
+    actual, log = problems.fit(weighted, problems.PLAIN, [0], train, valid)
+    for a, b in problems.leaves(actual.params, expected.params):
       np.testing.assert_array_equal(a, b)
     for a, b in zip(log, plain_log, strict=True):
       np.testing.assert_array_equal(a["train_loss"], b["train_loss"])
@@ -46,26 +46,30 @@ def test_uniform_is_the_plain_model_bit_for_bit():
 def test_vmapped_runs_equal_separate_runs():
   seeds = [3, 5]
   train, valid = problems.splits(seeds, task="regression")
-  made = problems.trainer(
+  trainer = problems.trainer(
     rule=problems.RULE, task="regression", optimizer=problems.SMOOTH
   )
-  together, _ = problems.fit(made, WEIGHTED, seeds, train, valid)
-  # Every choice, and every seed: a program each.
+  together, _ = problems.fit(trainer, WEIGHTED, seeds, train, valid)
+  # Each of these settings and seeds runs as its own program.
   for r, s in ((0, 1), (1, 1), (2, 0)):
-    own = [x._replace(unimodal=x.unimodal[s : s + 1]) for x in (train, valid)]
-    alone, _ = problems.fit(made, WEIGHTED[r : r + 1], seeds[s : s + 1], *own)
+    seed_splits = [
+      x._replace(unimodal=x.unimodal[s : s + 1]) for x in (train, valid)
+    ]
+    alone, _ = problems.fit(
+      trainer, WEIGHTED[r : r + 1], seeds[s : s + 1], *seed_splits
+    )
     for a, b in problems.leaves(together, alone):
       np.testing.assert_allclose(a[r, s], b[0, 0], rtol=2e-4, atol=2e-5)
 
 
 def test_a_seed_starts_and_draws_the_same_for_every_weighting():
   train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE)
+  trainer = problems.trainer(rule=problems.RULE)
   cells = [
     vectorized_runs.RunSpec(v, 0.0, 1.0) for v in ("uniform", "kl", "mi")
   ]
-  best, _ = problems.fit(made, cells, [0], train, valid)
-  # At strength 0 nothing tells them apart.
+  best, _ = problems.fit(trainer, cells, [0], train, valid)
+  # At strength 0 all settings are equal.
   for (leaf,) in problems.leaves(best.params):
     np.testing.assert_array_equal(leaf[0], leaf[1])
     np.testing.assert_array_equal(leaf[0], leaf[2])
@@ -75,14 +79,14 @@ def test_unimodal_models_train_as_if_alone():
   train, valid = (
     types.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
   )
-  made = problems.trainer(networks.Unimodal, dropout=0.0)
-  together, _ = problems.fit(made, problems.PLAIN, [0], train, valid)
+  trainer = problems.trainer(networks.Unimodal, dropout=0.0)
+  together, _ = problems.fit(trainer, problems.PLAIN, [0], train, valid)
   # Another modality's data changed: the first model must not notice.
   changed = train.batch._replace(
     features=train.batch.features.at[:, 1].multiply(3.0)
   )
   moved, _ = problems.fit(
-    made, problems.PLAIN, [0], types.Split(changed, None), valid
+    trainer, problems.PLAIN, [0], types.Split(changed, None), valid
   )
   for a, b in problems.leaves(together.params, moved.params):
     np.testing.assert_array_equal(a[0, 0, 0], b[0, 0, 0])
@@ -94,12 +98,12 @@ def test_a_unimodal_model_learns_from_the_examples_that_have_it():
   train, valid = (
     types.Split(problems.batch(n, missing=0.3), None) for n in (48, 24)
   )
-  made = problems.trainer(networks.Unimodal)
+  trainer = problems.trainer(networks.Unimodal)
   absent = ~train.batch.present[:, 2]
   target = jnp.where(absent, (train.batch.target + 1) % 3, train.batch.target)
   other = train._replace(batch=train.batch._replace(target=target))
   first, second = (
-    problems.fit(made, problems.PLAIN, [0], split, valid)[0]
+    problems.fit(trainer, problems.PLAIN, [0], split, valid)[0]
     for split in (train, other)
   )
   for a, b in problems.leaves(first.params, second.params):
@@ -107,30 +111,32 @@ def test_a_unimodal_model_learns_from_the_examples_that_have_it():
     assert np.any(a[0, 0, 0] != b[0, 0, 0])
 
 
-# So fast that validation gets worse again.
+# The optimizer is so fast that the validation loss rises again.
 _HASTY = optax.adamw(0.1)
 
 
 def test_the_best_epoch_is_the_one_kept():
   train, valid = problems.splits([0, 1])
-  made = problems.trainer(rule=problems.RULE, optimizer=_HASTY)
-  best, logs = problems.fit(made, WEIGHTED, [0, 1], train, valid, num_epochs=8)
+  trainer = problems.trainer(rule=problems.RULE, optimizer=_HASTY)
+  best, logs = problems.fit(
+    trainer, WEIGHTED, [0, 1], train, valid, num_epochs=8
+  )
   losses = np.stack([log["valid_loss"] for log in logs])
   np.testing.assert_array_equal(best.loss, losses.min(0))
   np.testing.assert_array_equal(best.epoch, losses.argmin(0))
   assert np.any(best.epoch < 7)
-  # The kept parameters give the kept loss again.
+  # The kept parameters reproduce the kept loss.
   cell = vectorized_runs.select_setting(
-    vectorized_runs.stack_params(made.rule, WEIGHTED), 0
+    vectorized_runs.stack_params(trainer.rule, WEIGHTED), 0
   )
-  outputs, _ = predictor.Predictor(made)(
+  outputs, _ = predictor.Predictor(trainer)(
     cell,
     vectorized_runs.select_setting(best.params, 0),
     vectorized_runs.select_setting(best.unseen_prior, 0),
     valid,
   )
   for s in range(2):
-    loss = problems.loss(made, outputs[s], valid.batch)
+    loss = problems.loss(trainer, outputs[s], valid.batch)
     np.testing.assert_allclose(loss, best.loss[0, s], rtol=1e-5)
 
 
@@ -139,20 +145,20 @@ def test_every_unimodal_model_keeps_its_own_best_epoch():
     types.Split(problems.batch(n, seed, missing=0.3), None)
     for seed, n in enumerate((48, 24))
   )
-  made = problems.trainer(networks.Unimodal, optimizer=_HASTY)
+  trainer = problems.trainer(networks.Unimodal, optimizer=_HASTY)
   best, logs = problems.fit(
-    made, problems.PLAIN, [0], train, valid, num_epochs=8
+    trainer, problems.PLAIN, [0], train, valid, num_epochs=8
   )
   losses = np.stack([log["valid_loss"] for log in logs])
   np.testing.assert_array_equal(best.epoch, losses.argmin(0))
   assert len(set(best.epoch[0, 0])) > 1
   cell = vectorized_runs.select_setting(
-    vectorized_runs.stack_params(made.rule, problems.PLAIN), 0
+    vectorized_runs.stack_params(trainer.rule, problems.PLAIN), 0
   )
-  outputs, _ = predictor.Predictor(made)(
+  outputs, _ = predictor.Predictor(trainer)(
     cell, vectorized_runs.select_setting(best.params, 0), None, valid
   )
-  loss = problems.loss(made, outputs[0], valid.batch)
+  loss = problems.loss(trainer, outputs[0], valid.batch)
   np.testing.assert_allclose(loss, losses.min(0)[0, 0], rtol=1e-5)
 
 
@@ -164,14 +170,14 @@ def test_every_unimodal_model_keeps_its_own_best_epoch():
   ],
 )
 def test_a_refresh_follows_the_rule(task, divergence, transform):
-  """One epoch by hand: predict, weigh, average; absent modalities weigh 0."""
+  """The test repeats one epoch by hand; absent modalities weigh 0."""
   train, valid = problems.splits(task=task)
   rule = dataclasses.replace(
     problems.RULE, divergence=divergence, transform=transform
   )
-  made = problems.trainer(rule=rule, dropout=0.0, task=task)
+  trainer = problems.trainer(rule=rule, dropout=0.0, task=task)
   choice = vectorized_runs.RunSpec("kl+mi", 1.0, 1.0)
-  best, logs = problems.fit(made, [choice], [0], train, valid, num_epochs=1)
+  best, logs = problems.fit(trainer, [choice], [0], train, valid, num_epochs=1)
   params = vectorized_runs.select_setting(
     vectorized_runs.select_setting(best.params, 0), 0
   )
@@ -179,15 +185,15 @@ def test_a_refresh_follows_the_rule(task, divergence, transform):
 
   @jax.jit
   def by_hand(params, batch, unimodal, loss):
-    outputs, _ = made.network.apply(
+    outputs, _ = trainer.network.apply(
       {"params": params},
       batch,
       weighting.multipliers(weighting.uniform(present), present),
       train=False,
     )
     weights = weighting.weigh(
-      made.task.predict(unimodal),
-      made.task.predict(outputs[0]),
+      trainer.task.predict(unimodal),
+      trainer.task.predict(outputs[0]),
       present=present,
       kind=divergence,
       transform=transform,
@@ -208,8 +214,8 @@ def test_a_refresh_follows_the_rule(task, divergence, transform):
 def test_weights_rest_between_refreshes():
   train, valid = problems.splits()
   rule = dataclasses.replace(problems.RULE, refresh_every=3)
-  made = problems.trainer(rule=rule)
-  _, logs = problems.fit(made, WEIGHTED[:1], [0], train, valid, num_epochs=5)
+  trainer = problems.trainer(rule=rule)
+  _, logs = problems.fit(trainer, WEIGHTED[:1], [0], train, valid, num_epochs=5)
   weights = [log["weights"][0, 0] for log in logs]
   np.testing.assert_array_equal(weights[0], weights[1])
   np.testing.assert_array_equal(weights[1], weights[2])
@@ -219,9 +225,9 @@ def test_weights_rest_between_refreshes():
 def test_the_noise_modality_loses_its_weight():
   seeds = range(6)
   train, valid = problems.splits(seeds)
-  made = problems.trainer(rule=problems.RULE)
+  trainer = problems.trainer(rule=problems.RULE)
   choice = vectorized_runs.RunSpec("mi", 1.0, 1.0)
-  _, logs = problems.fit(made, [choice], seeds, train, valid, num_epochs=10)
+  _, logs = problems.fit(trainer, [choice], seeds, train, valid, num_epochs=10)
   weights = logs[-1]["weights"][0].mean(axis=0)
   np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-5)
   assert weights[2] < 0.5 * min(weights[0], weights[1])
@@ -229,29 +235,29 @@ def test_the_noise_modality_loses_its_weight():
 
 def test_features_of_absent_modalities_are_never_felt():
   train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE)
-  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  trainer = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(trainer, WEIGHTED[:1], [0], train, valid)
   absent = ~train.batch.present[..., None]
   poisoned = train._replace(
     batch=train.batch._replace(
       features=jnp.where(absent, 7.0, train.batch.features)
     )
   )
-  again, _ = problems.fit(made, WEIGHTED[:1], [0], poisoned, valid)
+  again, _ = problems.fit(trainer, WEIGHTED[:1], [0], poisoned, valid)
   for a, b in problems.leaves(best.params, again.params):
     np.testing.assert_array_equal(a, b)
 
 
 def test_targets_of_a_predicted_split_are_not_read():
   train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE)
-  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  trainer = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(trainer, WEIGHTED[:1], [0], train, valid)
   cell = vectorized_runs.select_setting(
-    vectorized_runs.stack_params(made.rule, WEIGHTED), 0
+    vectorized_runs.stack_params(trainer.rule, WEIGHTED), 0
   )
   unlabelled = valid._replace(batch=valid.batch._replace(target=None))
   results = [
-    predictor.Predictor(made)(
+    predictor.Predictor(trainer)(
       cell,
       vectorized_runs.select_setting(best.params, 0),
       vectorized_runs.select_setting(best.unseen_prior, 0),
@@ -265,14 +271,16 @@ def test_targets_of_a_predicted_split_are_not_read():
 
 def test_one_program_trains_all_epochs():
   train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE)
+  trainer = problems.trainer(rule=problems.RULE)
   traces = []
 
   def counted(outputs, target):
     traces.append(None)
-    return made.task.loss(outputs, target)
+    return trainer.task.loss(outputs, target)
 
-  counting = dataclasses.replace(made, task=made.task._replace(loss=counted))
+  counting = dataclasses.replace(
+    trainer, task=trainer.task._replace(loss=counted)
+  )
   problems.fit(counting, WEIGHTED, [0], train, valid, num_epochs=1)
   once = len(traces)
   traces.clear()
@@ -281,11 +289,11 @@ def test_one_program_trains_all_epochs():
 
 
 def test_a_set_in_parts_trains_as_the_whole(monkeypatch):
-  """Weights, information and prior a part at a time, multipliers by batch."""
-  made = problems.trainer(rule=problems.RULE, optimizer=problems.SMOOTH)
+  """Weights, information and prior are computed in chunks."""
+  trainer = problems.trainer(rule=problems.RULE, optimizer=problems.SMOOTH)
   train, valid = problems.splits()
-  whole = problems.fit(made, WEIGHTED, [0], train, valid, num_epochs=2)
+  expected = problems.fit(trainer, WEIGHTED, [0], train, valid, num_epochs=2)
   monkeypatch.setattr(chunked, "CHUNK_SIZE", 7)
-  found = problems.fit(made, WEIGHTED, [0], train, valid, num_epochs=2)
-  for a, b in problems.leaves(whole, found):
+  actual = problems.fit(trainer, WEIGHTED, [0], train, valid, num_epochs=2)
+  for a, b in problems.leaves(expected, actual):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -19,7 +19,7 @@ WEIGHTED = [
 
 
 def _unsound(batch, row):
-  """A batch whose one example gives no finite gradient."""
+  """Returns a batch with one example whose gradient is not finite."""
   features = batch.features.at[row, 0, 0].set(jnp.inf)
   return batch._replace(
     features=features, present=batch.present.at[row].set(True)
@@ -28,19 +28,19 @@ def _unsound(batch, row):
 
 def test_gradients_that_are_not_finite_change_nothing():
   train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE)
+  trainer = problems.trainer(rule=problems.RULE)
   bad = train._replace(batch=_unsound(train.batch, 5))
   skipped, logs = [], []
   best = loop.fit(
-    made, WEIGHTED, [0], bad, valid, num_epochs=3,
+    trainer, WEIGHTED, [0], bad, valid, num_epochs=3,
     callbacks=loop.Callbacks(
       on_epoch=lambda epoch, log: logs.append(log), on_skipped=skipped.extend
     ),
   )  # fmt: skip
-  # Of 48 examples in batches of 16, one batch of an epoch is passed over.
+  # The 48 examples make three batches; one is skipped in each epoch.
   for run in range(2):
-    own = [step for step in skipped if step.setting == run]
-    assert [step.epoch for step in own] == [0, 1, 2]
+    setting_steps = [step for step in skipped if step.setting == run]
+    assert [step.epoch for step in setting_steps] == [0, 1, 2]
   for step in skipped:
     assert 5 in step.examples
     assert len(step.examples) == 16
@@ -52,10 +52,10 @@ def test_gradients_that_are_not_finite_change_nothing():
 
 def test_a_run_that_learns_from_nothing_is_ended():
   train, valid = problems.splits()
-  made = dataclasses.replace(problems.trainer(), max_skipped=4)
+  trainer = dataclasses.replace(problems.trainer(), max_skipped=4)
   features = jnp.full_like(train.batch.features, jnp.inf)
   bad = train._replace(batch=train.batch._replace(features=features))
   with pytest.raises(
     errors.InputError, match="epoch 2, step 1: .* not finite 4 times in a row"
   ):
-    problems.fit(made, WEIGHTED[1:], [0], bad, valid, num_epochs=5)
+    problems.fit(trainer, WEIGHTED[1:], [0], bad, valid, num_epochs=5)

@@ -1,4 +1,4 @@
-"""Training with experts: penalties, devices, clipping, patience."""
+"""The tests of training with experts: penalties, devices and clipping."""
 
 import dataclasses
 
@@ -23,42 +23,44 @@ PENALTIES = {"importance": 0.3, "load": 0.2, "router_z": 0.1}
 
 
 def _trainer(*, penalties=PENALTIES, rule=problems.RULE, **mixture):
-  made = problems.trainer(
+  trainer = problems.trainer(
     problems.mixture(**mixture), rule, dropout=0.0, optimizer=problems.SMOOTH
   )
-  return dataclasses.replace(made, penalties=penalties)
+  return dataclasses.replace(trainer, penalties=penalties)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", routers.ROUTERS)
 def test_a_step_descends_the_loss_with_its_penalties(kind):
-  """On one device and on four, the penalties being of the whole batch."""
+  """The penalties are those of the full batch on any number of devices."""
   batch = problems.batch(16, missing=0.3)
-  made = dataclasses.replace(_trainer(router=kind), optimizer=optax.sgd(1.0))
+  trainer = dataclasses.replace(_trainer(router=kind), optimizer=optax.sgd(1.0))
   split = types.Split(batch, None)
-  state = jax.jit(made.init)(0, split).train
+  state = jax.jit(trainer.init)(0, split).train
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
   )
 
-  def whole(params):
-    outputs, usage = made.network.apply(
+  def total_loss(params):
+    outputs, usage = trainer.network.apply(
       {"params": params}, batch, multipliers, train=True,
       rngs={"dropout": jax.random.key(0)},
     )  # fmt: skip
-    where = made.network.training_mask(batch.present)[0]
-    losses = made.task.loss(outputs[0], batch.target)
+    where = trainer.network.training_mask(batch.present)[0]
+    losses = trainer.task.loss(outputs[0], batch.target)
     mean = jnp.sum(jnp.where(where, losses, 0)) / jnp.sum(where)
-    found = routers.penalties(usage, kind)
-    return mean + sum(PENALTIES[name] * found[name] for name in found), usage
+    penalties = routers.penalties(usage, kind)
+    return mean + sum(
+      PENALTIES[name] * penalties[name] for name in penalties
+    ), usage
 
-  gradient, usage = jax.jit(jax.grad(whole, has_aux=True))(state.params)
+  gradient, usage = jax.jit(jax.grad(total_loss, has_aux=True))(state.params)
   for num_devices in (1, 4) if kind == "per_modality" else (4,):
 
     def share(x, num_devices=num_devices):
       return x.reshape(num_devices, -1, *x.shape[1:])
 
-    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=device_map.AXIS)
+    step = jax.vmap(trainer.step, (None, 0, 0, None), axis_name=device_map.AXIS)
     stepped, sums = jax.jit(step)(
       state, jax.tree.map(share, batch), share(multipliers), 0
     )
@@ -77,12 +79,12 @@ def test_penalties_are_paid_and_lowered():
   train, valid = problems.splits()
 
   def final(penalties):
-    made = _trainer(
+    trainer = _trainer(
       penalties=penalties, rule=problems.PLAIN_RULE, gating="softmax"
     )
-    made = dataclasses.replace(made, optimizer=optax.adamw(1e-2))
+    trainer = dataclasses.replace(trainer, optimizer=optax.adamw(1e-2))
     _, logs = problems.fit(
-      made, problems.PLAIN, [0], train, valid, num_epochs=10
+      trainer, problems.PLAIN, [0], train, valid, num_epochs=10
     )
     return logs[-1]["penalties"]
 
@@ -96,15 +98,15 @@ def test_penalties_are_paid_and_lowered():
 def test_load_has_a_gradient_with_noise_only(kind):
   batch = problems.batch(16)
   for noisy in (False, True) if kind == "joint" else (True,):
-    made = _trainer(noisy=noisy, router=kind, num_experts=9)
-    params = jax.jit(made.init)(0, types.Split(batch, None)).train.params
+    trainer = _trainer(noisy=noisy, router=kind, num_experts=9)
+    params = jax.jit(trainer.init)(0, types.Split(batch, None)).train.params
 
-    def load(params, made=made):
-      _, usage = made.network.apply(
+    def load(params, trainer=trainer):
+      _, usage = trainer.network.apply(
         {"params": params}, batch, None, train=True,
         rngs={"dropout": jax.random.key(0)},
       )  # fmt: skip
-      return made.network.penalties(usage)["load"]
+      return trainer.network.penalties(usage)["load"]
 
     gradient = jax.jit(jax.grad(load))(params)
     centres = gradient["layers_0"]["Router_0"]["centres"]
@@ -116,14 +118,18 @@ def test_load_has_a_gradient_with_noise_only(kind):
 def test_vmapped_steps_equal_separate_steps():
   """Two seeds have different weights; other networks test full runs."""
   batch, seeds = problems.batch(16, missing=0.3), jnp.arange(2)
-  made = _trainer()
+  trainer = _trainer()
   split = types.Split(batch, None)
-  states = jax.jit(jax.vmap(lambda seed: made.init(seed, split).train))(seeds)
+  states = jax.jit(jax.vmap(lambda seed: trainer.init(seed, split).train))(
+    seeds
+  )
   multipliers = jnp.stack(
     [jnp.where(batch.present, scale, 0) for scale in (1.0, 0.5)]
   )
   step = jax.vmap(
-    lambda state, multipliers, seed: made.step(state, batch, multipliers, seed),
+    lambda state, multipliers, seed: trainer.step(
+      state, batch, multipliers, seed
+    ),
     axis_name=device_map.AXIS,
   )
 
@@ -134,13 +140,15 @@ def test_vmapped_steps_equal_separate_steps():
   together = jax.jit(jax.vmap(one))(states, multipliers, seeds)
   alone = jax.jit(one)
   for s in range(2):
-    own = jax.tree.map(lambda x, s=s: x[s], (states, multipliers, seeds))
-    for a, b in problems.leaves(together, alone(*own)):
+    seed_arguments = jax.tree.map(
+      lambda x, s=s: x[s], (states, multipliers, seeds)
+    )
+    for a, b in problems.leaves(together, alone(*seed_arguments)):
       np.testing.assert_allclose(a[s], b, rtol=2e-4, atol=2e-5)
 
 
 def test_uniform_weights_are_the_plain_model_bit_for_bit():
-  """A step of it; whole runs are compared with the other network."""
+  """One step is compared; other tests compare full runs."""
   batch = problems.batch(16)
   weighted = _trainer()
   plain = dataclasses.replace(
@@ -153,10 +161,10 @@ def test_uniform_weights_are_the_plain_model_bit_for_bit():
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
   )
-  found, expected = (
+  actual, expected = (
     jax.jit(
       jax.vmap(
-        made.step, (None, 0, 0, None), axis_name=device_map.AXIS
+        trainer.step, (None, 0, 0, None), axis_name=device_map.AXIS
       )
     )(
       state,
@@ -164,14 +172,14 @@ def test_uniform_weights_are_the_plain_model_bit_for_bit():
       multipliers[None],
       0,
     )[0].params
-    for made in (weighted, plain)
+    for trainer in (weighted, plain)
   )  # fmt: skip
-  for a, b in problems.leaves(found, expected):
+  for a, b in problems.leaves(actual, expected):
     np.testing.assert_array_equal(a, b)
 
 
 def _owned():
-  """Parameters of three models: a leaf each, one shared by shape, one whole."""
+  """Returns gradients of three models, and the owners of each leaf."""
   rng = np.random.default_rng(0)
   params = {
     "all": rng.normal(size=(3, 4, 2)),
@@ -186,26 +194,30 @@ def _owned():
 
 def test_every_model_is_clipped_by_its_own_norm():
   gradients, owners = _owned()
-  own = [
+  gradients_by_model = [
     [gradients["all"][0], gradients["some"][1]],
     [gradients["all"][1], gradients["one"]],
     [gradients["all"][2], gradients["some"][0]],
   ]
-  norms = [np.sqrt(sum(np.sum(g**2) for g in model)) for model in own]
+  norms = [
+    np.sqrt(sum(np.sum(g**2) for g in model)) for model in gradients_by_model
+  ]
   limit = float(np.sort(norms)[1])
-  found = model_groups.clip(gradients, limit, owners, 3)
+  clipped = model_groups.clip(gradients, limit, owners, 3)
   factors = [min(1.0, limit / norm) for norm in norms]
   assert sum(f == 1.0 for f in factors) == 2
   np.testing.assert_allclose(
-    found["all"], gradients["all"] * np.array(factors)[:, None, None], rtol=1e-5
+    clipped["all"],
+    gradients["all"] * np.array(factors)[:, None, None],
+    rtol=1e-5,
   )
   np.testing.assert_allclose(
-    found["some"],
+    clipped["some"],
     gradients["some"] * np.array([factors[2], factors[0]])[:, None],
     rtol=1e-5,
   )
   np.testing.assert_allclose(
-    found["one"], gradients["one"] * factors[1], rtol=1e-5
+    clipped["one"], gradients["one"] * factors[1], rtol=1e-5
   )
   zeros = jax.tree.map(np.zeros_like, gradients)
   for leaf in jax.tree.leaves(model_groups.clip(zeros, 1.0, owners, 3)):
@@ -215,22 +227,24 @@ def test_every_model_is_clipped_by_its_own_norm():
 def test_select_takes_each_model_whole():
   new, owners = _owned()
   old = jax.tree.map(lambda x: x + 10, new)
-  found = model_groups.select(
+  selected = model_groups.select(
     jnp.asarray([True, False, True]), new, old, owners
   )
-  np.testing.assert_array_equal(found["all"][::2], new["all"][::2])
-  np.testing.assert_array_equal(found["all"][1], old["all"][1])
-  np.testing.assert_array_equal(found["some"], new["some"])
-  np.testing.assert_array_equal(found["one"], old["one"])
+  np.testing.assert_array_equal(selected["all"][::2], new["all"][::2])
+  np.testing.assert_array_equal(selected["all"][1], old["all"][1])
+  np.testing.assert_array_equal(selected["some"], new["some"])
+  np.testing.assert_array_equal(selected["one"], old["one"])
 
 
 def test_clipping_shortens_the_step():
   batch = problems.batch(16)
-  made = dataclasses.replace(
+  trainer = dataclasses.replace(
     problems.trainer(dropout=0.0, optimizer=optax.sgd(1.0)), max_norm=0.01
   )
-  state = jax.jit(made.init)(0, types.Split(batch, None)).train
-  step = jax.vmap(made.step, (None, 0, None, None), axis_name=device_map.AXIS)
+  state = jax.jit(trainer.init)(0, types.Split(batch, None)).train
+  step = jax.vmap(
+    trainer.step, (None, 0, None, None), axis_name=device_map.AXIS
+  )
   stepped, _ = jax.jit(step)(
     state, jax.tree.map(lambda x: x[None], batch), None, 0
   )
@@ -268,7 +282,7 @@ def test_a_run_that_waited_in_vain_keeps_what_it_has_and_ends():
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", tuple(networks.SEQUENCE_ENCODERS))
 def test_sequences_are_learned_from(encoder):
-  """The order of steps tells the label, their mean does not."""
+  """The order of the steps determines the label; their mean does not."""
   rng = np.random.default_rng(0)
   n, num_steps = 96, 6
   label = rng.integers(0, 2, n)
@@ -289,7 +303,7 @@ def test_sequences_are_learned_from(encoder):
     (1, 1), 2, hidden_dim=16, embedding_dim=16, num_heads=2, dropout=0.0,
     groups=((0, 1),), num_steps=(num_steps,), encoder=encoder, num_layers=1,
   )  # fmt: skip
-  made = dataclasses.replace(
+  trainer = dataclasses.replace(
     problems.trainer(dropout=0.0),
     network=networks.Unimodal(sizes),
     max_norm=1.0,
@@ -298,6 +312,8 @@ def test_sequences_are_learned_from(encoder):
     types.Split(jax.tree.map(lambda x, h=h: x[h::2], batch), None)
     for h in (0, 1)
   ]
-  best, logs = problems.fit(made, problems.PLAIN, [0], *halves, num_epochs=15)
+  best, logs = problems.fit(
+    trainer, problems.PLAIN, [0], *halves, num_epochs=15
+  )
   assert np.all(logs[-1]["valid_score"] > 0.9)
   assert np.all(np.isfinite(best.loss))

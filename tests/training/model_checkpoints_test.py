@@ -21,8 +21,8 @@ WEIGHTED = [
 
 def test_checkpoints_give_back_what_was_saved(tmp_path):
   train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE)
-  best, _ = problems.fit(made, WEIGHTED[:1], [0], train, valid)
+  trainer = problems.trainer(rule=problems.RULE)
+  best, _ = problems.fit(trainer, WEIGHTED[:1], [0], train, valid)
   model_checkpoints.save(tmp_path, "kl+mi", best)
   back = model_checkpoints.load(tmp_path, "kl+mi", best)
   assert jax.tree.structure(back) == jax.tree.structure(best)

@@ -7,7 +7,7 @@ from btw_jax.training import sampling
 
 @pytest.mark.parametrize("num_examples", [16, 23, 40])
 def test_slots_draw_their_own_order(num_examples):
-  """Every example once at most, the same whoever asks for a slot."""
+  """Each example is drawn at most once, and any subset of slots agrees."""
   layout = plans.SlotLayout(num_examples, 8)
   slots = np.arange(8)
   orders = [

@@ -11,23 +11,26 @@ def test_runs_that_agree_are_trained_once():
   (mi,) = plan.candidates["mi"]
   assert plan.specs[mi] == ("mi", 1.0, 0.5)
   assert plan.candidates["auto"][0] == 0
-  found = {plan.specs[i][:2] for i in plan.candidates["auto"][1:]}
-  assert found == {
+  candidates = {plan.specs[i][:2] for i in plan.candidates["auto"][1:]}
+  assert candidates == {
     (v, s) for v in ("mi", "kl+mi") for s in (0.25, 0.5, 0.75, 1.0)
   }
 
 
 def test_auto_strength_gives_every_weighting_its_grid():
   plan = selection.plan(("kl",), ["auto"], 1.0)
-  own = [plan.specs[i][:2] for i in plan.candidates["kl"]]
-  assert own == [("uniform", 0.0), *(("kl", s) for s in (0.25, 0.5, 0.75, 1.0))]
+  candidates = [plan.specs[i][:2] for i in plan.candidates["kl"]]
+  assert candidates == [
+    ("uniform", 0.0),
+    *(("kl", s) for s in (0.25, 0.5, 0.75, 1.0)),
+  ]
 
 
 def test_each_of_several_strengths_makes_a_weighting():
   plan = selection.plan(("uniform", "mi", "auto"), [0.5, 1.0, "auto"], 1.0)
   named = {
-    name: [plan.specs[i][:2] for i in own]
-    for name, own in plan.candidates.items()
+    name: [plan.specs[i][:2] for i in indices]
+    for name, indices in plan.candidates.items()
   }
   assert list(named) == ["uniform", "mi@0.5", "mi@1", "mi@auto", "auto"]
   assert named["mi@0.5"] == [("mi", 0.5)]

@@ -36,7 +36,7 @@ NAME = "tfds:mmsa_mosi"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  """A prepared data set of sequences of several lengths."""
+  """Prepares a data set of sequences of several lengths."""
   folder = tmp_path_factory.mktemp("mosi")
   path, _ = dataset_files.mmsa(folder, aligned=False)
   dataset_files.prepare("mmsa_mosi", path, folder / "out")
@@ -56,7 +56,7 @@ def _read(name, options, reading, seeds=(0,)):
 
 
 def _trainer(loaded, refresh_every=1):
-  """Plain gradient descent, so that rounding stays rounding."""
+  """Returns a trainer with plain SGD, which does not magnify rounding."""
   dataset = loaded.dataset
   groups = loading.batching.groups(dataset.num_steps, dataset.widths)
   sizes = networks.Sizes(
@@ -118,17 +118,17 @@ def _close(a, b):
 
 @pytest.mark.slow
 def test_training_from_disk_is_training_from_memory(folder):
-  found = []
+  outcomes = []
   for how in ("memory", "stream"):
     loaded = _load(folder, how, average=False)
     on_disk = isinstance(loaded.splits["train"], batch_source.DiskBatches)
     assert on_disk == (how == "stream")
     trainer = _trainer(loaded, refresh_every=2)
     logs, best = _train(loaded, trainer, (0,), 3)
-    found.append((logs, best, _predict(loaded, trainer, best)))
-  _close(*found)
-  # A refresh after the first epoch, and after the last.
-  first, second, third = (log["weights"][0, 0] for log in found[1][0])
+    outcomes.append((logs, best, _predict(loaded, trainer, best)))
+  _close(*outcomes)
+  # The weights are refreshed after the first epoch and after the last.
+  first, second, third = (log["weights"][0, 0] for log in outcomes[1][0])
   np.testing.assert_array_equal(first, second)
   assert np.any(second != third)
 
@@ -137,7 +137,7 @@ def test_training_from_disk_is_training_from_memory(folder):
 def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
   folder, tmp_path, monkeypatch
 ):
-  """Twice in one epoch, and once in the next; to the last bit."""
+  """The run stops twice in one epoch and once in the next."""
   monkeypatch.setattr(streaming_lib, "_STEPS_BETWEEN_CHECKS", 1)
   loaded = _load(folder, "stream", average=True)
   trainer = _trainer(loaded)
@@ -145,26 +145,26 @@ def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
   trainer = dataclasses.replace(
     trainer, network=trainer.network.clone(sizes=sizes)
   )
-  whole = _train(loaded, trainer, (0, 1), 3)
+  uninterrupted = _train(loaded, trainer, (0, 1), 3)
   logs, resumed = [], []
-  # Asked after each of four batches but the last, and after the epoch.
+  # `should_stop` is asked after three of four batches and after the epoch.
   for asked_before in (1, 0, 2, 99):
     answers = iter([False] * asked_before + [True])
     keep = train_checkpoints.TrainCheckpoints(
       tmp_path, "multimodal", seconds=1e9
     )
-    found = _train(
+    trained = _train(
       loaded, trainer, (0, 1), 3, checkpoints=keep,
       should_stop=lambda: next(answers),
       on_resume=lambda *behind: resumed.append(behind),
     )  # fmt: skip
-    logs += found[0]
+    logs += trained[0]
   assert resumed == [(0, 0), (0, 2), (0, 3), (1, 2)]
-  jax.tree.map(np.testing.assert_array_equal, (logs, found[1]), whole)
+  jax.tree.map(np.testing.assert_array_equal, (logs, trained[1]), uninterrupted)
 
 
 def test_buckets_change_no_prediction(folder):
-  """The same parameters, the same outputs, in shapes of any number."""
+  """Equal parameters give equal outputs with any number of buckets."""
   memory = _load(folder, "memory", average=False)
   trainer = _trainer(memory)
   split = types.Split(memory.splits["train"], None)
@@ -188,17 +188,17 @@ def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
   loaded = _load(folder, "stream", average=True, seeds=(0, 1))
   assert len(loaded.scalers) == 1
   read = []
-  own = batch_source.DiskBatches.batch
+  read_batch = batch_source.DiskBatches.batch
   monkeypatch.setattr(
     batch_source.DiskBatches, "batch",
-    lambda self, planned: read.append(planned) or own(self, planned),
+    lambda self, planned: read.append(planned) or read_batch(self, planned),
   )  # fmt: skip
   logs, best = _train(loaded, _trainer(loaded), (0, 1), 1)
   losses = logs[-1]["train_loss"]
   assert losses.shape[:2] == (len(CHOICES), 2)
   assert np.all(losses[:, 0] != losses[:, 1])
   assert np.all(np.isfinite(jax.tree.leaves(best.params)[0]))
-  # 12 training examples in batches of 3; the passes besides.
+  # 12 training examples make four batches of 3; other reads are larger.
   steps = [p for p in read if p.rows.shape == (3, 1)]
   assert len(steps) == 4
 

@@ -18,7 +18,7 @@ WEIGHTED = [
 
 def test_snapshots_of_other_data_are_refused(tmp_path):
   train, valid = problems.splits()
-  made = problems.trainer(rule=problems.RULE)
+  trainer = problems.trainer(rule=problems.RULE)
 
   def fit(mean, num_epochs):
     one = scaling.Scaler(
@@ -27,7 +27,7 @@ def test_snapshots_of_other_data_are_refused(tmp_path):
     )  # fmt: skip
     done = []
     loop.fit(
-      made, WEIGHTED, [0], train, valid, num_epochs=num_epochs,
+      trainer, WEIGHTED, [0], train, valid, num_epochs=num_epochs,
       callbacks=loop.Callbacks(on_epoch=lambda epoch, log: done.append(epoch)),
       checkpoints=train_checkpoints.TrainCheckpoints(
         tmp_path, "multimodal", scalers=[one]

@@ -15,11 +15,11 @@ pytestmark = pytest.mark.training
 
 
 def test_a_step_on_shares_equals_a_step_on_the_whole():
-  """`vmap` over the axis name stands in for devices."""
+  """The test simulates devices by `vmap` over the axis name."""
   batch = problems.batch(16, missing=0.3)
-  made = problems.trainer(dropout=0.0)
+  trainer = problems.trainer(dropout=0.0)
   split = types.Split(batch, None)
-  state = jax.jit(made.init)(0, split).train
+  state = jax.jit(trainer.init)(0, split).train
   multipliers = weighting.multipliers(
     weighting.uniform(batch.present), batch.present
   )
@@ -28,7 +28,7 @@ def test_a_step_on_shares_equals_a_step_on_the_whole():
     def share(x):
       return x.reshape(num_devices, -1, *x.shape[1:])
 
-    step = jax.vmap(made.step, (None, 0, 0, None), axis_name=device_map.AXIS)
+    step = jax.vmap(trainer.step, (None, 0, 0, None), axis_name=device_map.AXIS)
     return jax.jit(step)(
       state,
       jax.tree.map(share, batch),
@@ -43,11 +43,13 @@ def test_a_step_on_shares_equals_a_step_on_the_whole():
 
 def test_the_gradient_is_that_of_the_mean_loss():
   batch = problems.batch(16)
-  made = dataclasses.replace(
+  trainer = dataclasses.replace(
     problems.trainer(dropout=0.0), optimizer=optax.sgd(1.0)
   )
-  state = jax.jit(made.init)(0, types.Split(batch, None)).train
-  step = jax.vmap(made.step, (None, 0, None, None), axis_name=device_map.AXIS)
+  state = jax.jit(trainer.init)(0, types.Split(batch, None)).train
+  step = jax.vmap(
+    trainer.step, (None, 0, None, None), axis_name=device_map.AXIS
+  )
   stepped, sums = jax.jit(step)(
     state,
     jax.tree.map(lambda x: x[None], batch),
@@ -56,10 +58,10 @@ def test_the_gradient_is_that_of_the_mean_loss():
   )
 
   def mean_loss(params):
-    outputs, _ = made.network.apply(
+    outputs, _ = trainer.network.apply(
       {"params": params}, batch, None, train=False
     )
-    return jnp.mean(made.task.loss(outputs[0], batch.target))
+    return jnp.mean(trainer.task.loss(outputs[0], batch.target))
 
   value, gradient = jax.jit(jax.value_and_grad(mean_loss))(state.params)
   np.testing.assert_allclose(sums["loss"][0, 0] / 16, value, rtol=1e-5)

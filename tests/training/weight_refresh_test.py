@@ -23,7 +23,7 @@ WEIGHTED = [
 
 
 def test_devices_seek_neighbours_among_the_same_examples():
-  """A refresh of the same outputs is the same to the last bit."""
+  """Equal outputs give equal weights to the last bit."""
   num_examples = 45
   rng = np.random.default_rng(0)
   batch = problems.batch(num_examples, missing=0.2, task="regression")
@@ -33,13 +33,13 @@ def test_devices_seek_neighbours_among_the_same_examples():
   rule = dataclasses.replace(problems.RULE, num_samples=24)
   layout = plans.SlotLayout(num_examples, 8)
   rows = layout.rows(np.arange(8)).reshape(-1)
-  there = rows != plans.PADDING
+  valid = rows != plans.PADDING
   rows = np.maximum(rows, 0)
-  present = batch.present[rows] & there[:, None]
+  present = batch.present[rows] & valid[:, None]
 
   def refreshed(rule, num_devices):
-    made = problems.trainer(task="regression", rule=rule)
-    made = dataclasses.replace(made, batch_size=8)
+    trainer = problems.trainer(task="regression", rule=rule)
+    trainer = dataclasses.replace(trainer, batch_size=8)
 
     def share(x, axis=0):
       shape = (*x.shape[:axis], num_devices, -1, *x.shape[axis + 1 :])
@@ -52,15 +52,17 @@ def test_devices_seek_neighbours_among_the_same_examples():
       types.Batch(None, share(present), None), share(unimodal[:, rows], 1)
     )
     mapped = jax.vmap(
-      functools.partial(weight_refresh.refresh, made, num_examples, cell, 0, 3),
+      functools.partial(
+        weight_refresh.refresh, trainer, num_examples, cell, 0, 3
+      ),
       axis_name=device_map.AXIS,
     )
-    found = jax.jit(mapped)(split, share(outputs[rows]))
-    return found.information["mi"], found.table.reshape(-1, 3)
+    new_state = jax.jit(mapped)(split, share(outputs[rows]))
+    return new_state.information["mi"], new_state.table.reshape(-1, 3)
 
   one, four = refreshed(rule, 1), refreshed(rule, 4)
   for device in range(4):
     np.testing.assert_array_equal(four[0][device], one[0][0])
   np.testing.assert_array_equal(four[1], one[1])
-  # Not that of all examples.
+  # The estimate is from a sample, not from all examples.
   assert np.all(refreshed(problems.RULE, 1)[0] != one[0])

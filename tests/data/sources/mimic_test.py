@@ -8,7 +8,7 @@ from support import dataset_files
 
 
 def _hourly(stay):
-  """The 48 x 60 table of a stay, cell by cell."""
+  """Fills the 48 x 60 table of a stay cell by cell."""
   table = np.zeros((48, 60))
   for column in range(30):
     latest = 0.0
@@ -79,7 +79,7 @@ def test_stays_are_read_for_every_task(tmp_path, name, missing):
         np.nan_to_num(ecg, posinf=0, neginf=0),
       )
     assert examples.present["cxr"].all() != missing
-  # 48 hours are one: training does not stretch them.
+  # 48 hours are time 1: the times of the training split do not rescale them.
   np.testing.assert_array_equal(scaling.fit(dataset).last_time, 1)
   batch = batching.stack(dataset.splits["train"], scaling.fit(dataset))
   assert len(batch.sequences) == 5

@@ -30,7 +30,7 @@ def test_mmim_pickles_with_repeated_ids_are_read(tmp_path, num_labels):
       np.testing.assert_array_equal(
         examples.features["audio"][i, :ta], acoustic
       )
-    # The same words in any order are the same text.
+    # Texts with the same words in any order count as equal.
     words = [sorted(r[0][3]) for r in rows]
     x = examples.features["text"]
     for i in range(len(rows)):

@@ -32,9 +32,9 @@ def test_mmsa_pickles_are_read_as_they_are(tmp_path, aligned, zipped):
     audio = np.where(np.isfinite(fields["audio"]), fields["audio"], 0)
     np.testing.assert_array_equal(examples.features["audio"], audio)
     for modality in ("audio", "vision"):
-      found = examples.steps[modality].length
+      lengths = examples.steps[modality].length
       expected = np.count_nonzero(fields[modality].any(axis=2), axis=1)
-      np.testing.assert_array_equal(found, expected)
+      np.testing.assert_array_equal(lengths, expected)
     assert examples.replaced == {"text": 0, "audio": 1, "vision": 0}
   assert "not finite count as 0: 3 of 'audio'" in " ".join(dataset.notes)
 
@@ -49,7 +49,7 @@ def test_mmsa_lengths_beyond_the_array_or_zero_are_met(tmp_path):
   train = dataset_files.load("mmsa_mosei", tmp_path).splits["train"]
   assert train.steps["audio"].length[1] == 9
   np.testing.assert_array_equal(train.present["audio"][:3], [False, True, True])
-  # No mask of tokens: every step that is not zero is there.
+  # Without a token mask every step that is not zero is valid.
   np.testing.assert_array_equal(train.steps["text"].length, 50)
 
 

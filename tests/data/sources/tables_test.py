@@ -70,7 +70,7 @@ def test_csv_reads_quoted_and_zipped_numbers(tmp_path):
 
 
 def _tables(folder, write, *, own_label=False, ids=False, label=None):
-  """One table per modality and split through `write(path, columns)`."""
+  """Writes one table per modality and split by `write(path, columns)`."""
   content = {}
   for split, n in dataset_files.SIZES.items():
     rng = np.random.default_rng(n)

@@ -1,0 +1,216 @@
+"""Training on data of every kind, started as users do."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from support import dataset_files
+from support import programs
+
+pytestmark = pytest.mark.slow
+
+
+def test_test_labels_are_read_last(tmp_path):
+  arguments = (
+    *programs.TINY, "--dataset=npz", "--weighting=uniform,kl+mi,auto",
+    "--embedding_scale=auto",
+  )  # fmt: skip
+  workdirs = []
+  for name, order in (("true", None), ("moved", np.random.default_rng(9))):
+    data = dataset_files.write_npz(
+      tmp_path / f"{name}_data", missing=0.3, test_order=order
+    )
+    workdir = tmp_path / name
+    programs.run(
+      "train", *arguments, f"--data_dir={data}", f"--workdir={workdir}"
+    )
+    workdirs.append(workdir)
+  for file in ("metrics.csv", "weights.csv"):
+    assert (workdirs[0] / file).read_bytes() == (
+      workdirs[1] / file
+    ).read_bytes()
+  first, second = (
+    dataset_files.read_json(path / "results.json") for path in workdirs
+  )
+  assert first["embedding_scale"] == second["embedding_scale"]
+  for a, b in zip(first["rows"], second["rows"], strict=True):
+    for field in ("choice", "epoch", "valid_loss", "weights"):
+      assert a.get(field) == b.get(field)
+  assert first["rows"] != second["rows"]
+  # The weight of `words` is 0 exactly where it is absent.
+  data = np.load(tmp_path / "true_data/test.npz")
+  absent = set(data["id"][~data["present_words"]])
+  assert absent
+  for row in dataset_files.read_table(workdirs[0] / "predictions.csv"):
+    assert (float(row["weight_words"]) == 0) == (row["id"] in absent)
+
+
+def test_examples_never_seen_are_weighed(tmp_path):
+  data = dataset_files.write_npz(tmp_path / "data", multilabel=True)
+  workdir = tmp_path / "run"
+  programs.run(
+    "train", *programs.TINY, "--dataset=npz", f"--data_dir={data}",
+    f"--workdir={workdir}",
+  )  # fmt: skip
+  elsewhere = tmp_path / "elsewhere"
+  elsewhere.mkdir()
+  new = dict(np.load(data / "test.npz"))
+  new = {k: v[:7] for k, v in new.items()}
+  np.savez(elsewhere / "test.npz", **new)
+  programs.run("evaluate", f"--workdir={workdir}", f"--data_dir={elsewhere}")
+  rows = dataset_files.read_table(workdir / "evaluation_test_predictions.csv")
+  assert len(rows) == 2 * 2 * 7
+  # The results of the seven do not depend on the other examples.
+  before = {
+    (r["id"], r["weighting"], r["seed"]): r
+    for r in dataset_files.read_table(workdir / "predictions.csv")
+  }
+  for row in rows:
+    same = before[row["id"], row["weighting"], row["seed"]]
+    for field in ("weight_sound", "weight_words"):
+      assert float(row[field]) == pytest.approx(float(same[field]), abs=1e-4)
+    for a, b in zip(
+      row["prediction"].split(), same["prediction"].split(), strict=True
+    ):
+      assert float(a) == pytest.approx(float(b), abs=1e-4)
+  narrow = {**new, "x_sound": new["x_sound"][:, :2]}
+  np.savez(elsewhere / "test.npz", **narrow)
+  done = programs.run(
+    "evaluate", f"--workdir={workdir}", f"--data_dir={elsewhere}", status=2
+  )
+  assert "'sound' has 2 features, but the model was trained on 3" in done.stderr
+
+
+def test_regression_reports_in_the_targets_unit(tmp_path):
+  workdir = tmp_path / "diabetes"
+  programs.run(
+    "train", *programs.TINY, "--dataset=diabetes", "--weighting=uniform,kl+mi",
+    "--predictive=laplace", f"--workdir={workdir}",
+    "--divergence=js", "--knn_transform=rank",
+  )  # fmt: skip
+  assert dataset_files.read_json(workdir / "results.json")["information"] == {}
+  rows = {
+    r["name"]: r
+    for r in dataset_files.read_json(workdir / "results.json")["rows"]
+  }
+  for s, seed in enumerate((0, 1)):
+    pairs = [
+      (float(r["prediction"]), float(r["target"]))
+      for r in dataset_files.read_table(workdir / "predictions.csv")
+      if r["weighting"] == "kl+mi" and int(r["seed"]) == seed
+    ]
+    mean, target = np.array(pairs).T
+    # The target is measured in whole points, 25 to 346.
+    assert target.min() >= 25
+    assert target.max() <= 346
+    np.testing.assert_array_equal(target, np.round(target))
+    expected = rows["kl+mi"]["metrics"]["mae"][s]
+    assert np.abs(mean - target).mean() == pytest.approx(expected, rel=1e-5)
+  epochs = [
+    float(r["mae"])
+    for r in dataset_files.read_table(workdir / "metrics.csv")
+    if r["stage"] == "multimodal"
+  ]
+  assert 20 < np.mean(epochs) < 200
+
+
+def test_a_mixture_trains_on_data_that_needs_no_files(tmp_path):
+  """Runs a recipe at small sizes, which later flags override."""
+  path = tmp_path / "run"
+  programs.run(
+    "train",
+    "--flagfile=experiments/recipes/mosi_moe.flags",
+    "--dataset=digits", "--noise_modalities=1", *programs.TINY, "--num_heads=2",
+    "--num_layers=1", "--num_experts=5", f"--workdir={path}",
+  )  # fmt: skip
+  config = dataset_files.read_json(path / "config.json")["config"]
+  assert config["model"] == "moe"
+  assert (config["max_norm"], config["patience"]) == (0.8, 7)
+  modalities = dataset_files.read_json(path / "results.json")["modalities"]
+  routing = dataset_files.read_table(path / "routing.csv")
+  # Two weightings, two seeds, three epochs, one layer.
+  assert len(routing) == 2 * 2 * 3 * len(modalities)
+  assert {row["modality"] for row in routing} == set(modalities)
+  for row in routing:
+    shares = [float(row[f"expert{e}"]) for e in range(5)]
+    assert sum(shares) == pytest.approx(1.0, abs=1e-3)
+  for row in dataset_files.read_table(path / "metrics.csv"):
+    charged = row["stage"] == "multimodal" and row["split"] == "train"
+    assert all(
+      (row[name] != "") == charged
+      for name in ("importance", "load", "router_z")
+    )
+  # The saved model predicts the same again.
+  programs.run("evaluate", f"--workdir={path}")
+  again = dataset_files.read_json(path / "evaluation_test.json")
+  for a, b in zip(
+    dataset_files.read_json(path / "results.json")["rows"],
+    again["rows"],
+    strict=True,
+  ):
+    assert a["metrics"] == b["metrics"]
+
+
+def test_sequences_go_the_whole_way(tmp_path):
+  """The programs go from files to predictions of a sequence model."""
+  folder = tmp_path / "data"
+  folder.mkdir()
+  for seed, (split, n) in enumerate(
+    (("train", 60), ("valid", 30), ("test", 40))
+  ):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    slope = np.linspace(-1, 1, 5) * (2 * y[:, None] - 1)
+    np.savez(
+      folder / f"{split}.npz",
+      x_sound=slope[..., None] + 0.3 * rng.normal(size=(n, 5, 2)),
+      length_sound=rng.integers(3, 6, n),
+      x_words=rng.normal(size=(n, 3)),
+      y=y,
+    )
+  path = tmp_path / "run"
+  arguments = (
+    "--flagfile=experiments/recipes/mimic_fusemoe.flags", "--dataset=npz",
+    "--modalities=", f"--data_dir={folder}", "--num_experts=5", "--num_heads=2",
+    "--num_layers=1", "--num_points=4", "--num_seeds=2", "--num_epochs=12",
+    "--hidden_dim=16", "--embedding_dim=16", "--learning_rate=1e-2",
+    "--num_permutations=0", "--weighting=uniform", f"--workdir={path}",
+  )  # fmt: skip
+  programs.run("train", *arguments)
+  results = dataset_files.read_json(path / "results.json")
+  rows = {row["name"]: row["metrics"]["accuracy"] for row in results["rows"]}
+  assert np.mean(rows["sound"]) > 0.8
+  assert np.mean(rows["uniform"]) > 0.8
+  assert np.mean(rows["words"]) < 0.75
+  programs.run("evaluate", f"--workdir={path}", f"--data_dir={folder}")
+  again = dataset_files.read_json(path / "evaluation_test.json")
+  for a, b in zip(results["rows"], again["rows"], strict=True):
+    assert a["metrics"] == b["metrics"]
+  # More steps than in training are an error.
+  long = tmp_path / "long"
+  shutil.copytree(folder, long)
+  arrays = dict(np.load(folder / "test.npz"))
+  for name in ("x_sound", "time_sound", "observed_sound"):
+    if name in arrays:
+      arrays[name] = np.concatenate([arrays[name], arrays[name][:, -1:]], 1)
+  np.savez(long / "test.npz", **arrays)
+  done = programs.run(
+    "evaluate", f"--workdir={path}", f"--data_dir={long}", status=2
+  )
+  message = "has 6 steps of 2 features, but the model was trained on 5 steps of"
+  assert message in done.stderr
+
+
+def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
+  workdir = tmp_path / "run"
+  programs.run(
+    "train", "--num_seeds=2", "--num_epochs=4", "--dataset=npz",
+    "--weighting=uniform,kl+mi", "--num_permutations=0",
+    f"--data_dir={mosi / 'npz'}", f"--workdir={workdir}",
+  )  # fmt: skip
+  results = dataset_files.read_json(workdir / "results.json")
+  assert (results["task"], results["sizes"]["test"]) == ("binary", 508)
+  rows = {r["name"]: r for r in results["rows"]}
+  # Chance on 508 labels is a half, with a standard deviation of 2.2 points.
+  assert min(rows["kl+mi"]["metrics"]["accuracy"]) > 0.7
