@@ -18,6 +18,7 @@ from absl import logging
 import btw_jax
 from btw_jax import errors
 from btw_jax.pipeline import interrupt
+from experiments import flags as flags_lib
 
 _DEBUG = flags.DEFINE_bool(
   "debug", False, "show the traceback of an error in the input"
@@ -50,8 +51,9 @@ def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
       sys.exit(0)
     try:
       arguments = flags.FLAGS(argv)
+      flags_lib.check_values(flags.FLAGS)
     except flags.Error as error:
-      _fail(f"{_one_line(error)} (--help lists the flags)")
+      _fail(f"{flags_lib.one_line(error)} (--help lists the flags)")
     if len(arguments) > 1:
       _fail(f"{arguments[1]!r} is not a flag: write --name=value (see --help)")
     return arguments
@@ -84,8 +86,7 @@ def _guarded(main):
       raise
     _fail(
       f"{error.filename}: cannot be written ({error.strerror}):"
-      " make room and start again with the same flags: it goes on from the"
-      " last snapshot."
+      " make room and start again with the same flags: training resumes."
     )
   except (ValueError, RuntimeError) as error:
     if not _is_about_other_process(error):
@@ -110,7 +111,7 @@ def _wait_for_runtime(error):
   print(
     f"process {jax.process_index()} of {jax.process_count()}: lost another"
     f" process ({reason}); waiting for its name. Start all of them again with"
-    " the same flags: they go on from the last snapshot.",
+    " the same flags: training resumes.",
     file=sys.stderr,
     flush=True,
   )
@@ -132,7 +133,8 @@ def _quiet_logging():
 
   def keep(record):
     by_orbax = "orbax" in record.pathname or record.name == "asyncio"
-    if record.exc_info and by_orbax and not _DEBUG.value:
+    by_cluster = record.name == "jax._src.clusters.cluster"
+    if (by_cluster or (record.exc_info and by_orbax)) and not _DEBUG.value:
       # The same error is raised afterwards, and then printed in one line.
       return False
     is_ours = record.pathname.startswith(folders)
@@ -154,15 +156,6 @@ def _fail(message):
   name = program.name if program else sys.argv[0]
   print(f"{name.removesuffix('.__main__')}: {message}", file=sys.stderr)
   sys.exit(_WRONG_INPUT)
-
-
-def _one_line(error):
-  """Returns absl's message without its preamble and line breaks."""
-  message = " ".join(str(error).removeprefix("ERROR:: ").split())
-  if message.endswith("must have a value other than None."):
-    name = message.removeprefix("flag --").partition("=")[0]
-    return f"--{name} is needed"
-  return message[:1].lower() + message[1:]
 
 
 def _help(main, groups):

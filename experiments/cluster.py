@@ -66,6 +66,12 @@ def join() -> None:
       initialization_timeout=_TIMEOUT.value,
       heartbeat_timeout_seconds=_HEARTBEAT.value,
     )
+  except (KeyError, ImportError) as error:
+    lack = getattr(error, "name", error.args[0])
+    raise errors.InputError(
+      f"--cluster={name}: {lack} is missing: start all processes by {name}, or"
+      " leave it out."
+    ) from error
   except (RuntimeError, ValueError) as error:
     reason = str(error).splitlines()[0]
     raise errors.InputError(

@@ -1,7 +1,9 @@
 """The flags of the configuration, and checks that flags share."""
 
 from collections.abc import Callable, Sequence
+import math
 import pathlib
+import re
 
 from absl import flags
 
@@ -11,6 +13,15 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.pipeline import config as config_lib
 
 _RECIPES = pathlib.Path(__file__).parent / "recipes"
+# absl's wording, which quotes Python -> ours.
+_WORDING = {
+  r"^flag --(\w+)=None: .* other than None\.$": r"--\1 is needed",
+  r"\bflag (?=--)": "",
+  r"invalid literal for int\(\) with base \d+: (.*)": r"\1 is not an integer",
+  r"could not convert string to float: (.*)": r"\1 is not a number",
+  r"\('Non-boolean argument .* flag', (.*)\)": r"\1 is neither true nor false",
+  r"is not integer >= ": "is not an integer of at least ",
+}
 
 
 def define(
@@ -26,7 +37,7 @@ def define(
 
 def _define(name, field, values):
   meta, default, to = field.metadata, field.default, {"flag_values": values}
-  text = meta["text"]
+  text, bounds = meta["text"], (meta.get("low"), meta.get("high"))
   if "choices" in meta:
     flags.DEFINE_enum(name, default, meta["choices"], text, **to)
   elif isinstance(default, bool):
@@ -37,9 +48,8 @@ def _define(name, field, values):
       optional = meta.get("optional", False)
       check_each(name, meta["each"], optional=optional, values=values)
   elif isinstance(default, int):
-    flags.DEFINE_integer(name, default, text, meta.get("low"), **to)
+    flags.DEFINE_integer(name, default, text, *bounds, **to)
   elif isinstance(default, float):
-    bounds = meta.get("low"), meta.get("high")
     flags.DEFINE_float(name, default, text, *bounds, **to)
   else:
     flags.DEFINE_string(name, default, text, **to)
@@ -85,6 +95,8 @@ def read_recipes(
     InputError: if a recipe, or a flag in it, is unknown, or two are named
       alike.
   """
+  if not names:
+    raise errors.InputError("--recipes= is empty: name recipes or flagfiles.")
   configs = {}
   for path in dict.fromkeys(map(_find_recipe, names)):
     if path.stem in configs:
@@ -96,10 +108,15 @@ def read_recipes(
 
 
 def _find_recipe(name):
-  for path in (_RECIPES / f"{name}.flags", pathlib.Path(name)):
-    if path.is_file():
-      return path
-  known = sorted(p.stem for p in _RECIPES.glob("*.flags"))
+  known = {
+    path.stem: path
+    for path in sorted(_RECIPES.glob("*.flags"))
+    # A recipe of a study is none of its data sets.
+    if "\n--recipes" not in path.read_text(encoding="utf-8")
+  }
+  path = known.get(name, pathlib.Path(name))
+  if path.is_file():
+    return path
   raise errors.InputError(
     f"--recipes={name}: neither a file nor one of {', '.join(known)}."
   )
@@ -123,8 +140,9 @@ def _read_recipe(path, given, without):
     ]
     values.unparse_flags()
     values([*arguments, *overrides])
+    check_values(values)
   except flags.Error as error:
-    raise errors.InputError(f"{path}: {error}") from error
+    raise errors.InputError(f"{path}: {one_line(error)}") from error
   return read_config(values)
 
 
@@ -148,6 +166,30 @@ def define_split(text: str) -> tuple[flags.FlagHolder, flags.FlagHolder]:
     " run's own",
   )
   return split, data_dir
+
+
+def check_values(values: flags.FlagValues) -> None:
+  """Raises `ValidationError` for infinite numbers, NaN and an empty workdir."""
+  for name in values:
+    value = values[name].value
+    if isinstance(value, float) and not math.isfinite(value):
+      raise flags.ValidationError(
+        f"--{name}={value}: {value} is not a finite number"
+      )
+    if name == "workdir" and values[name].present and value in ("", []):
+      raise flags.ValidationError("--workdir= is empty: name a folder")
+
+
+def one_line(error: flags.Error) -> str:
+  """Returns absl's message in our words, without its line breaks."""
+  message = " ".join(str(error).removeprefix("ERROR:: ").split())
+  for pattern, replacement in _WORDING.items():
+    message = re.sub(pattern, replacement, message)
+  # A list is shown as the user has written it.
+  message = re.sub(
+    r"=\['?(.*?)'?\]: ", lambda m: f"={m[1]}: ".replace("', '", ","), message
+  )
+  return message[:1].lower() + message[1:]
 
 
 def check(
@@ -192,20 +234,22 @@ def check_each(
 
 
 def _check_numbers_or(name, meta, values):
-  low, high = meta["low"], meta.get("high", float("inf"))
-  span = f"{low:g} to {high:g}" if "high" in meta else f"{low:g} or more"
+  low, high = meta["low"], meta.get("high")
+  # A factor, which has no upper bound, must not be 0.
+  span = f"above {low:g}" if high is None else f"from {low:g} to {high:g}"
 
   def is_valid(value):
     try:
-      return value == meta["numbers_or"] or low <= float(value) <= high
+      number = float(value)
     except ValueError:
-      return False
+      return value == meta["numbers_or"]
+    return low < number < math.inf if high is None else low <= number <= high
 
   def validate(given):
     for value in given.split(","):
       if not is_valid(value):
         raise flags.ValidationError(
-          f"{value!r} is not a number from {span}, nor {meta['numbers_or']}"
+          f"{value!r} is not a number {span}, nor {meta['numbers_or']}"
         )
     return True
 

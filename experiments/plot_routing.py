@@ -39,11 +39,8 @@ def main() -> None:
       f"{path}: no such file: set --workdir to a run of --model=moe."
     )
   picture = pathlib.Path(_PICTURE.value or workdir / "routing.png")
-  try:
-    shares = routing.read(path, _RUN.value, _STRENGTH.value)
-    layers = routing.compare(shares, _APART.value) if _APART.value else []
-  except ValueError as error:
-    raise errors.InputError(f"--run, --strength, --apart: {error}") from error
+  shares = routing.read(path, _RUN.value, _STRENGTH.value)
+  layers = routing.compare(shares, _APART.value) if _APART.value else []
   routing.picture(shares, picture)
   note = (
     f"{_RUN.value}: share of experts that two modalities have in common, mean"

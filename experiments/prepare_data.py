@@ -25,9 +25,16 @@ from experiments import app
 _SOURCE = flags.DEFINE_enum(
   "source", None, list(catalog.SOURCES), "format of the input", required=True
 )
-_INPUT = flags.DEFINE_string("input", "", "file or folder to convert")
+_INPUT = flags.DEFINE_string(
+  "input",
+  "",
+  "file or folder to read; other programs call it --data_dir",
+)
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", "prepared", "folder of prepared data sets"
+  "data_dir",
+  "prepared",
+  "folder to write the prepared data set into; other programs read it there,"
+  " with --dataset=tfds:NAME",
 )
 _SPLIT_BY = flags.DEFINE_enum(
   "split_by",
@@ -36,7 +43,7 @@ _SPLIT_BY = flags.DEFINE_enum(
   "use the splits as they are given, or draw splits such that no subject is in"
   " two of them",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "seed of drawn splits", 0)
+_SEED = flags.DEFINE_integer("seed", 0, "seed of drawn splits", 0, 10**9)
 _OVERWRITE = flags.DEFINE_bool(
   "overwrite", False, "replace a data set that is already prepared"
 )

@@ -5,8 +5,9 @@ r"""Trains data sets x models x mitigations with every weighting, and reports.
 
 Weightings, strengths and seeds of a data set and model are one program. Runs
 that are finished are skipped, and a study that was stopped goes on. Flags given
-here override those of every recipe. The workdir then holds results.md,
-results.csv, results.tex, report.html and a folder per run.
+here override those of every recipe; flags after --flagfile override that file.
+The workdir then holds results.md, results.csv, results.tex, report.html and a
+folder per run.
 """
 
 import pathlib
@@ -35,9 +36,10 @@ _MODELS = flags.DEFINE_list(
 _MITIGATIONS = flags.DEFINE_list(
   "mitigations",
   [],
-  f"mitigations, a run each: {study_grid.NO_MITIGATION}, or some of"
-  f" {', '.join(sections.MITIGATIONS)} joined by +; the recipe's own if"
-  " empty",
+  "mitigations, separated by commas, a run for each:"
+  f" {study_grid.NO_MITIGATION} | {' | '.join(sections.MITIGATIONS)}; join"
+  " methods of one run by +: none,heuristic+consistency makes two runs; the"
+  " recipe's own if empty",
 )
 _ANALYSES = flags.DEFINE_list(
   "analyses",

@@ -2,7 +2,8 @@
 
   python -m experiments.train --flagfile=experiments/recipes/digits.flags
 
-Prints a table of metrics, and leaves metrics, weights, predictions and
+Flags after --flagfile override the file, and the file overrides flags before
+it. Prints a table of metrics, and leaves metrics, weights, predictions and
 checkpoints in the workdir.
 """
 

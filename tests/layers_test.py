@@ -20,7 +20,7 @@ ALLOWED = {
   "weighting": _BASE | {"predictions"},
   "models": {"types"},
   "data": {"types", "errors"},
-  "reports": set(),
+  "reports": {"errors"},
   "tasks": _BASE | {"predictions"},
   "interventions": {"types"},
   "forward": {"types", "tasks"},

@@ -94,6 +94,7 @@ def test_an_absent_modality_cannot_be_felt():
   np.testing.assert_array_equal(*weights)
 
 
+@pytest.mark.training
 def test_options_of_the_divergence():
   p, q, _ = _case(2, 2, 5)
   unimodal, multimodal = predictions.Categorical(p), predictions.Categorical(q)

@@ -35,8 +35,9 @@ def assemble(
   splits = loaded.splits
   for split in ("train", "test"):
     if split not in splits:
+      file = catalog.find(name).reads.replace("{split}", split)
       raise errors.InputError(
-        f"{options.data_dir}: has no {split!r} split: add its file."
+        f"{options.data_dir}: has no {split!r} split: add it ({file})."
       )
   is_inferred = not (options.task or loaded.task)
   task = (

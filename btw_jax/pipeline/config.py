@@ -25,7 +25,8 @@ class RunConfig:
     "runs/run", "folder of the run's files", free=True
   )
   num_seeds: int = sections.field(5, "number of seeds, trained together", low=1)
-  seed: int = sections.field(0, "first seed", low=0)
+  # All seeds stay below 2**31, which NumPy, scikit-learn and JAX accept.
+  seed: int = sections.field(0, "first seed", low=0, high=10**9)
   resume: bool = sections.field(
     True, "resume a run that was stopped, if the workdir holds one", free=True
   )
@@ -46,7 +47,7 @@ class RunConfig:
   )
   max_skipped: int = sections.field(
     10,
-    "steps in a row that may be skipped because their gradient is not finite",
+    "steps in a row without a finite gradient after which the run ends",
     low=1,
   )
   patience: int = sections.field(
@@ -88,7 +89,7 @@ SECTIONS = {
   "weighting": "Weighting",
   "mitigation": "Mitigation",
   "model": "Model",
-  "mixture": "Mixture of experts",
+  "mixture": "Mixture of experts (only with --model=moe)",
 }
 
 

@@ -77,7 +77,7 @@ class DataConfig:
     choices=READINGS,
   )
   num_buckets: int = field(
-    4, "number of padded shapes of sequence batches when streaming", low=1
+    4, "padded shapes of sequence batches when streaming", low=1
   )
   modalities: tuple[str, ...] = field(
     (), "modalities to use, in this order; all if empty"
@@ -97,7 +97,9 @@ class DataConfig:
     high=0.9,
   )
   split_per_seed: bool = field(
-    True, "draw held-out shares and noise anew for each seed"
+    True,
+    "draw held-out examples and noise anew for each seed; otherwise all seeds"
+    " share them",
   )
   sentiment: bool = field(
     False, "add the metrics of sentiment in [-3, 3] (regression)"
@@ -110,22 +112,22 @@ class WeightingConfig:
 
   names: tuple[str, ...] = field(
     ("uniform", "kl+mi"),
-    "weightings to train",
+    f"weightings to train, separated by commas: {' | '.join(WEIGHTINGS)}",
     flag="weighting",
     each=WEIGHTINGS,
   )
   strength: str = field(
     "1",
-    "share of the weights against uniform ones, 0 to 1, or auto; several make a"
-    " row each",
+    "0: uniform weights, 1: full weights; auto tries 0.25, 0.5, 0.75 and 1;"
+    " each of several values gets a row",
     numbers_or=AUTO,
     low=0.0,
     high=1.0,
   )
   embedding_scale: str = field(
     "1",
-    "factor of every embedding; several values, or auto for 1,0.5,0.25, are"
-    " tuned on the uniform model",
+    "factor of every embedding; the uniform model chooses one of several"
+    " values; auto means 1,0.5,0.25",
     numbers_or=AUTO,
     low=0.0,
   )
@@ -142,7 +144,8 @@ class WeightingConfig:
   )
   instance: str = field(
     "divergence",
-    "weigh an example by divergence, or by agreement, which is its inverse",
+    "for kl weights: divergence gives a modality that differs more from the"
+    " multimodal prediction a larger weight, agreement a smaller one",
     choices=("divergence", "agreement"),
   )
   refresh_every: int = field(1, "epochs between weight refreshes", low=1)
@@ -153,7 +156,7 @@ class WeightingConfig:
     low=10,
   )
   num_refinements: int = field(
-    1, "number of refinements of an unseen example's weights", low=0
+    1, "refinements of the weights of an unseen example", low=0
   )
   num_permutations: int = field(
     200,
@@ -182,9 +185,9 @@ class MitigationConfig:
 
   methods: tuple[str, ...] = field(
     (),
-    "training against interference: heuristic (copies with one modality"
-    " replaced), adversarial (embeddings that increase the loss), consistency"
-    " (with the predictions for these)",
+    "training against interference, methods separated by commas: heuristic"
+    " (copies with one modality replaced), adversarial (embeddings that"
+    " increase the loss), consistency (with the predictions for these)",
     flag="mitigation",
     each=MITIGATIONS,
     optional=True,
@@ -208,7 +211,7 @@ class MitigationConfig:
     low=0.0,
   )
   adversarial_rate: float = field(
-    0.1, "step length of the ascent, as a share of the radius", low=0.0
+    0.1, "step of the ascent, as a share of the radius", low=0.0
   )
   adversarial_steps: int = field(2, "number of steps of the ascent", low=0)
   adversarial_by: str = field(
@@ -280,9 +283,7 @@ class MixtureConfig:
   router_z_loss: float = field(
     0.001, "factor of the penalty on large gating scores", low=0.0
   )
-  placeholder: bool = field(
-    False, "learn a token that stands for an absent modality"
-  )
+  placeholder: bool = field(False, "learn a token for an absent modality")
   fuse_steps: bool = field(False, "fuse every step of a sequence, not its mean")
   dispatch: str = field(
     "auto", "how tokens are dispatched to experts", choices=DISPATCHES

@@ -225,18 +225,14 @@ def control_position(modalities: Sequence[str], control: str) -> int | None:
   Raises:
     InputError: if it is unknown, or leaves too few modalities to decompose.
   """
+  if control:
+    errors.check_names("control", [control], modalities)
   if len(modalities) < 2 + bool(control):
-    flag, beside = "--workdir", ""
-    if control:
-      flag, beside = f"--control={control}", " beside the control"
+    flag = f"--control={control}" if control else "--workdir"
+    beside = " beside the control" if control else ""
     raise errors.InputError(
       f"{flag}: the run has modalities {', '.join(modalities)}: train one with"
       f" two or more{beside}."
-    )
-  if control and control not in modalities:
-    raise errors.InputError(
-      f"--control={control}: no modality of the run: use one of"
-      f" {', '.join(modalities)}."
     )
   return modalities.index(control) if control else None
 

@@ -15,7 +15,7 @@ from btw_jax.training import predictor
 
 # A modality whose outputs vary less than this over examples is constant.
 _CONSTANT = 1e-6
-# The level of the test: a median p-value below it is above the null.
+# The level of the test: a median p-value below it is more than chance.
 _LEVEL = 0.05
 
 
@@ -68,15 +68,15 @@ def test_information(
     value, null_mean, null_std = (v.mean() for v in per_seed[:3])
     p_value = np.median(per_seed[3])
     logging.info(
-      "modality %r: %.3f nats about the %s prediction on validation,"
-      " %.3f ± %.3f by chance, median p = %.3f: %s",
+      "modality %r: %.3f nats of information about the predictions of model"
+      " %r on validation (by chance %.3f ± %.3f, median p = %.3f): %s",
       modality,
       value,
       name,
       null_mean,
       null_std,
       p_value,
-      "above its null" if p_value < _LEVEL else "NOT above its null",
+      "more than chance" if p_value < _LEVEL else "no more than chance",
     )
     figures = zip(test._fields, per_seed, strict=True)
     information[modality] = {field: v.tolist() for field, v in figures}

@@ -41,7 +41,7 @@ class Progress:
     )
 
   def skip(self, epochs: int) -> None:
-    """Counts epochs that a snapshot holds already."""
+    """Counts epochs that a training checkpoint holds already."""
     self._done += epochs
     self._last, self._last_done = time.monotonic(), self._done
     if self._bar is not None:

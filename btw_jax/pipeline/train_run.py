@@ -196,7 +196,8 @@ def train_multimodal(
     model_checkpoints.save(run.config.workdir, name, models[name])
   _stop_if_requested(
     run,
-    "the best epochs so far are saved: python -m experiments.evaluate"
+    "the best epochs so far are saved",
+    "; to evaluate it now: python -m experiments.evaluate"
     f" --workdir={run.config.workdir}",
   )
   return models, chosen
@@ -265,7 +266,7 @@ def _fit(
   specs: Sequence[vectorized_runs.RunSpec],
   splits: Mapping[str, types.Split],
 ) -> state_lib.Best:
-  """Trains a stage, logs every epoch and saves snapshots."""
+  """Trains a stage, logs every epoch and saves training checkpoints."""
   factor = np.broadcast_to(1.0, len(run.config.seeds))
   if run.trainers.task.unit == "mae":
     stds = [float(scaler.target_std) for scaler in run.inputs.scalers]
@@ -331,10 +332,10 @@ def _log_skipped(run, stage, steps: Sequence[loop.SkippedStep]):
     logging.warning("and %d more steps", len(steps) - _NUM_SKIPPED_LOGGED)
 
 
-def _stop_if_requested(run, message):
+def _stop_if_requested(run, saved, command=""):
   """Ends the run in every process if one of them was asked to stop."""
   (requested,) = hosts.any_process([run.interrupt.requested])
   if requested:
     run.progress.close()
-    message += "; the same flags go on from here"
+    message = f"{saved}; the same flags resume the run{command}"
     raise interrupt_lib.Interrupted(message, run.interrupt.number)

@@ -261,8 +261,9 @@ def check_same_config(config: config_lib.RunConfig) -> None:
   saved = read(path).config
   names = config_lib.differing(config, saved)
   if names:
-    values = config_lib.to_dict(saved)
-    listed = ", ".join(f"--{name} ({values[name]} there)" for name in names)
+    there = config_lib.to_dict(saved).items()
+    text = {k: ",".join(v) if isinstance(v, list) else str(v) for k, v in there}
+    listed = ", ".join(f"--{k} ({text[k] or 'empty'} there)" for k in names)
     raise errors.InputError(
       f"--workdir={path}: holds a run with other flags, {listed}: choose"
       " another folder or delete that one."

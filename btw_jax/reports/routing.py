@@ -9,6 +9,7 @@ from typing import NamedTuple
 from matplotlib import figure as figure_lib
 import numpy as np
 
+from btw_jax import errors
 from btw_jax.reports import svg
 from btw_jax.reports import tables
 
@@ -32,20 +33,19 @@ def read(path: str | os.PathLike, run: str, strength: float) -> Shares:
   """Reads the last epoch of one variant and strength from `routing.csv`.
 
   Raises:
-    ValueError: if the file has no such rows.
+    InputError: if the file has no such rows.
   """
+  by_run = {}
   with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
-    rows = [
-      row
-      for row in csv.DictReader(file)
-      if row["stage"] == "multimodal"
-      and row["run"] == run
-      and float(row["strength"]) == strength
-    ]
-  if not rows:
-    raise ValueError(
-      f"{path}: no rows of variant {run!r} with strength {strength:g}."
-    )
+    for row in csv.DictReader(file):
+      if row["stage"] == "multimodal":
+        by_strength = by_run.setdefault(row["run"], {})
+        by_strength.setdefault(str(float(row["strength"])), []).append(row)
+  errors.check_names("run", [run], list(by_run), "weighting")
+  by_strength = by_run[run]
+  key = str(float(strength))
+  errors.check_names("strength", [key], list(by_strength), f"strength of {run}")
+  rows = by_strength[key]
   last = max(int(row["epoch"]) for row in rows)
   rows = [row for row in rows if int(row["epoch"]) == last]
   experts = [name for name in rows[0] if name.startswith(_PREFIX)]
@@ -83,17 +83,15 @@ def compare(
   layer "within apart", "within others" and "between", `[S]` each.
 
   Raises:
-    ValueError: if a name is unknown, or a group has fewer than two modalities.
+    InputError: if a name is unknown, or a group has fewer than two modalities.
   """
-  unknown = sorted(set(apart) - set(shares.modalities))
-  if unknown:
-    raise ValueError(
-      f"{unknown[0]!r} is not a modality: use some of"
-      f" {', '.join(shares.modalities)}."
-    )
+  errors.check_names("apart", apart, shares.modalities)
   inside = np.isin(shares.modalities, apart)
   if min(inside.sum(), (~inside).sum()) < 2:
-    raise ValueError("give two modalities or more, and leave two or more out.")
+    raise errors.InputError(
+      f"--apart={','.join(apart)}: name two modalities or more of"
+      f" {', '.join(shares.modalities)}, and leave two or more out."
+    )
   by_pair = overlaps(shares.values)
   # The overlap of a modality with itself is 1 and does not count.
   distinct = ~np.eye(len(inside), dtype=bool)

@@ -1,7 +1,8 @@
 """Training: one step, one epoch, one loop.
 
-A batch passes through these files, in this order:
+Read the files in this order; a batch passes through them from the top:
 
+  state             what a run holds: parameters, weights, its best epoch
   example_source    a split in memory or on disk, sharded over devices
   loop              fit: epochs, callbacks, checkpoints, an early end
   in_memory         an epoch as one compiled program, or
@@ -15,6 +16,7 @@ A batch passes through these files, in this order:
   model_groups      clipping and the best epoch of models side by side
 
 vectorized_runs maps all of it over settings and seeds, selection chooses
-between settings, predictor predicts splits with finished models. The two
-checkpoint modules save states while training goes on, and finished models.
+between settings, predictor predicts splits with finished models, epoch_metrics
+averages what a streamed epoch logs. The two checkpoint modules save states
+while training goes on, and finished models.
 """

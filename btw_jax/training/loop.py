@@ -1,7 +1,7 @@
 """The training loop: epochs, callbacks, checkpoints, an early end.
 
 `fit` trains every setting with every seed, `[R, S, ...]`, on data in memory or
-on disk. It knows neither kind: an `EpochRunner` takes the epochs.
+on disk. The loop knows neither kind: an `EpochRunner` runs the epochs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -121,8 +121,7 @@ def fit(
     The best epoch of every run by validation loss, `[R, S, ...]`.
 
   Raises:
-    DivergedError: if more than `trainer.max_skipped` steps in a row were
-      skipped.
+    DivergedError: if `trainer.max_skipped` steps in a row were skipped.
   """
   runner = make_runner(trainer, specs, seeds, train, valid)
   loop = _Loop(trainer, runner, callbacks or Callbacks(), checkpoints)

@@ -1,10 +1,10 @@
 """Checkpoints of finished models, written by Orbax."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import errno
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import chex
 import jax
@@ -17,6 +17,7 @@ from btw_jax.training import state as state_lib
 
 # Characters of an unexpected reason that an error line shows.
 _REASON_LENGTH = 120
+_T = TypeVar("_T", bound=NamedTuple)
 # Fields whose name on disk differs, so that earlier checkpoints can be read.
 _NAMES_ON_DISK = {"unseen_prior": "guide", "run_params": "cell"}
 
@@ -60,12 +61,12 @@ def save(folder: str, name: str, models: Unimodal | Multimodal) -> None:
   """
   path = _path(folder, name)
   try:
-    arrays = jax.tree.map(np.asarray, _to_disk(models))
+    arrays = jax.tree.map(np.asarray, to_disk(models))
     ocp.save(path, arrays, overwrite=True)
   except (OSError, ValueError, RuntimeError) as error:
     raise errors.InputError(
       f"{path}: cannot be written ({short_reason(error)}): make room, or choose"
-      " another --workdir; the same flags go on from the last snapshot."
+      " another --workdir; the same flags resume the run."
     ) from error
 
 
@@ -93,7 +94,7 @@ def load(
   # Restored to the host, whatever devices it was saved on: a mapped program
   # shards its arguments itself.
   abstract = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
-  on_disk = _to_disk(abstract)
+  on_disk = to_disk(abstract)
   try:
     loaded = ocp.load(path, on_disk)
     # Orbax restores arrays of the host in the shape that they were saved in.
@@ -104,8 +105,17 @@ def load(
       f" ({str(error).strip().splitlines()[0]}): evaluate it with the"
       " config.json that it was trained with."
     ) from error
-  names = (_NAMES_ON_DISK.get(field, field) for field in shapes._fields)
-  return type(shapes)(*(loaded[name] for name in names))
+  return from_disk(type(shapes), loaded)
+
+
+def to_disk(fields: NamedTuple) -> dict[str, Any]:
+  """Returns the fields of models or of a state by their names on disk."""
+  return {_NAMES_ON_DISK.get(k, k): v for k, v in fields._asdict().items()}
+
+
+def from_disk(kind: type[_T], loaded: Mapping[str, Any]) -> _T:
+  """Returns what `to_disk` was given, a named tuple of type `kind`."""
+  return kind(*(loaded[_NAMES_ON_DISK.get(k, k)] for k in kind._fields))
 
 
 def short_reason(error: BaseException) -> str:
@@ -121,11 +131,6 @@ def short_reason(error: BaseException) -> str:
     if os.strerror(number) in text:
       return os.strerror(number)
   return text[:_REASON_LENGTH]
-
-
-def _to_disk(models):
-  """Returns the fields of models under their names on disk."""
-  return {_NAMES_ON_DISK.get(k, k): v for k, v in models._asdict().items()}
 
 
 def _path(folder, name):

@@ -1,8 +1,8 @@
 """Models that train side by side in one program, as one pytree of parameters.
 
-`owners`, from a network's `models`, is a pytree like its parameters. For every
-entry of a leaf's leading axis it holds the number of the model, of U, that the
-entry belongs to; or a scalar where the whole leaf belongs to one model.
+`owners`, from a network's `model_ids`, is a pytree like its parameters. For
+every entry of a leaf's leading axis it holds the number of the model, of U, to
+which the entry belongs; or a scalar where the whole leaf belongs to one model.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,6 @@ from btw_jax.training import vectorized_runs
 
 AUTO = "auto"
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
-SCALES = (1.0, 0.5, 0.25)
 _AUTO_VARIANTS = ("mi", "kl+mi")
 _OF_ONE_STRENGTH = ("uniform", AUTO)
 

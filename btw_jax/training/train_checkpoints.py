@@ -20,7 +20,7 @@ from btw_jax.training import model_checkpoints
 from btw_jax.training import state as state_lib
 from btw_jax.training import trainer as trainer_lib
 
-_FOLDER = "snapshots"
+_FOLDER, _UNREADABLE = "snapshots", ".unreadable"
 
 
 class StateLayout:
@@ -113,13 +113,13 @@ class TrainCheckpoints:
     self._about, self._seconds = dict(about or {}), seconds
     if not resume and not jax.process_index():
       shutil.rmtree(self._path, ignore_errors=True)
-    hosts.barrier("snapshots")
+    hosts.barrier("training checkpoints")
     self._writing, self._latest_written = None, None
     self._last_save = time.monotonic()
     self._checkpointer = self._open()
 
   def _open(self):
-    """Opens Orbax's checkpointer, after removing what it cannot read."""
+    """Opens Orbax's checkpointer, after setting aside what it cannot read."""
     policies = ocp.training.preservation_policies
     while True:
       try:
@@ -139,23 +139,32 @@ class TrainCheckpoints:
         newest = self._newest()
         if newest is None:
           raise
-        self._remove_damaged(newest, error)
+        self._set_aside(newest, error)
 
-  def _newest(self):
+  def _newest(self, below=np.inf):
     """Returns the position of the newest checkpoint, or None."""
     names = [p.name for p in self._path.glob("*") if p.name.isdecimal()]
-    return max(map(int, names), default=None)
+    return max((n for n in map(int, names) if n < below), default=None)
 
-  def _remove_damaged(self, position, error):
+  def _set_aside(self, position, error):
+    """Renames a checkpoint, which may be whole: reading can fail for a time."""
+    path = self._path / str(position)
+    aside = path.with_suffix(_UNREADABLE)
+    before = self._newest(below=position)
     logging.warning(
-      "%s: cannot be read (%s): trying the one before",
-      self._path / str(position),
+      "%s: cannot be read (%s): it is kept as %s; %s",
+      path,
       model_checkpoints.short_reason(error),
+      aside.name,
+      "the stage starts anew"
+      if before is None
+      else f"trying the one before, {before}",
     )
-    hosts.barrier("damaged snapshot")
+    hosts.barrier("unreadable checkpoint")
     if not jax.process_index():
-      shutil.rmtree(self._path / str(position), ignore_errors=True)
-    hosts.barrier("damaged snapshot removed")
+      shutil.rmtree(aside, ignore_errors=True)
+      path.rename(aside)
+    hosts.barrier("unreadable checkpoint set aside")
 
   def latest(
     self, layout: StateLayout, run: state_lib.RunState
@@ -176,12 +185,14 @@ class TrainCheckpoints:
         metadata = self._checkpointer.metadata(position).custom_metadata
         beside = metadata["beside"]
       except Exception as error:  # A damaged file can raise any exception.
-        self._remove_damaged(position, error)
+        self._set_aside(position, error)
         self._checkpointer = self._open()
         continue
       self._check_scalers(tree["scalers"])
       self._latest_written = position
-      return position, layout.to_devices(tree["run"]), beside
+      best = model_checkpoints.from_disk(state_lib.Best, tree["run"].best)
+      run = tree["run"]._replace(best=best)
+      return position, layout.to_devices(run), beside
     return None
 
   def due(self) -> bool:
@@ -237,9 +248,9 @@ class TrainCheckpoints:
     self._checkpointer.close()
 
   def _log_failure(self, position, error):
-    before = "no snapshot is there"
+    before = "there is no earlier one"
     if self._latest_written is not None:
-      before = f"snapshot {self._latest_written} is kept"
+      before = f"checkpoint {self._latest_written} is kept"
     logging.warning(
       "%s: was not written (%s): %s",
       self._path / str(position),
@@ -252,7 +263,8 @@ class TrainCheckpoints:
     self._checkpointer = self._open()
 
   def _to_tree(self, run):
-    return {"run": run, "scalers": self._scalers}
+    best = model_checkpoints.to_disk(run.best)
+    return {"run": run._replace(best=best), "scalers": self._scalers}
 
   def _check_scalers(self, saved):
     for old, new in zip(saved, self._scalers, strict=True):

@@ -44,8 +44,8 @@ class Trainer:
     patience: epochs without improvement after which a model is kept as it is;
       None trains all epochs.
     parallelism: how the program is mapped over devices.
-    max_skipped: steps in a row that may be skipped because their gradient is
-      not finite.
+    max_skipped: training ends when the gradient was not finite in this many
+      steps in a row; fewer are skipped.
     hook: adds `[U, B]` to the loss of each example, from the forward pass, its
       embeddings and outputs, and a key.
   """

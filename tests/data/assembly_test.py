@@ -23,14 +23,16 @@ def test_unknown_names_are_listed(write):
     assembly.load("npz", wrong)
   with pytest.raises(errors.InputError, match="set --data_dir"):
     assembly.load("npz", catalog.Options())
-  with pytest.raises(errors.InputError, match=r"holds none of train.npz"):
+  with pytest.raises(errors.InputError, match="train.npz, .*: name the folder"):
     assembly.load("npz", catalog.Options(data_dir="/nowhere"))
 
 
 def test_a_missing_split_is_named(write, tmp_path):
   options = write()
   (tmp_path / "test.npz").unlink()
-  with pytest.raises(errors.InputError, match="has no 'test' split"):
+  with pytest.raises(
+    errors.InputError, match=r"no 'test' split: add it \(test.npz\)"
+  ):
     assembly.load("npz", options)
 
 

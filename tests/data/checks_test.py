@@ -78,7 +78,7 @@ BAD = {
   ),
   "objects": (
     {"y": np.array([None] * 20, object)},
-    r"train.npz: cannot be read as npz .*without object arrays",
+    r"train.npz: cannot be read as npz: write it again with numpy.savez",
   ),
   "length out of range": (
     {"x_text": np.ones((20, 4, 3)), "length_text": np.full(20, 5)},

@@ -13,7 +13,10 @@ from support import programs
 pytestmark = pytest.mark.slow
 
 WRONG = [
-  (["--weighting=lk"], "--weighting.*'lk' is unknown: use some of uniform"),
+  (
+    ["--weighting=lk"],
+    ": --weighting=lk: 'lk' is unknown: use some of uniform",
+  ),
   (["--strength=2"], "--strength=2: '2' is not a number from 0 to 1"),
   (["--datset=npz"], "unknown command line flag 'datset'.*dataset"),
   (["--dataset=mosi"], "--dataset=mosi: unknown: use one of digits, di"),
@@ -21,7 +24,16 @@ WRONG = [
   (["digits"], "'digits' is not a flag"),
   (["--modalities=smell"], "'smell' is unknown: use some of pixels"),
   (["--dataset=npz", "--data_dir=/nowhere"], "/nowhere: holds none of tra"),
-  (["--batch_size=x"], "--batch_size=x: invalid literal"),
+  (["--batch_size=x"], "--batch_size=x: 'x' is not an integer"),
+  (["--num_train=5"], "--num_train=5: 5 is not an integer of at least 20"),
+  (["--dropout=x"], "--dropout=x: 'x' is not a number"),
+  (["--learning_rate=nan"], "--learning_rate=nan: nan is not a finite number"),
+  (["--max_norm=inf"], "--max_norm=inf: inf is not a finite number"),
+  (["--resume=x"], "--resume=x: 'x' is neither true nor false"),
+  (["--embedding_scale=0"], "'0' is not a number above 0, nor auto"),
+  (["--seed=99999999999"], "--seed=99999999999: .* 1000000000]"),
+  (["--cluster=slurm"], "--cluster=slurm: SLURM_JOB_ID is missing: start all"),
+  (["--cluster=mpi"], "--cluster=mpi: mpi4py is missing: start all"),
   (["--model=moe", "--num_heads=5"], "--num_heads=5: does not divide --emb"),
   (
     ["--model=moe", "--router=disjoint", "--num_experts=7"],
@@ -56,6 +68,24 @@ def test_wrong_input_is_one_line(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
   assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+  ("program", "flags"),
+  [
+    ("train", []),
+    ("study", []),
+    ("evaluate", []),
+    ("diagnose_interference", []),
+    ("analyze_interactions", []),
+    ("explain", ["--id=1"]),
+    ("plot_routing", []),
+  ],
+)
+def test_an_empty_workdir_is_refused(program, flags):
+  done = programs.run(program, *flags, "--workdir=", status=2)
+  assert "--workdir= is empty: name a folder" in done.stderr
+  assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_debug_shows_the_traceback(tmp_path):

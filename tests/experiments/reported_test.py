@@ -97,6 +97,8 @@ def test_a_study_goes_on_and_tells_the_same(study):
   [
     ("--num_epochs=3", "first_mlp: holds a run with other flags"),
     ("--recipes=nowhere", "--recipes=nowhere: neither a file nor one of "),
+    ("--recipes=study_quick", "--recipes=study_quick: neither a file nor one"),
+    ("--recipes=", "--recipes= is empty: name recipes or flagfiles"),
     ("--mitigations=hope", "'hope' is unknown: use none, or some of heuristic"),
     ("--weighting=kl", "--weighting=kl: has no uniform"),
     ("--data_dir=", "--recipes: all of them read files: set --data_dir"),

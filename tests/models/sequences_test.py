@@ -212,9 +212,8 @@ def test_modalities_of_one_shape_have_encoders_of_their_own():
     np.testing.assert_array_equal(jax.tree.leaves(owners["encoder"])[0], [0])
 
 
-@pytest.mark.parametrize(
-  "observed", [True, pytest.param(False, marks=pytest.mark.training)]
-)
+@pytest.mark.training
+@pytest.mark.parametrize("observed", [True, False])
 def test_multi_time_attention_equals_a_loop(observed):
   """The library's attention scores are applied step by step."""
   batch = _batch(observed=observed)

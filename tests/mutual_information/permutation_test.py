@@ -60,6 +60,7 @@ def test_margins_are_kept(masked):
   assert test.p_value == 1
 
 
+@pytest.mark.training
 def test_masked_is_compacted_in_distribution():
   x, y = _dependent(3, 30)
   where = np.arange(30) % 3 > 0

@@ -29,7 +29,6 @@ from experiments import flags as flags_lib
       sections.WEIGHTINGS,
       (*weighting.VARIANTS, *importance.IMPORTANCE, selection.AUTO),
     ),
-    (sections.AUTO_SCALES, selection.SCALES),
     (sections.DIVERGENCES, predictions.DIVERGENCES),
     (sections.TRANSFORMS, transforms.TRANSFORMS),
     (sections.TASKS, tasks.NAMES),
@@ -90,6 +89,40 @@ def test_unknown_settings_are_named():
     config_lib.make(speed=3)
   with pytest.raises(errors.InputError, match=r"config.json: 'speed' .* again"):
     config_lib.from_dict({"speed": 3})
+
+
+def test_the_largest_seeds_fit_into_32_bits():
+  (seed,) = (s for s in config_lib.settings() if s.name == "seed")
+  config = config_lib.make(seed=seed.field.metadata["high"], num_seeds=10_000)
+  assert max(config.seeds) < 2**31
+
+
+@pytest.mark.parametrize(
+  ("modalities", "control", "message"),
+  [
+    (["image", "text"], "foo", "--control=foo: no modality 'foo': use some of"),
+    (["image", "text"], "text", "--control=text: .* two or more beside"),
+    (["image"], "", "--workdir: .* two or more"),
+  ],
+)
+def test_what_cannot_be_decomposed_is_named(modalities, control, message):
+  with pytest.raises(errors.InputError, match=message):
+    interactions.control_position(modalities, control)
+
+
+def test_a_wrong_recipe_is_one_line(tmp_path):
+  path = tmp_path / "mine.flags"
+  for text, message in (
+    ("--max_norm=nan", "mine.flags: --max_norm=nan: nan is not a finite"),
+    ("--num_seeds=two", "--num_seeds=two: 'two' is not an integer"),
+    ("--weighting=kl,x", "mine.flags: --weighting=kl,x: 'x' is unknown"),
+  ):
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(errors.InputError, match=message) as error:
+      flags_lib.read_recipes([str(path)])
+    assert "\n" not in str(error.value)
+  with pytest.raises(errors.InputError, match=r"foo: (?!.*study).*digits"):
+    flags_lib.read_recipes(["foo"])
 
 
 def test_help_shows_every_setting_once():

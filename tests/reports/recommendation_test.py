@@ -131,6 +131,7 @@ def test_mitigated_methods_are_compared_with_the_plain_one():
   assert "unimodal model" not in text
 
 
+@pytest.mark.training
 @hypothesis.settings(max_examples=30)
 @hypothesis.given(st.integers(0, 10**6))
 def test_no_claim_goes_beyond_the_tests(seed):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from btw_jax import errors
 from btw_jax.reports import routing
 from support import dataset_files
 
@@ -22,9 +23,13 @@ def test_the_last_epoch_of_the_run_asked_for_is_read(tmp_path):
   assert shares.modalities == MODALITIES
   np.testing.assert_allclose(shares.values, _values())
   with pytest.raises(
-    ValueError, match=r"no rows of variant 'kl' with strength 1"
+    errors.InputError, match="--run=kl: .*: use some of uniform, mi"
   ):
     routing.read(path, "kl", 1.0)
+  with pytest.raises(
+    errors.InputError, match=r"--strength=2.0: .*: use some of 0.5, 1.0"
+  ):
+    routing.read(path, "mi", 2.0)
 
 
 def test_overlap_is_one_minus_half_the_distance():
@@ -50,13 +55,14 @@ def test_kinds_that_share_no_expert_are_told_apart():
   np.testing.assert_allclose(layer["between"], 0.0)
   shares = routing.Shares(MODALITIES, values)
   with pytest.raises(
-    ValueError, match="'smell' is not a modality: use some of"
+    errors.InputError, match="--apart=smell: no modality 'smell': use some"
   ):
     routing.compare(shares, ["smell"])
-  with pytest.raises(ValueError, match="give two modalities or more"):
+  with pytest.raises(errors.InputError, match="name two modalities or more"):
     routing.compare(shares, ["noise0"])
 
 
+@pytest.mark.training
 def test_the_picture_shows_the_shares(tmp_path):
   """Different shares give different pixels, and equal shares equal pixels."""
   paths = [tmp_path / f"{i}.png" for i in range(3)]

@@ -1,4 +1,5 @@
 import numpy as np
+from orbax.checkpoint import v1 as ocp
 import pytest
 
 from btw_jax import errors
@@ -42,3 +43,35 @@ def test_snapshots_of_other_data_are_refused(tmp_path):
   names = {path.name for path in tmp_path.glob("snapshots/multimodal/*")}
   assert {"3", "4"} <= names
   assert len(names) <= 3
+
+
+def _fit(tmp_path, num_epochs):
+  """Trains up to an epoch; returns the epochs that were trained."""
+  train, valid = problems.splits()
+  epochs = []
+  best = loop.fit(
+    problems.trainer(rule=problems.RULE), WEIGHTED, [0], train, valid,
+    num_epochs=num_epochs,
+    callbacks=loop.Callbacks(on_epoch=lambda epoch, log: epochs.append(epoch)),
+    checkpoints=train_checkpoints.TrainCheckpoints(tmp_path, "multimodal"),
+  )  # fmt: skip
+  return epochs, best
+
+
+def test_an_unreadable_checkpoint_is_kept_and_the_one_before_is_used(tmp_path):
+  _fit(tmp_path, 3)
+  folder = tmp_path / "snapshots/multimodal"
+  for path in (folder / "3").rglob("manifest.ocdbt"):
+    path.write_bytes(b"")
+  assert _fit(tmp_path, 4)[0] == [2, 3]
+  assert (folder / "3.unreadable").is_dir()
+  names = {path.name for path in folder.iterdir()}
+  assert {"3", "4"} <= names
+
+
+def test_names_on_disk_are_those_of_earlier_versions(tmp_path):
+  _, best = _fit(tmp_path, 2)
+  (saved,) = (tmp_path / "snapshots/multimodal").glob("2")
+  tree = ocp.load(saved)["run"]["best"]
+  assert set(tree) == {"loss", "epoch", "params", "guide"}
+  np.testing.assert_array_equal(tree["guide"]["prior"], best.unseen_prior.prior)

@@ -28,7 +28,7 @@ def load(*, path: str) -> dataset_lib.LoadedSplits:
   if not existing:
     raise errors.InputError(
       f"{folder}: holds none of {', '.join(p.name for p in paths.values())}:"
-      " set --data_dir."
+      " name the folder that holds them."
     )
   return dataset_lib.LoadedSplits(
     {split: _read_file(file) for split, file in existing.items()}
@@ -42,7 +42,7 @@ def _read_file(path: pathlib.Path) -> dataset_lib.Examples:
       arrays = {name: archive[name] for name in archive.files}
   except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
     raise errors.InputError(
-      f"{path}: cannot be read as npz ({error}): write it again with"
+      f"{path}: cannot be read as npz: write it again with"
       " numpy.savez, without object arrays."
     ) from error
   if "y" not in arrays:

@@ -55,7 +55,7 @@ def load(*, path: str, suffixes: Sequence[str]) -> dataset_lib.LoadedSplits:
   if not splits:
     raise errors.InputError(
       f"{folder}: holds no '<modality>_<split>{suffixes[0]}' (splits:"
-      f" {', '.join(dataset_lib.SPLITS)}): set --data_dir."
+      f" {', '.join(dataset_lib.SPLITS)}): name the folder that holds them."
     )
   names = sorted(set().union(*splits.values()))
   for split, files in splits.items():
