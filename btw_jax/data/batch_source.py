@@ -93,15 +93,7 @@ class DiskBatches:
   def batches(
     self, plan: Sequence[plans.PlannedBatch], *, start: int = 0
   ) -> Iterator[tuple[plans.PlannedBatch, types.Batch]]:
-    """Reads batches ahead of their use, on threads.
-
-    Args:
-      plan: the planned batches.
-      start: the number of batches to skip.
-
-    Yields:
-      Each planned batch and its arrays.
-    """
+    """Yields each planned batch with its arrays, read ahead on threads."""
     stream = streaming.Stream(self.batch, plan, start=start)
     yield from zip(plan[start:], stream, strict=True)
 

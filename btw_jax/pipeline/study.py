@@ -27,13 +27,7 @@ def run(
 ) -> str:
   """Trains the runs that are not finished, analyses them and reports.
 
-  Args:
-    planned: the runs.
-    workdir: folder of the study.
-    analyses: names of analyses to run on the models of every run.
-
-  Returns:
-    The report as Markdown; its files are in the workdir.
+  Returns the report as Markdown; its files are in the workdir.
   """
   for one_run in planned:
     workdir_lib.check_same_config(one_run.config)

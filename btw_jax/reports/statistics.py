@@ -72,12 +72,6 @@ def least_p_value(num_seeds: int) -> float:
 
   All differences then have the same sign. The p-value is `2 / 2^S`, or limited
   by the number of sampled signs.
-
-  Args:
-    num_seeds: S.
-
-  Returns:
-    The p-value.
   """
   # Resampling counts the observed signs as one more sample.
   return max(2.0 / 2.0**num_seeds, 2.0 / (_NUM_RESAMPLES + 1))

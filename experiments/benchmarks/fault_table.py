@@ -14,16 +14,7 @@ from experiments.benchmarks import trial_runs
 def rows(
   trials: trial_runs.Trials, num_kills: int, seed: int
 ) -> list[dict[str, str]]:
-  """Tries every fault.
-
-  Args:
-    trials: the runs.
-    num_kills: number of runs that are killed at random moments.
-    seed: seed of the moments.
-
-  Returns:
-    Rows of the table.
-  """
+  """Tries every fault; returns the rows of the table."""
   table = [_kills_row(trials, num_kills, seed)]
   for fault, trial in _faults(trials).items():
     outcome = trial()

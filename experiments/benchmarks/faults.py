@@ -28,16 +28,10 @@ def kill_run(trials: trial_runs.Trials, moment: float) -> trial_runs.Outcome:
 def interrupt_run(
   trials: trial_runs.Trials, *signals: int, epoch: int = 5, **options: Any
 ) -> trial_runs.Outcome:
-  """Sends signals to a run in the middle of stage 2.
+  """Sends signals, one after the other, in the middle of stage 2.
 
-  Args:
-    trials: the runs.
-    *signals: signals to send, one after the other.
-    epoch: epoch of stage 2 after which they are sent.
-    **options: keyword arguments of `Trials.outcome`.
-
-  Returns:
-    The outcome.
+  They are sent after an epoch of that stage. Returns the outcome, of
+  `Trials.outcome` with `options`.
   """
   workdir = trials.new_workdir()
   run = trials.start(workdir)

@@ -27,15 +27,10 @@ _CORES = 2
 
 
 def run(rounds: int, data_dir: str, workdir: str) -> list[dict[str, Any]]:
-  """Measures the quick study once.
+  """Measures the quick study once and returns the rows of the table.
 
-  Args:
-    rounds: not used, because one round takes about half an hour.
-    data_dir: folder of CMU-MOSI; the study leaves CMU-MOSI out if empty.
-    workdir: folder that keeps the study; deleted if empty.
-
-  Returns:
-    Rows of the table.
+  `rounds` is not used, because one round takes about half an hour. An empty
+  `data_dir` leaves CMU-MOSI out; an empty `workdir` keeps no files.
   """
   del rounds
   arguments = [
