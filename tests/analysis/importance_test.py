@@ -113,6 +113,7 @@ def test_a_step_descends_the_loss_of_what_counts():
   np.testing.assert_array_equal(sums["loss"], plain["loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_examples_are_weighed_in_training_by_their_strength():
   train, valid = problems.splits()

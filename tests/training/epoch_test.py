@@ -23,6 +23,7 @@ WEIGHTED = [
 ]
 
 
+@pytest.mark.slow
 def test_uniform_is_the_plain_model_bit_for_bit():
   train, valid = problems.splits()
   # Complete data: with modalities missing there is no plain model.
@@ -115,6 +116,7 @@ def test_a_unimodal_model_learns_from_the_examples_that_have_it():
 _HASTY = optax.adamw(0.1)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_the_one_kept():
   train, valid = problems.splits([0, 1])
   trainer = problems.trainer(rule=problems.RULE, optimizer=_HASTY)
@@ -288,6 +290,7 @@ def test_one_program_trains_all_epochs():
   assert len(traces) == once
 
 
+@pytest.mark.slow
 def test_a_set_in_parts_trains_as_the_whole(monkeypatch):
   """Weights, information and prior are computed in chunks."""
   trainer = problems.trainer(rule=problems.RULE, optimizer=problems.SMOOTH)

@@ -253,6 +253,7 @@ def test_clipping_shortens_the_step():
   np.testing.assert_allclose(norm, 0.01, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_waited_in_vain_keeps_what_it_has_and_ends():
   train, valid = problems.splits([0, 1])
   hasty = problems.trainer(optimizer=optax.adamw(0.1))

@@ -184,6 +184,7 @@ def test_buckets_change_no_prediction(folder):
   _close(predictor.Predictor(trainer)(cell, params, None, split), expected)
 
 
+@pytest.mark.slow
 def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
   loaded = _load(folder, "stream", average=True, seeds=(0, 1))
   assert len(loaded.scalers) == 1

@@ -22,6 +22,7 @@ WEIGHTED = [
 ]
 
 
+@pytest.mark.slow
 def test_devices_seek_neighbours_among_the_same_examples():
   """Equal outputs give equal weights to the last bit."""
   num_examples = 45
