@@ -24,6 +24,15 @@ WIDTHS = (5, 3, 4)
 # one into a step of full size: programs are compared under this instead.
 SMOOTH = optax.sgd(0.1, momentum=0.9)
 PLAIN = [vectorized_runs.RunSpec("uniform", 0.0, 1.0)]
+WEIGHTED = [
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("mi", 0.5, 0.5),
+  vectorized_runs.RunSpec("kl", 0.25, 1.0),
+]
+WEIGHTED_AND_PLAIN = [
+  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
+  vectorized_runs.RunSpec("uniform", 0.0, 1.0),
+]
 RULE = weighting_rule.Rule(variants=("uniform", "kl", "mi", "kl+mi"))
 PLAIN_RULE = weighting_rule.Rule()
 

@@ -16,12 +16,6 @@ from support import problems
 
 pytestmark = pytest.mark.training
 
-WEIGHTED = [
-  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
-  vectorized_runs.RunSpec("mi", 0.5, 0.5),
-  vectorized_runs.RunSpec("kl", 0.25, 1.0),
-]
-
 
 @pytest.mark.slow
 def test_uniform_is_the_plain_model_bit_for_bit():
@@ -50,14 +44,14 @@ def test_vmapped_runs_equal_separate_runs():
   trainer = problems.trainer(
     rule=problems.RULE, task="regression", optimizer=problems.SMOOTH
   )
-  together, _ = problems.fit(trainer, WEIGHTED, seeds, train, valid)
+  together, _ = problems.fit(trainer, problems.WEIGHTED, seeds, train, valid)
   # Each of these settings and seeds runs as its own program.
   for r, s in ((0, 1), (1, 1), (2, 0)):
     seed_splits = [
       x._replace(unimodal=x.unimodal[s : s + 1]) for x in (train, valid)
     ]
     alone, _ = problems.fit(
-      trainer, WEIGHTED[r : r + 1], seeds[s : s + 1], *seed_splits
+      trainer, problems.WEIGHTED[r : r + 1], seeds[s : s + 1], *seed_splits
     )
     for a, b in problems.leaves(together, alone):
       np.testing.assert_allclose(a[r, s], b[0, 0], rtol=2e-4, atol=2e-5)
@@ -121,7 +115,7 @@ def test_the_best_epoch_is_the_one_kept():
   train, valid = problems.splits([0, 1])
   trainer = problems.trainer(rule=problems.RULE, optimizer=_HASTY)
   best, logs = problems.fit(
-    trainer, WEIGHTED, [0, 1], train, valid, num_epochs=8
+    trainer, problems.WEIGHTED, [0, 1], train, valid, num_epochs=8
   )
   losses = np.stack([log["valid_loss"] for log in logs])
   np.testing.assert_array_equal(best.loss, losses.min(0))
@@ -129,7 +123,7 @@ def test_the_best_epoch_is_the_one_kept():
   assert np.any(best.epoch < 7)
   # The kept parameters reproduce the kept loss.
   cell = vectorized_runs.select_setting(
-    vectorized_runs.stack_params(trainer.rule, WEIGHTED), 0
+    vectorized_runs.stack_params(trainer.rule, problems.WEIGHTED), 0
   )
   outputs, _ = predictor.Predictor(trainer)(
     cell,
@@ -217,7 +211,9 @@ def test_weights_rest_between_refreshes():
   train, valid = problems.splits()
   rule = dataclasses.replace(problems.RULE, refresh_every=3)
   trainer = problems.trainer(rule=rule)
-  _, logs = problems.fit(trainer, WEIGHTED[:1], [0], train, valid, num_epochs=5)
+  _, logs = problems.fit(
+    trainer, problems.WEIGHTED[:1], [0], train, valid, num_epochs=5
+  )
   weights = [log["weights"][0, 0] for log in logs]
   np.testing.assert_array_equal(weights[0], weights[1])
   np.testing.assert_array_equal(weights[1], weights[2])
@@ -238,14 +234,14 @@ def test_the_noise_modality_loses_its_weight():
 def test_features_of_absent_modalities_are_never_felt():
   train, valid = problems.splits()
   trainer = problems.trainer(rule=problems.RULE)
-  best, _ = problems.fit(trainer, WEIGHTED[:1], [0], train, valid)
+  best, _ = problems.fit(trainer, problems.WEIGHTED[:1], [0], train, valid)
   absent = ~train.batch.present[..., None]
   poisoned = train._replace(
     batch=train.batch._replace(
       features=jnp.where(absent, 7.0, train.batch.features)
     )
   )
-  again, _ = problems.fit(trainer, WEIGHTED[:1], [0], poisoned, valid)
+  again, _ = problems.fit(trainer, problems.WEIGHTED[:1], [0], poisoned, valid)
   for a, b in problems.leaves(best.params, again.params):
     np.testing.assert_array_equal(a, b)
 
@@ -253,9 +249,9 @@ def test_features_of_absent_modalities_are_never_felt():
 def test_targets_of_a_predicted_split_are_not_read():
   train, valid = problems.splits()
   trainer = problems.trainer(rule=problems.RULE)
-  best, _ = problems.fit(trainer, WEIGHTED[:1], [0], train, valid)
+  best, _ = problems.fit(trainer, problems.WEIGHTED[:1], [0], train, valid)
   cell = vectorized_runs.select_setting(
-    vectorized_runs.stack_params(trainer.rule, WEIGHTED), 0
+    vectorized_runs.stack_params(trainer.rule, problems.WEIGHTED), 0
   )
   unlabelled = valid._replace(batch=valid.batch._replace(target=None))
   results = [
@@ -283,10 +279,10 @@ def test_one_program_trains_all_epochs():
   counting = dataclasses.replace(
     trainer, task=trainer.task._replace(loss=counted)
   )
-  problems.fit(counting, WEIGHTED, [0], train, valid, num_epochs=1)
+  problems.fit(counting, problems.WEIGHTED, [0], train, valid, num_epochs=1)
   once = len(traces)
   traces.clear()
-  problems.fit(counting, WEIGHTED, [0], train, valid, num_epochs=6)
+  problems.fit(counting, problems.WEIGHTED, [0], train, valid, num_epochs=6)
   assert len(traces) == once
 
 
@@ -295,8 +291,12 @@ def test_a_set_in_parts_trains_as_the_whole(monkeypatch):
   """Weights, information and prior are computed in chunks."""
   trainer = problems.trainer(rule=problems.RULE, optimizer=problems.SMOOTH)
   train, valid = problems.splits()
-  expected = problems.fit(trainer, WEIGHTED, [0], train, valid, num_epochs=2)
+  expected = problems.fit(
+    trainer, problems.WEIGHTED, [0], train, valid, num_epochs=2
+  )
   monkeypatch.setattr(chunked, "CHUNK_SIZE", 7)
-  actual = problems.fit(trainer, WEIGHTED, [0], train, valid, num_epochs=2)
+  actual = problems.fit(
+    trainer, problems.WEIGHTED, [0], train, valid, num_epochs=2
+  )
   for a, b in problems.leaves(expected, actual):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -7,15 +7,9 @@ import pytest
 
 from btw_jax import errors
 from btw_jax.training import loop
-from btw_jax.training import vectorized_runs
 from support import problems
 
 pytestmark = pytest.mark.training
-
-WEIGHTED = [
-  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
-  vectorized_runs.RunSpec("uniform", 0.0, 1.0),
-]
 
 
 def _unsound(batch, row):
@@ -32,7 +26,7 @@ def test_gradients_that_are_not_finite_change_nothing():
   bad = train._replace(batch=_unsound(train.batch, 5))
   skipped, logs = [], []
   best = loop.fit(
-    trainer, WEIGHTED, [0], bad, valid, num_epochs=3,
+    trainer, problems.WEIGHTED_AND_PLAIN, [0], bad, valid, num_epochs=3,
     callbacks=loop.Callbacks(
       on_epoch=lambda epoch, log: logs.append(log), on_skipped=skipped.extend
     ),
@@ -58,4 +52,4 @@ def test_a_run_that_learns_from_nothing_is_ended():
   with pytest.raises(
     errors.InputError, match="epoch 2, step 1: .* not finite 4 times in a row"
   ):
-    problems.fit(trainer, WEIGHTED[1:], [0], bad, valid, num_epochs=5)
+    problems.fit(trainer, problems.PLAIN, [0], bad, valid, num_epochs=5)

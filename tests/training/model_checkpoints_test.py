@@ -7,22 +7,15 @@ import pytest
 from btw_jax import errors
 from btw_jax.training import model_checkpoints
 from btw_jax.training import state as state_lib
-from btw_jax.training import vectorized_runs
 from support import problems
 
 pytestmark = pytest.mark.training
-
-WEIGHTED = [
-  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
-  vectorized_runs.RunSpec("mi", 0.5, 0.5),
-  vectorized_runs.RunSpec("kl", 0.25, 1.0),
-]
 
 
 def test_checkpoints_give_back_what_was_saved(tmp_path):
   train, valid = problems.splits()
   trainer = problems.trainer(rule=problems.RULE)
-  best, _ = problems.fit(trainer, WEIGHTED[:1], [0], train, valid)
+  best, _ = problems.fit(trainer, problems.WEIGHTED[:1], [0], train, valid)
   model_checkpoints.save(tmp_path, "kl+mi", best)
   back = model_checkpoints.load(tmp_path, "kl+mi", best)
   assert jax.tree.structure(back) == jax.tree.structure(best)

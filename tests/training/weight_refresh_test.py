@@ -15,12 +15,6 @@ from support import problems
 
 pytestmark = pytest.mark.training
 
-WEIGHTED = [
-  vectorized_runs.RunSpec("kl+mi", 1.0, 1.0),
-  vectorized_runs.RunSpec("mi", 0.5, 0.5),
-  vectorized_runs.RunSpec("kl", 0.25, 1.0),
-]
-
 
 @pytest.mark.slow
 def test_devices_seek_neighbours_among_the_same_examples():
@@ -47,7 +41,7 @@ def test_devices_seek_neighbours_among_the_same_examples():
       return jnp.moveaxis(x.reshape(shape), axis, 0)
 
     cell = vectorized_runs.select_setting(
-      vectorized_runs.stack_params(rule, WEIGHTED), 0
+      vectorized_runs.stack_params(rule, problems.WEIGHTED), 0
     )
     split = types.Split(
       types.Batch(None, share(present), None), share(unimodal[:, rows], 1)
