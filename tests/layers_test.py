@@ -1,8 +1,6 @@
 """Imports point downward only, and the package stays light."""
 
 import ast
-import subprocess
-import sys
 
 from support import environment
 
@@ -84,13 +82,7 @@ def _loaded(imports, modules):
     f"import sys; {imports};"
     f"print([m for m in {tuple(modules)!r} if m in sys.modules])"
   )
-  done = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=environment.ROOT,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
+  done = environment.run_code(code)
   return done.stdout.strip()
 
 

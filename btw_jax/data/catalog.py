@@ -6,6 +6,7 @@ data, and the libraries that they need, are therefore imported on first use.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import importlib
 from typing import NamedTuple
 
 from btw_jax import errors
@@ -81,12 +82,6 @@ def _load_breast_cancer(options):
   return breast_cancer.load(seed=options.seed)
 
 
-def _load_npz(options):
-  from btw_jax.data.sources import npz
-
-  return npz.load(path=options.data_dir)
-
-
 def _load_csv(options):
   from btw_jax.data.sources import tables
 
@@ -99,22 +94,14 @@ def _load_parquet(options):
   return tables.load(path=options.data_dir, suffixes=tables.PARQUET)
 
 
-def _load_mmsa(options):
-  from btw_jax.data.sources import mmsa
+def _file_loader(module: str, files: str) -> DatasetLoader:
+  """Returns the loader that a module of `sources` has for its `files`."""
 
-  return mmsa.load(path=options.data_dir)
+  def load(options):
+    source = importlib.import_module(f"btw_jax.data.sources.{module}")
+    return source.load(path=options.data_dir)
 
-
-def _load_multibench(options):
-  from btw_jax.data.sources import multibench
-
-  return multibench.load(path=options.data_dir)
-
-
-def _load_mmim(options):
-  from btw_jax.data.sources import mmim
-
-  return mmim.load(path=options.data_dir)
+  return DatasetLoader(load, files)
 
 
 def _mimic_loader(task: str, *, missing: bool) -> DatasetLoader:
@@ -133,15 +120,15 @@ SOURCES = {
   "digits": DatasetLoader(_load_digits),
   "diabetes": DatasetLoader(_load_diabetes),
   "breast_cancer": DatasetLoader(_load_breast_cancer),
-  "npz": DatasetLoader(_load_npz, "{split}.npz"),
+  "npz": _file_loader("npz", "{split}.npz"),
   "csv": DatasetLoader(_load_csv, "{modality}_{split}.csv[.gz]"),
   "parquet": DatasetLoader(_load_parquet, "{modality}_{split}.parquet"),
-  "mmsa_mosi": DatasetLoader(_load_mmsa, "[un]aligned_50.pkl"),
-  "mmsa_mosei": DatasetLoader(_load_mmsa, "[un]aligned_50.pkl"),
-  "multibench_mosi": DatasetLoader(_load_multibench, "mosi_raw.pkl"),
-  "multibench_mosei": DatasetLoader(_load_multibench, "mosei_senti_data.pkl"),
-  "mmim_mosi": DatasetLoader(_load_mmim, "{train,dev,test}.pkl"),
-  "mmim_mosei": DatasetLoader(_load_mmim, "{train,dev,test}.pkl"),
+  "mmsa_mosi": _file_loader("mmsa", "[un]aligned_50.pkl"),
+  "mmsa_mosei": _file_loader("mmsa", "[un]aligned_50.pkl"),
+  "multibench_mosi": _file_loader("multibench", "mosi_raw.pkl"),
+  "multibench_mosei": _file_loader("multibench", "mosei_senti_data.pkl"),
+  "mmim_mosi": _file_loader("mmim", "{train,dev,test}.pkl"),
+  "mmim_mosei": _file_loader("mmim", "{train,dev,test}.pkl"),
   **{
     f"mimic_{task}": _mimic_loader(task, missing=False)
     for task in mimic_tasks.TASKS

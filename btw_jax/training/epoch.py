@@ -87,6 +87,7 @@ def run_epoch(
     epoch,
     train.batch.present,
     refreshed,
+    unseen_prior,
     outputs,
     valid.batch,
   )
@@ -153,6 +154,7 @@ def finish_epoch(
   epoch: chex.Array,
   present: chex.Array,
   refreshed: state_lib.Refreshed | None,
+  unseen_prior: state_lib.UnseenPrior | None,
   outputs: chex.Array,
   valid: types.Batch,
 ) -> tuple[state_lib.RunState, dict[str, chex.Array]]:
@@ -160,12 +162,9 @@ def finish_epoch(
 
   `present` is `[N, M]` of the training split; `refreshed` holds the new weights
   or the unchanged ones, None without weights; `outputs` are `[U, N, K]` for the
-  validation split, whose features are not read. Returns the state after the
-  epoch, and the rest of the log of `run_epoch`.
+  validation split, weighed by `unseen_prior`; its features are not read.
+  Returns the state after the epoch, and the rest of the log of `run_epoch`.
   """
-  unseen_prior = weight_refresh.unseen_prior_after(
-    trainer, run, refreshed, present
-  )
   loss, score = trainer.measure(outputs, valid)
   log = {"valid_loss": loss, "valid_score": score}
   weights = run.weights

@@ -138,10 +138,10 @@ class StreamingRunner:
     )
     self._finish = self._map(
       functools.partial(epoch_lib.finish_epoch, trainer),
-      (run, setting, shared, shared, run, run, shared),
+      (run, setting, shared, shared, run, run, run, shared),
       (
-        self.axes, _REPLICATED, _REPLICATED, _SHARDED, refreshed, _SHARDED,
-        _SHARDED,
+        self.axes, _REPLICATED, _REPLICATED, _SHARDED, refreshed, _REPLICATED,
+        _SHARDED, _SHARDED,
       ),
       (self.axes, _REPLICATED),
     )  # fmt: skip
@@ -185,6 +185,7 @@ class StreamingRunner:
       epoch,
       present,
       refreshed,
+      unseen_prior,
       hosts.shard(outputs),
       self._valid.metadata.batch,
     )

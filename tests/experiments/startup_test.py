@@ -1,8 +1,5 @@
 """The programs print help and errors before heavy imports."""
 
-import subprocess
-import sys
-
 import pytest
 
 from support import environment
@@ -35,13 +32,7 @@ print("\\n" + repr((status, heavy, len(sys.modules))))
 
 def _run(program, argument):
   code = _COUNT.format(program=program, argument=argument, heavy=HEAVY)
-  done = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=environment.ROOT,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
+  done = environment.run_code(code)
   return done.stdout, done.stderr
 
 

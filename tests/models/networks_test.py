@@ -60,19 +60,16 @@ def test_multipliers_scale_the_embeddings():
 @pytest.mark.parametrize("kind", [networks.Unimodal, networks.Concatenation])
 def test_dropout_acts_in_training_only(kind):
   network, params, batch = _network(kind)
-  still = [
-    network.apply(
-      params, batch, None, train=False,
-      rngs={"dropout": jax.random.key(seed)},
-    )[0]
-    for seed in range(2)
-  ]  # fmt: skip
-  np.testing.assert_array_equal(*still)
-  moving = [
-    network.apply(
-      params, batch, None, train=True,
-      rngs={"dropout": jax.random.key(seed)},
-    )[0]
-    for seed in range(2)
-  ]  # fmt: skip
+
+  def apply(train):
+    return [
+      network.apply(
+        params, batch, None, train=train,
+        rngs={"dropout": jax.random.key(seed)},
+      )[0]
+      for seed in range(2)
+    ]  # fmt: skip
+
+  np.testing.assert_array_equal(*apply(train=False))
+  moving = apply(train=True)
   assert np.any(moving[0] != moving[1])

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
 MOSI = pathlib.Path(
@@ -20,3 +22,14 @@ def of_child() -> dict[str, str]:
   """Returns the variables a child process needs to find the project."""
   kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   return {**kept, "PYTHONPATH": str(ROOT)}
+
+
+def run_code(code: str) -> subprocess.CompletedProcess:
+  """Runs code in a Python process that has imported nothing yet."""
+  return subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
