@@ -142,6 +142,35 @@ def correlation(
   return _for_kind(p, q, _CORRELATION)(p, q, where, axis_name)
 
 
+def pool(p: Prediction, where: chex.Array) -> Prediction:
+  """Pools the predictions of M models: the mean of their log-probabilities.
+
+  This is the geometric mean of the distributions, normalised. For `Gaussian` it
+  is a `Gaussian` whose precision is the mean precision. For `Laplace` the same
+  is done with `1 / scale`, as an approximation.
+
+  Args:
+    p: predictions with leading axes M, N.
+    where: `[N, M]` bool, the models that count for each example.
+
+  Returns:
+    Predictions of N examples; those without any model count all.
+  """
+  where = where | ~jnp.any(where, axis=-1, keepdims=True)
+  shares = where / jnp.sum(where, axis=-1, keepdims=True)
+  if isinstance(p, CONTINUOUS):
+    location, spread = p
+    power = 2 if isinstance(p, Gaussian) else 1
+    precision = jnp.einsum("nm,mn->mn", shares, spread**-power)
+    total = jnp.sum(precision, axis=0)
+    location = jnp.sum(precision * location, axis=0) / total
+    return type(p)(location, total ** (-1 / power))
+  logits = p.logits
+  if isinstance(p, Categorical):
+    logits = jax.nn.log_softmax(logits)
+  return type(p)(jnp.einsum("nm,mnc->nc", shares, logits))
+
+
 def _for_kind(p, q, table):
   """Returns the entry of a table by kind that applies to both p and q."""
   if type(p) is not type(q) or type(p) not in table:

@@ -25,6 +25,9 @@ Terms:
   variant             the formula of a setting's weights; auto tries several
   strength            λ in [0, 1], from uniform weights (0) to full weights (1)
   embedding scale     c, a constant factor of all embeddings
+  gate                closing idle modalities: they weigh 0, all others the same
+  idle modality       tells nothing alone, and nothing together with the others
+  exchange            giving each example the modality of another one
   setting             one combination of variant, strength and embedding scale
   seed                the number that a run's random draws start from
   run                 one setting trained with one seed

@@ -3,8 +3,9 @@
   python -m experiments.evaluate --workdir=runs/digits
   python -m experiments.evaluate --workdir=runs/mine --data_dir=elsewhere
 
-Prints the table that training prints, and leaves metrics and predictions in
-the workdir. Examples are weighed without a history of weights.
+Prints the metrics and weights of all models, as training does, and leaves
+metrics and predictions in the workdir. Examples are weighed without a history
+of weights.
 """
 
 from absl import flags

@@ -21,6 +21,7 @@ _WORDING = {
   r"could not convert string to float: (.*)": r"\1 is not a number",
   r"\('Non-boolean argument .* flag', (.*)\)": r"\1 is neither true nor false",
   r"is not integer >= ": "is not an integer of at least ",
+  r"is not a non-negative integer": "is below 0",
 }
 
 

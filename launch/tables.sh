@@ -4,7 +4,8 @@
 # the analyses, the estimators, speed and faults. Install '.[bench]' first:
 # without PyTorch, pandas and dit, rows that compare with them are left out.
 #   bash launch/tables.sh [FOLDER OF CMU-MOSI]
-# Without this folder the runs on CMU-MOSI are left out.
+# Without this folder the runs on CMU-MOSI are left out. Spoken digits are read
+# from the folder spoken_digits beside it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=launch/environment.sh
@@ -19,6 +20,16 @@ if command -v chromium >/dev/null; then
     --screenshot=experiments/figures/report.png \
     "file://$PWD/runs/tables/study/report.html"
 fi
+
+# Whether the gate and auto are ever worse than uniform; the level of the tests.
+python -m experiments.benchmarks.gate --workdir=runs/tables/gate \
+  ${1:+--data_dir="$1/.."} --output=runs/tables/gate.json
+for split in train valid; do
+  python -m experiments.benchmarks.gate --workdir=runs/tables/gate_$split \
+    --seed=200 --weighting=uniform,mi,kl+mi --information_from=$split \
+    ${1:+--data_dir="$1/.."} --output=runs/tables/gate_information_$split.json
+done
+python -m experiments.benchmarks.joint_test --output=runs/tables/joint_test.json
 
 SUFFIX=""
 train() {
@@ -115,6 +126,8 @@ python -m experiments.plot_routing --workdir=runs/tables/digits_moe-1 \
 # Accuracy of the estimators, speed and faults.
 python -m experiments.benchmarks.estimator_accuracy \
   --output=runs/tables/beyond_normal.json
+python -m experiments.benchmarks --suite=gate --rounds=3 \
+  --output=runs/tables/benchmark_gate.json
 for suite in train estimators moe data scaling memory pid interference; do
   python -m experiments.benchmarks --suite=$suite \
     --output=runs/tables/benchmark_$suite.json

@@ -23,7 +23,7 @@ PROGRAMS = (
   "train", "evaluate", "explain", "study", "analyze_interactions",
   "diagnose_interference", "inspect_data", "prepare_data", "plot_routing",
   "benchmarks", "benchmarks.estimator_accuracy", "benchmarks.fault_recovery",
-  "benchmarks.result_tables",
+  "benchmarks.gate", "benchmarks.joint_test", "benchmarks.result_tables",
 )  # fmt: skip
 # These scripts pass their flags on to a program.
 _PASSED_ON = {
@@ -38,6 +38,7 @@ MAX_LINES, MAX_ROWS, MAX_EXAMPLE = 200, 8, 15
 # Each of these examples has a test of its own, which also runs it.
 _CHECKED = (
   "weighting.weigh", "np.savez", "pid.broja", "interference.diagnose",
+  "contribution.plan",
 )  # fmt: skip
 # first heading of a table -> why it may have more rows in a prose document
 _LONGER = {
@@ -220,6 +221,13 @@ def test_the_example_of_broja_gives_the_values_in_its_comment():
   written = re.search(r"nats: R (.*?), U1 (.*?), U2 (.*?), S (.*)", code)
   expected = [float(x) for x in written.groups()]
   np.testing.assert_allclose(names["decomposition"][:4], expected, atol=5e-5)
+
+
+def test_the_example_of_contributions_gives_the_values_in_its_comment():
+  names, code = _run("contribution.plan")
+  written = re.search(r"shapley\(plan, values\)  # (.*), (.*), (.*)", code)
+  expected = [float(x) for x in written.groups()]
+  np.testing.assert_allclose(names["shares"], expected, atol=1e-6)
 
 
 def test_the_example_of_diagnose_ranks_the_modalities():

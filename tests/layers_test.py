@@ -6,7 +6,7 @@ from support import environment
 
 _BASE = {"types", "errors", "chunked", "divergences", "mutual_information"}
 _KERNEL = _BASE | {"predictions", "weighting", "interventions"}
-_NETWORKS = _KERNEL | {"models", "tasks", "data"}
+_NETWORKS = _KERNEL | {"models", "tasks", "data", "paired"}
 _TRAINING = _NETWORKS | {"forward", "parallel"}
 ALLOWED = {
   "errors": set(),
@@ -18,7 +18,8 @@ ALLOWED = {
   "weighting": _BASE | {"predictions"},
   "models": {"types"},
   "data": {"types", "errors"},
-  "reports": {"errors"},
+  "paired": set(),
+  "reports": {"errors", "paired"},
   "tasks": _BASE | {"predictions"},
   "interventions": {"types"},
   "forward": {"types", "tasks"},

@@ -256,3 +256,63 @@ def test_examples_may_be_spread_over_devices(kind, measure):
   # A device that saw only its own shard would give another value.
   alone = one(*(jax.tree.map(lambda x: x[0], part) for part in shares[:2]))
   assert abs(alone - full) > 0.01 * abs(full)
+
+
+def _normalised(log_density, *args):
+  """Returns a density on a grid from its log, up to a constant."""
+  grid = np.linspace(-20, 20, 40_001)
+  density = np.exp(log_density(grid, *args))
+  return grid, density / (density.sum() * (grid[1] - grid[0]))
+
+
+def test_a_pool_is_the_geometric_mean_of_the_models_that_count():
+  where = np.array([[True, True, True], [True, False, True]])
+  logits = _logits(0, 3, 2, 4)
+  probs = special.softmax(logits, axis=-1)
+  pooled = predictions.pool(predictions.Categorical(logits), where)
+  for n in range(2):
+    product = stats.gmean(probs[where[n], n], axis=0)
+    np.testing.assert_allclose(
+      special.softmax(pooled.logits[n]), product / product.sum(), rtol=1e-5
+    )
+  pooled = predictions.pool(predictions.Bernoulli(logits), where)
+  for n in range(2):
+    yes, no = (
+      stats.gmean(special.expit(sign * logits[where[n], n]), axis=0)
+      for sign in (1, -1)
+    )
+    np.testing.assert_allclose(
+      special.expit(pooled.logits[n]), yes / (yes + no), rtol=1e-5
+    )
+
+
+def test_the_pool_of_normal_distributions_is_normal():
+  mean, std = _logits(0, 3, 2), np.exp(0.3 * _logits(1, 3, 2))
+  where = np.array([[True, True, True], [True, False, True]])
+  pooled = predictions.pool(predictions.Gaussian(mean, std), where)
+  for n in range(2):
+    chosen = mean[where[n], n], std[where[n], n]
+    grid, density = _normalised(
+      lambda x, m=chosen[0], s=chosen[1]: stats.norm.logpdf(
+        x[:, None], m, s
+      ).mean(axis=1)
+    )
+    expected = stats.norm.pdf(grid, pooled.mean[n], pooled.std[n])
+    np.testing.assert_allclose(density, expected, atol=1e-4)
+
+
+def test_the_pool_of_one_model_is_that_model():
+  where = np.ones((2, 1), bool)
+  for kind in (predictions.Gaussian, predictions.Laplace):
+    one = kind(_logits(0, 1, 2), np.exp(_logits(1, 1, 2)))
+    for a, b in zip(predictions.pool(one, where), one, strict=True):
+      np.testing.assert_allclose(a, b[0], rtol=1e-5)
+
+
+def test_without_any_model_that_counts_all_do():
+  logits = _logits(0, 3, 1, 4)
+  none, every = (
+    predictions.pool(predictions.Categorical(logits), np.full((1, 3), value))
+    for value in (False, True)
+  )
+  np.testing.assert_array_equal(none.logits, every.logits)

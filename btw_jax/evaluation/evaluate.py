@@ -30,7 +30,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
   task: tasks.Task,
-  outputs: np.ndarray,
+  outputs: np.ndarray | predictions.Prediction,
   target: np.ndarray,
   scaler: scaling.Scaler,
   *,
@@ -38,11 +38,14 @@ def evaluate(
 ) -> Evaluation:
   """Evaluates a model's outputs `[N, K]` against `[N]` or `[N, C]` targets.
 
-  The target is in its raw unit; `scaler` standardised it for training.
-  `sentiment` adds the metrics of sentiment in [−3, 3] to a regression. An
-  undefined metric is NaN, all others are finite.
+  Predictions may be given in place of outputs. The target is in its raw unit;
+  `scaler` standardised it for training. `sentiment` adds the metrics of
+  sentiment in [−3, 3] to a regression. An undefined metric is NaN, all others
+  are finite.
   """
-  prediction = task.predict(np.asarray(outputs, np.float64))
+  prediction = outputs
+  if not isinstance(outputs, predictions.Prediction):
+    prediction = task.predict(np.asarray(outputs, np.float64))
   if isinstance(prediction, predictions.Categorical):
     probs = scipy.special.softmax(prediction.logits, axis=-1)
     return Evaluation(

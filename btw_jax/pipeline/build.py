@@ -120,6 +120,7 @@ def _rule(weighting, variants):
     transform=weighting.knn_transform,
     agreement=weighting.instance == "agreement",
     refresh_every=weighting.refresh_every,
+    information_from=weighting.information_from,
     num_refinements=weighting.num_refinements,
     num_samples=weighting.information_samples,
     examples={

@@ -56,6 +56,12 @@ class RunConfig:
     low=0,
   )
 
+  refit: bool = sections.field(
+    False,
+    "train the chosen settings once more, on the training and validation"
+    " examples together",
+  )
+
   devices: sections.DevicesConfig = dataclasses.field(
     default_factory=sections.DevicesConfig
   )
@@ -91,6 +97,10 @@ SECTIONS = {
   "model": "Model",
   "mixture": "Mixture of experts (only with --model=moe)",
 }
+
+
+# Settings of earlier versions, which did not change any result.
+_REMOVED = ("num_permutations",)
 
 
 class Setting(NamedTuple):
@@ -170,6 +180,7 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
   Raises:
     InputError: if a setting is unknown.
   """
+  values = {k: v for k, v in values.items() if k not in _REMOVED}
   try:
     return make(**values)
   except errors.InputError as error:

@@ -9,7 +9,7 @@ from btw_jax.data import catalog
 AUTO = "auto"
 AUTO_SCALES = (1.0, 0.5, 0.25)
 VARIANTS = ("uniform", "kl", "mi", "cc", "kl+mi", "kl+cc")
-WEIGHTINGS = (*VARIANTS, "pid", AUTO)
+WEIGHTINGS = (*VARIANTS, "pid", "gate", AUTO)
 MITIGATIONS = ("heuristic", "adversarial", "consistency")
 DIVERGENCES = ("kl", "reverse_kl", "jeffreys", "js")
 TRANSFORMS = ("none", "standardise", "rank")
@@ -25,7 +25,8 @@ READINGS = ("auto", "memory", "stream")
 # The choices of the programs that analyse finished runs.
 INTERVENTIONS = ("noise", "zero", "mean", "shuffle", "mismatch", "missing")
 JOINTS = ("grid", "binned", "masked")
-ANALYSES = ("interference", "interactions")
+REMOVALS = ("absent", "shuffle")
+ANALYSES = ("interference", "interactions", "contribution")
 
 
 def field(default, text, **metadata):
@@ -148,6 +149,11 @@ class WeightingConfig:
     " multimodal prediction a larger weight, agreement a smaller one",
     choices=("divergence", "agreement"),
   )
+  information_from: str = field(
+    "train",
+    "split on which the information of modalities is estimated",
+    choices=("train", "valid"),
+  )
   refresh_every: int = field(1, "epochs between weight refreshes", low=1)
   information_samples: int = field(
     2**14,
@@ -158,9 +164,10 @@ class WeightingConfig:
   num_refinements: int = field(
     1, "refinements of the weights of an unseen example", low=0
   )
-  num_permutations: int = field(
-    200,
-    "permutations in the test of each modality's information; 0 for no test",
+  num_exchanges: int = field(
+    20,
+    "exchanges between examples in the tests of what each modality tells; 0"
+    " for no tests",
     low=0,
   )
 

@@ -38,10 +38,14 @@ def evaluate(
     reading=run_data.reading(config),
     sentiment=config.data.sentiment,
   )
-  choices = {
-    name: _choice(models.trainers.multimodal.rule.variants, model.run_params)
-    for name, model in models.multimodal.items()
-  }
+  if models.choices is not None:
+    chosen = models.choices.weightings
+  else:
+    variants = models.trainers.multimodal.rule.variants
+    chosen = {
+      name: {"choice": _choice(variants, model.run_params)}
+      for name, model in models.multimodal.items()
+    }
   results = {
     "dataset": config.data.dataset,
     "task": shape.task,
@@ -51,12 +55,10 @@ def evaluate(
     "split": split,
     "data_dir": data_dir or config.data.data_dir,
     "seeds": config.seeds,
+    "refit": config.refit,
     "mitigation": list(config.mitigation.methods),
-    "embedding_scale": next(iter(choices.values()))["scale"],
-    "rows": [
-      {**row, "choice": choices[row["name"]]} if "weights" in row else {**row}
-      for row in scores.rows
-    ],
+    "embedding_scale": next(iter(chosen.values()))["choice"]["scale"],
+    "rows": [{**row, **chosen.get(row["name"], {})} for row in scores.rows],
   }
   folder = pathlib.Path(workdir)
   evaluation.write_predictions(

@@ -12,6 +12,7 @@ from btw_jax import types
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import loading
 from btw_jax.evaluation import evaluate
+from btw_jax.pipeline import baselines
 from btw_jax.pipeline import csv_table
 from btw_jax.pipeline import restore
 from btw_jax.training import predictor
@@ -31,8 +32,9 @@ class Scores(NamedTuple):
   """The evaluation of both stages on a split.
 
   Attributes:
-    rows: one per modality and weighting: name, kind, `metrics` name -> value
-      per seed, and for a weighting `weights` modality -> value per seed.
+    rows: one per modality, baseline and weighting: name, kind, `metrics` name
+      -> value per seed, and for a weighting also `weights`, modality -> value
+      per seed.
     predictions: rows of `predictions.csv`.
   """
 
@@ -83,29 +85,32 @@ def score(
   examples = _per_seed(examples, seeds)
   scalers = _per_seed(scalers, seeds)
 
-  def evaluate_seed(outputs, s, where=slice(None)):
-    return evaluate.evaluate(
-      trainers.task,
-      outputs[where],
-      examples[s].target[where],
-      scalers[s],
-      sentiment=sentiment,
-    )
+  def evaluate_seeds(outputs, modality=None):
+    """Evaluates `[S, N, ...]`, on the examples with a modality if given."""
+    for s, (of_seed, scaler) in enumerate(zip(examples, scalers, strict=True)):
+      where = slice(None) if modality is None else of_seed.present[modality]
+      yield evaluate.evaluate(
+        trainers.task,
+        jax.tree.map(lambda x, s=s, w=where: x[s][w], outputs),
+        of_seed.target[where],
+        scaler,
+        sentiment=sentiment,
+      )
 
-  rows, predictions = [], []
+  rows, of_examples = [], []
   outputs = np.asarray(split.unimodal)
   for m, modality in enumerate(modalities):
-    evaluations = [
-      evaluate_seed(outputs[s, m], s, examples[s].present[modality])
-      for s in range(len(seeds))
-    ]
-    rows.append(_row(modality, "modality", evaluations))
-  predict = predictor.Predictor(trainers.multimodal)
+    evaluations = evaluate_seeds(outputs[:, m], modality)
+    rows.append(_row(modality, "modality", list(evaluations)))
+  predict = _predict_by(predictor.Predictor(trainers.multimodal), split)
+  for name, outputs in baselines.predict(
+    models, split, modalities, predict
+  ).items():
+    evaluations = evaluate_seeds(jax.tree.map(np.asarray, outputs))
+    rows.append(_row(name, "baseline", list(evaluations)))
   for name, model in models.multimodal.items():
-    outputs, weights = predict(
-      model.run_params, model.params, model.unseen_prior, split
-    )
-    evaluations = [evaluate_seed(outputs[s, 0], s) for s in range(len(seeds))]
+    outputs, weights = predict(model)
+    evaluations = list(evaluate_seeds(outputs))
     rows.append(
       {
         **_row(name, "weighting", evaluations),
@@ -116,10 +121,22 @@ def score(
       }
     )
     for s, seed in enumerate(seeds):
-      predictions += _prediction_rows(
+      of_examples += _prediction_rows(
         name, seed, examples[s], evaluations[s], weights[s], modalities
       )
-  return Scores(rows, predictions)
+  return Scores(rows, of_examples)
+
+
+def _predict_by(predict, split):
+  """Returns a function from models to their outputs and weights for a split."""
+
+  def predict_split(model):
+    outputs, weights = predict(
+      model.run_params, model.params, model.unseen_prior, split
+    )
+    return outputs[:, 0], weights
+
+  return predict_split
 
 
 def write_predictions(

@@ -1,7 +1,7 @@
 """The reasons of one decision: what each modality predicts, weighs, changes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 
 from btw_jax import errors
 from btw_jax import predictions
+from btw_jax.analysis import contribution
 from btw_jax.pipeline import finished_run
 from btw_jax.reports import tables as tables_lib
 
@@ -18,7 +19,22 @@ _HEADINGS = (
   "weight",
   "without it",
   "it alone, fused",
+  "contribution, nats",
 )
+
+
+class _Example(NamedTuple):
+  """The explained example.
+
+  Attributes:
+    place: position of its seed.
+    target: its target.
+    constant_likelihood: log-likelihood of the best constant prediction.
+  """
+
+  place: int
+  target: np.ndarray
+  constant_likelihood: jax.Array
 
 
 def explain(
@@ -32,23 +48,27 @@ def explain(
 
   `seed` tells whose models to use; the first that has the example by default.
   Returns id, seed, target, and for each weighting the prediction and what each
-  modality contributes, as JSON holds it.
+  modality contributes, as JSON holds it. "contribution" is the Shapley value of
+  the modality for the log-likelihood of the target, taken away as absent;
+  without any modality the prediction is the constant that suits the split best.
 
   Raises:
     InputError: if the split or the seed does not have the example.
   """
   place, rows = _find(run, example_id, split, seed)
-  variations = _variations(run, rows)
-  per_seed = run.batch.present.ndim == 3
-  target = np.asarray(run.batch.target)[
-    (place, rows[place]) if per_seed else rows[0]
-  ]
+  plan = contribution.plan(len(run.modalities))
+  variations = _variations(run, rows, plan)
+  targets, row = np.asarray(run.batch.target), rows[place % len(rows)]
+  if run.batch.present.ndim == 3:
+    targets = targets[place]
+  constant = contribution.constant_quality(run.task, targets)
+  example = _Example(place, targets[row], constant.likelihood[row])
   return {
     "id": example_id,
     "seed": run.seeds[place],
-    "target": _target(run, target, place),
+    "target": _target(run, example.target, place),
     "weightings": {
-      name: _explain_weighting(run, name, variations, place)
+      name: _explain_weighting(run, name, variations, example, plan)
       for name in weightings
     },
   }
@@ -78,12 +98,15 @@ def _find(run, example_id, split, seed):
   return places[0], [int(m[0]) if len(m) else 0 for m in matches]
 
 
-def _variations(run, rows):
-  """Repeats the example in full, without each modality, and with each alone."""
+def _variations(run, rows, plan):
+  """Repeats the example with some of its modalities: one repetition for each.
+
+  They are all, all but each, each alone, and the sets of the plan.
+  """
   num_modalities = run.batch.present.shape[-1]
   single = np.eye(num_modalities, dtype=bool)
   full = np.ones((1, num_modalities), bool)
-  keep = np.concatenate([full, ~single, single])
+  keep = np.concatenate([full, ~single, single, plan.kept])
   shared = run.batch.present.ndim == 2
 
   def repeat(x):
@@ -95,9 +118,9 @@ def _variations(run, rows):
   return run.with_unimodal(batch._replace(present=batch.present & keep))
 
 
-def _explain_weighting(run, name, split, place):
+def _explain_weighting(run, name, split, example, plan):
   """Explains the example and its variations under one weighting."""
-  task, names = run.task, run.modalities
+  task, names, place = run.task, run.modalities, example.place
   outputs, weights = run.predict(name, split)
   outputs = np.asarray(outputs)[place]
   unimodal = np.asarray(split.unimodal)[place, :, 0]
@@ -107,6 +130,10 @@ def _explain_weighting(run, name, split, place):
     task.predict(jnp.asarray(unimodal)),
     jax.tree.map(lambda x: x[None], task.predict(jnp.asarray(outputs[0]))),
     kind=run.saved.config.weighting.divergence,
+  )
+
+  shares = _contributions(
+    run, name, outputs[-len(plan.kept) :], example, plan, present
   )
 
   def to_values(output):
@@ -124,8 +151,23 @@ def _explain_weighting(run, name, split, place):
       "weight": float(weights[place, 0, m]),
       "without": to_values(outputs[1 + m]) if has_others else None,
       "only": to_values(outputs[1 + len(names) + m]),
+      "contribution": float(shares[m]),
     }
   return {"prediction": to_values(outputs[0]), "modalities": modalities}
+
+
+def _contributions(run, name, outputs, example, plan, present):
+  """Returns the `[M]` Shapley values from the outputs `[C, K]` of a plan."""
+  is_open = run.models.multimodal[name].run_params.is_open
+  if is_open is not None:
+    present = present & np.asarray(is_open)
+  target = jnp.broadcast_to(
+    example.target, (len(outputs), *jnp.shape(example.target))
+  )
+  likelihood = contribution.quality(run.task, outputs, target).likelihood
+  has_any = np.any(plan.kept & present, axis=1)
+  values = jnp.where(has_any, likelihood, example.constant_likelihood)
+  return contribution.shapley(plan, values)
 
 
 def _prediction(run, output, place):
@@ -173,6 +215,7 @@ def table(explanation: Mapping[str, Any], task: str) -> str:
           f"{values['weight']:.3f}",
           _decision(values["without"], task),
           _decision(values["only"], task),
+          f"{round(values['contribution'], 3) + 0.0:+.3f}",
         ]
       named_cells = dict(zip(_HEADINGS, cells, strict=True))
       lines.append({"modality": modality, **named_cells})

@@ -25,6 +25,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
   path = pathlib.Path(path)
   partial = path.with_name(path.name + ".partial")
   with name_in_errors(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(text, encoding="utf-8", newline="")
     partial.replace(path)
 

@@ -23,6 +23,8 @@ def tables(results: Mapping[str, Any], *, style: str = "simple") -> str:
   if "acc_7" in results["rows"][0]["metrics"]:
     blocks.append(_sentiment_table(results, style))
   blocks.append(_weights_table(results, style))
+  if results.get("information"):
+    blocks.append(_tests_table(results, style))
   return "\n\n".join(blocks)
 
 
@@ -37,11 +39,14 @@ def describe(results: Mapping[str, Any]) -> str:
   # Results of earlier versions lack the field.
   if results.get("mitigation"):
     mitigation = f", mitigation: {', '.join(results['mitigation'])}"
+  refit = ""
+  if results.get("refit"):
+    refit = " (refit: trained on both)"
   return (
     f"{results['dataset']}, {results['task']}:"
     f" {tables_lib.quantity(len(results['modalities']), 'modality')};"
     f" {tables_lib.quantity(sizes['train'], 'training example')},"
-    f" {tables_lib.quantity(sizes['valid'], 'validation example')},"
+    f" {tables_lib.quantity(sizes['valid'], 'validation example')}{refit},"
     f" evaluated on {evaluated};"
     f" {tables_lib.quantity(len(results['seeds']), 'seed')},"
     f" embedding scale {results['embedding_scale']:g}{mitigation}"
@@ -81,18 +86,19 @@ def _metrics_table(results, style):
   unit = results["unit"]
   shown = [unit, "nll", "ece"]
   heads = [tables_lib.COLUMNS[m].heading for m in shown]
-  deltas = [unit, "nll"]
   base = next((r for r in results["rows"] if r["name"] == "uniform"), None)
+  deltas = [unit, "nll"] if base is not None else []
   lines = []
   for row in results["rows"]:
     cells = [tables_lib.COLUMNS[m].mean_std(row["metrics"][m]) for m in shown]
     for metric in deltas:
-      compare = base is not None and row["kind"] == "weighting"
-      compare = compare and row is not base
+      compare = row["kind"] != "modality" and row is not base
       cells.append(_difference(row, base, metric) if compare else "")
     lines.append([_label(row), *cells])
   heads += [f"Δ {tables_lib.COLUMNS[m].heading}" for m in deltas]
-  return tabulate.tabulate(lines, ["model", *heads], tablefmt=style)
+  return tabulate.tabulate(
+    lines, ["model", *heads], tablefmt=style, disable_numparse=True
+  )
 
 
 def _sentiment_table(results, style):
@@ -116,10 +122,40 @@ def _weights_table(results, style):
   return tabulate.tabulate(lines, heads, tablefmt=style, disable_numparse=True)
 
 
+def _tests_table(results, style):
+  """Tabulates the tests of modalities: rises in nats, corrected p-values."""
+  kinds = {
+    "alone": "tells alone",
+    "exchanged": "lost when exchanged",
+    "absent": "lost when absent",
+  }
+  heads = ["modality"]
+  for head in kinds.values():
+    heads += [f"{head}, nats", "p-value"]
+  lines = []
+  for modality, tests in results["information"].items():
+    cells = []
+    for name in kinds:
+      rise, error = tests[name]["rise"], tests[name]["error"]
+      if error is None:
+        cells += ["not tested", ""]
+        continue
+      p_value = tables_lib.p_text(tests[name]["corrected"]).removeprefix("p ")
+      # Adding 0 turns −0 into 0.
+      cells.append(f"{round(rise, 3) + 0.0:.3f} ± {error:.3f}")
+      cells.append(p_value.removeprefix("= "))
+    lines.append([modality, *cells, "yes" if tests["idle"] else ""])
+  return tabulate.tabulate(
+    lines, [*heads, "idle"], tablefmt=style, disable_numparse=True
+  )
+
+
 def _label(row):
   """Returns a model's name, with its setting if the name does not tell it."""
   if row["kind"] == "modality":
     return f"{row['name']} alone"
+  if row["kind"] == "baseline":
+    return row["name"]
   chosen = _choice(row)
   named = (row["name"], f"{row['name']}, λ = 1")
   return row["name"] if chosen in named else f"{row['name']} ({chosen})"
@@ -129,6 +165,8 @@ def _choice(row):
   choice = row["choice"]
   if choice["variant"] == "uniform":
     return "uniform"
+  if choice["variant"] == "gate":
+    return f"without {', '.join(choice['closed'])}"
   return f"{choice['variant']}, λ = {choice['strength']:g}"
 
 

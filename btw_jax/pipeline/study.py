@@ -6,6 +6,7 @@ import pathlib
 from absl import logging
 
 from btw_jax.pipeline import config_sections as sections
+from btw_jax.pipeline import contribution
 from btw_jax.pipeline import files
 from btw_jax.pipeline import finished_run
 from btw_jax.pipeline import interactions
@@ -114,7 +115,18 @@ def _interactions(run):
   return {"decompositions": interactions.measure(run, pairs, options)}
 
 
+def _contribution(run):
+  """Measures what each modality contributes to uniform, and to the gate."""
+  weightings = [w for w in ("uniform", "gate") if w in run.weightings]
+  choices = run.models.choices
+  if "gate" in weightings and not choices.is_gated("gate"):
+    weightings.remove("gate")
+  options = contribution.Options(num_examples=500)
+  return contribution.measure(run, weightings, options)
+
+
 ANALYSIS_FUNCTIONS = {
+  "contribution": _contribution,
   "interference": _interference,
   "interactions": _interactions,
 }

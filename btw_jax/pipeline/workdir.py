@@ -21,7 +21,7 @@ from btw_jax.training import vectorized_runs
 
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 _CONFIG = "config.json"
-_STALE = ("results.json", "results.md", "predictions.csv")
+_STALE = ("results.json", "results.md", "predictions.csv", "choices.json")
 _RUN_COLUMNS = ("strength", "scale", "seed", "epoch")
 
 
@@ -154,7 +154,8 @@ class Workdir:
     """Appends an epoch of every run to the tables.
 
     Args:
-      stage: "unimodal", "scale" or "multimodal".
+      stage: "unimodal", "scale", "multimodal" or "gate"; with "refit_" before
+        it, the same once more on training and validation examples.
       specs: R settings.
       epoch: its number, from 0.
       log: of `loop.fit`, `[R, S, ...]`.
@@ -181,7 +182,7 @@ class Workdir:
             {"stage": stage, **run}, log["routing"][r, s]
           )
         metrics += rows
-        if "weights" in log:
+        if "weights" in log and stage == "multimodal":
           weights.append(self._weight_row(run, log, r, s))
     self._metrics.write(metrics)
     self._weights.write(weights)
@@ -191,7 +192,7 @@ class Workdir:
   def _metric_rows(self, stage, run, log, r, s, score_factor):
     """Makes a row per model and split of one run."""
     names = [run["run"]]
-    if stage == "unimodal":
+    if stage.endswith("unimodal"):
       names = self._shape.modalities
     return [
       {
@@ -232,7 +233,7 @@ class Workdir:
   def _write_events(self, stage, spec, r, epoch, log, score_factor):
     """Writes means over seeds to the event files."""
     names = [f"{spec.variant}@{spec.strength:g}"]
-    if stage == "unimodal":
+    if stage.endswith("unimodal"):
       names = self._shape.modalities
     if stage == "scale":
       names = [f"{spec.scale:g}"]

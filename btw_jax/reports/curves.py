@@ -30,11 +30,11 @@ def distinct_methods(problem: study_lib.Problem) -> list[study_lib.Method]:
 
 
 def weighted_methods(problem: study_lib.Problem) -> list[study_lib.Method]:
-  """Returns the distinct methods whose weights are not uniform."""
+  """Returns the distinct methods whose weights vary in training."""
   return [
     method
     for method in distinct_methods(problem)
-    if method.row["choice"]["variant"] != study_lib.BASE
+    if method.row["choice"]["variant"] not in (study_lib.BASE, study_lib.GATE)
   ]
 
 
@@ -78,7 +78,9 @@ def _draw_losses(problem, split):
 
   def plot(ax):
     for number, method in enumerate(problem.methods.values()):
-      where = {"stage": "multimodal", "split": split}
+      gated = method.row["choice"]["variant"] == study_lib.GATE
+      stage = "gate" if gated else "multimodal"
+      where = {"stage": stage, "split": split}
       loss = read_table(method, "metrics.csv", ["loss"], **where)["loss"]
       _plot_band(ax, loss, method.name, f"C{number}")
     ax.set_xlabel("epoch")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from btw_jax.reports import contributions
 from btw_jax.reports import curves
 from btw_jax.reports import examples
 from btw_jax.reports import gain_plot
@@ -48,6 +49,11 @@ _CAPTIONS = {
   "Experts": (
     "The share of each modality's gates that each expert received in the last"
     " epoch."
+  ),
+  "Contribution of each modality": (
+    "The Shapley value of each modality for the log-likelihood of the test"
+    " examples, with its 95 % interval over seeds and examples. The values of"
+    " a model add up to what all modalities tell together."
   ),
   "Information about the decision": (
     "Partial information decomposition between one modality and all others:"
@@ -134,6 +140,7 @@ def _groups(problem):
     by_epoch[2:],
     by_example[1:],
     _experts(problem),
+    _contributions(problem),
     _interactions(problem),
     _interference(problem),
   )
@@ -149,6 +156,14 @@ def _experts(problem):
       shares = routing.read(path, choice["variant"], choice["strength"])
       panels.append(routing.panel(shares, method.name))
   return panels
+
+
+def _contributions(problem):
+  file = problem.base.run.path / "contribution.json"
+  if not file.exists():
+    return []
+  rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+  return [contributions.panel(rows)]
 
 
 def _interactions(problem):

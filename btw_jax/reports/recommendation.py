@@ -81,7 +81,14 @@ def advise(problem: study_lib.Problem) -> Advice:
 def text(advice: Advice) -> str:
   """Writes the advice as sentences, with the numbers that support it."""
   return " ".join(
-    [_choice(advice), *_also(advice), *_worse(advice), *_cost(advice)]
+    [
+      _choice(advice),
+      *_also(advice),
+      *_worse(advice),
+      *_baselines(advice.problem),
+      *_modalities(advice.problem),
+      *_cost(advice),
+    ]
   )
 
 
@@ -204,6 +211,56 @@ def _worse(advice):
     yield f"Significantly worse than {base}: {methods}."
 
 
+def _baselines(problem):
+  """Names the baselines that are significantly better than the base."""
+  for name in problem.baselines:
+    better = [
+      _numbers(c)
+      for metric in problem.metrics
+      if (c := problem.baseline_comparisons[name, metric]).verdict > 0
+    ]
+    if better:
+      yield (
+        f"Without further training, {name} is significantly better than"
+        f" {problem.base.name}: {'; '.join(better)}."
+      )
+
+
+def _modalities(problem):
+  """Says which modalities are idle, and which only tell something together."""
+  tested = problem.base.run.results.get("information", {})
+  idle = [m for m, tests in tested.items() if tests["idle"]]
+  if idle:
+    yield (
+      f"Idle modalities: {', '.join(idle)}. They tell nothing alone, and the"
+      f" uniform model does not need them{_by_gate(problem)}."
+    )
+  together = [
+    f"{m} ({tests['exchanged']['rise']:.2f} nats)"
+    for m, tests in tested.items()
+    if tests["alone"]["corrected"] >= study_lib.LEVEL
+    and tests["exchanged"]["corrected"] < study_lib.LEVEL
+  ]
+  if together:
+    yield (
+      "Tell nothing alone, but the uniform model loses without them:"
+      f" {', '.join(together)}. Keep them."
+    )
+
+
+def _by_gate(problem):
+  """Says what the gate did with idle modalities, as the end of a sentence."""
+  gate = problem.methods.get(study_lib.GATE)
+  if gate is None:
+    return "; --weighting=gate tries to close them"
+  if gate.row["choice"]["variant"] == study_lib.GATE:
+    return "; the gate closes them"
+  return (
+    ", but validation cannot exclude that closing them does harm, so the gate"
+    " keeps them open"
+  )
+
+
 def _cost(advice):
   """Lists what the method needs in addition to the uniform model."""
   problem = advice.problem
@@ -224,6 +281,8 @@ def _cost(advice):
   yield f"Training cost: {', '.join(training) or 'none'}."
   if variant == study_lib.BASE:
     prediction = "none, because the weights are uniform"
+  elif variant == study_lib.GATE:
+    prediction = "none, and the closed modalities need not be computed"
   elif variant in _ALIKE:
     prediction = (
       "none, because the weights of an example depend only on the modalities"
@@ -245,7 +304,9 @@ def _with_setting(problem, name):
   method = problem.methods[name]
   choice = method.row["choice"]
   chosen = choice["variant"]
-  if chosen != study_lib.BASE:
+  if chosen == study_lib.GATE:
+    chosen = f"the gate without {', '.join(choice['closed'])}"
+  elif chosen != study_lib.BASE:
     chosen += f" at strength {choice['strength']:g}"
   if method.row["candidates"] > 1:
     return f"{name} (it chose {chosen})"
@@ -258,11 +319,5 @@ def _numbers(comparison):
     comparison.gain, comparison.interval
   )
   name, unit = _WORDS[comparison.metric]
-  return f"{name} {mean}{unit} [{low}, {high}], {p_text(comparison.corrected)}"
-
-
-def p_text(p_value: float) -> str:
-  """Formats a p-value, for example "p = .034" or "p < .001"."""
-  if p_value < 0.001:
-    return "p < .001"
-  return f"p = {p_value:.3f}".replace("0.", ".", 1)
+  p_text = tables.p_text(comparison.corrected)
+  return f"{name} {mean}{unit} [{low}, {high}], {p_text}"

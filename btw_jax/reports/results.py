@@ -36,29 +36,34 @@ _SYMBOLS = {
 
 
 def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
-  """Returns a row, heading -> cell, for every method of a problem."""
+  """Returns a row, heading -> cell, for every baseline and method."""
   lines = []
-  for name, method in problem.methods.items():
+  base = problem.base.name
+  ordered = {base: problem.base, **problem.baselines, **problem.methods}
+  comparisons = {**problem.comparisons, **problem.baseline_comparisons}
+  for name, method in ordered.items():
     line = {"weighting": _label(method)}
     for metric in problem.metrics:
       column = tables.COLUMNS[metric]
       line[column.heading] = column.mean_std(method.row["metrics"][metric])
-      line[f"Δ {column.heading}"] = _difference(
-        problem.comparisons.get((name, metric))
-      )
+      line[f"Δ {column.heading}"] = _difference(comparisons.get((name, metric)))
     ece = tables.COLUMNS["ece"]
     line[ece.heading] = ece.mean_std(method.row["metrics"]["ece"])
-    line["spread"] = _spread(problem.comparisons.get((name, problem.unit)))
+    line["spread"] = _spread(comparisons.get((name, problem.unit)))
     lines.append(line)
   return lines
 
 
 def _label(method):
   """Returns a method's name, with its choice if it had several candidates."""
-  choice = method.row["choice"]
-  if method.row["candidates"] == 1:
+  choice = method.row.get("choice")
+  if choice is None:
     return method.name
   chosen = choice["variant"]
+  if chosen == study_lib.GATE:
+    return f"{method.name} (without {', '.join(choice['closed'])})"
+  if method.row["candidates"] == 1 and method.weighting != study_lib.GATE:
+    return method.name
   if chosen != study_lib.BASE:
     chosen += f", λ = {choice['strength']:g}"
   return f"{method.name} ({chosen})"
@@ -123,7 +128,7 @@ def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
     columns[heading] = statistics.mean_ranks(scores)
     p_value = statistics.friedman_p_value(scores)
     if p_value is not None:
-      with_test = f"{heading} (Friedman test: {recommendation.p_text(p_value)})"
+      with_test = f"{heading} (Friedman test: {tables.p_text(p_value)})"
       columns[with_test] = columns.pop(heading)
   order = np.argsort(next(iter(columns.values())), kind="stable")
   return [
@@ -239,19 +244,19 @@ def to_csv(problems: Sequence[study_lib.Problem]) -> str:
   writer = csv.DictWriter(text, _FIELDS)
   writer.writeheader()
   for problem in problems:
-    for name, method in problem.methods.items():
+    comparisons = {**problem.comparisons, **problem.baseline_comparisons}
+    for name, method in {**problem.methods, **problem.baselines}.items():
+      choice = method.row.get("choice", {})
       for metric, values in method.row["metrics"].items():
         writer.writerow(
           {
             "problem": problem.name,
             "weighting": name,
-            "variant": method.row["choice"]["variant"],
-            "strength": method.row["choice"]["strength"],
-            "scale": method.row["choice"]["scale"],
+            **{k: choice.get(k) for k in ("variant", "strength", "scale")},
             "metric": metric,
             "mean": f"{np.mean(values):.6g}",
             "std": f"{np.std(values, ddof=min(1, len(values) - 1)):.6g}",
-            **_test_fields(problem.comparisons.get((name, metric))),
+            **_test_fields(comparisons.get((name, metric))),
           }
         )
   return text.getvalue()

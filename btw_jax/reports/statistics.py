@@ -77,27 +77,6 @@ def least_p_value(num_seeds: int) -> float:
   return max(2.0 / 2.0**num_seeds, 2.0 / (_NUM_RESAMPLES + 1))
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
-  """Corrects p-values for the number of comparisons, by Holm's method.
-
-  The i-th smallest of C p-values is multiplied by C − i + 1, and raised to the
-  corrected value before it if that is larger (Holm 1979, "A simple sequentially
-  rejective multiple test procedure").
-
-  Args:
-    p_values: `[C]`.
-
-  Returns:
-    Corrected p-values `[C]`, at most 1.
-  """
-  p_values = np.asarray(p_values, np.float64)
-  order = np.argsort(p_values)
-  factors = np.arange(len(order), 0, -1)
-  corrected = np.empty(len(order))
-  corrected[order] = np.maximum.accumulate(factors * p_values[order])
-  return np.minimum(corrected, 1.0)
-
-
 def spread_p_value(values: Sequence[float], base: Sequence[float]) -> float:
   """Tests whether two samples have equal spread, by the Brown–Forsythe test.
 

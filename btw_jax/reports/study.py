@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from btw_jax import paired
 from btw_jax.reports import statistics
 from btw_jax.reports import tables
 
-BASE = "uniform"
+BASE, GATE = "uniform", "gate"
 LEVEL = 0.05
 
 
@@ -87,14 +88,19 @@ class Problem(NamedTuple):
     name: name of the data set, and of the model if a study has several.
     unit: the metric of decisions, "accuracy" or "mae".
     methods: name -> method; the first is the base of all comparisons.
+    baselines: name -> method that needs no training of its own, of the run of
+      the base.
     comparisons: (method, metric) -> comparison with the base; comparisons by
       `unit` come before those by NLL.
+    baseline_comparisons: (baseline, metric) -> comparison with the base.
   """
 
   name: str
   unit: str
   methods: Mapping[str, Method]
+  baselines: Mapping[str, Method]
   comparisons: Mapping[tuple[str, str], Comparison]
+  baseline_comparisons: Mapping[tuple[str, str], Comparison]
 
   @property
   def base(self) -> Method:
@@ -147,28 +153,41 @@ def problems(runs: Sequence[RunFiles]) -> list[Problem]:
 
   compared = []
   for (data, model), methods in grouped.items():
+    base_name, base = min(methods.items(), key=base_first)
     problem = Problem(
       f"{data}, {model}" if several else data,
-      next(iter(methods.values())).run.results["unit"],
+      base.run.results["unit"],
       # The union keeps the order of the left side, so the base comes first.
-      dict([min(methods.items(), key=base_first)]) | methods,
+      {base_name: base} | methods,
+      {
+        row["name"]: Method(row["name"], row["name"], base.run, row)
+        for row in base.run.results["rows"]
+        if row["kind"] == "baseline"
+      },
+      {},
       {},
     )
-    compared.append(problem._replace(comparisons=_compare(problem)))
+    baselines = list(problem.baselines.values())
+    compared.append(
+      problem._replace(
+        comparisons=_compare(problem, problem.others),
+        baseline_comparisons=_compare(problem, baselines),
+      )
+    )
   return compared
 
 
-def _compare(problem):
-  """Compares all methods with the base, by both metrics.
+def _compare(problem, methods):
+  """Compares methods with the base, by both metrics.
 
-  P-values are corrected for the number of methods, separately for each problem
-  and each of its two metrics.
+  P-values are corrected for the number of these methods, separately for each
+  problem and each of its two metrics.
   """
   comparisons = {}
   for metric in problem.metrics:
-    family = [_test(problem, m, metric) for m in problem.others]
-    corrected = statistics.holm([c.p_value for c in family])
-    spread_corrected = statistics.holm([c.spread_corrected for c in family])
+    family = [_test(problem, m, metric) for m in methods]
+    corrected = paired.holm([c.p_value for c in family])
+    spread_corrected = paired.holm([c.spread_corrected for c in family])
     for c, p, q in zip(family, corrected, spread_corrected, strict=True):
       comparisons[c.method, metric] = c._replace(
         corrected=float(p), spread_corrected=float(q)

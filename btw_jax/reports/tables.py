@@ -96,3 +96,10 @@ def difference(
     error = differences.std(ddof=1) / np.sqrt(len(differences))
     text += f" ± {error:.{digits}f}"
   return text
+
+
+def p_text(p_value: float) -> str:
+  """Formats a p-value, for example "p = .034" or "p < .001"."""
+  if p_value < 0.001:
+    return "p < .001"
+  return f"p = {p_value:.3f}".replace("0.", ".", 1)

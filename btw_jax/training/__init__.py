@@ -14,6 +14,7 @@ Read the files in this order; a batch passes through them from the top:
   weighting_rule    the variants of the rule
   prediction        outputs of examples without a history of weights
   model_groups      clipping and the best epoch of models side by side
+  crossfit          validation of each example at an epoch it did not choose
 
 vectorized_runs maps all of it over settings and seeds, selection chooses
 between settings, predictor predicts splits with finished models, epoch_metrics

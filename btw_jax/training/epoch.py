@@ -13,6 +13,7 @@ from btw_jax import types
 from btw_jax import weighting
 from btw_jax.data import plans
 from btw_jax.parallel import device_map
+from btw_jax.training import crossfit
 from btw_jax.training import model_groups
 from btw_jax.training import prediction
 from btw_jax.training import sampling
@@ -24,6 +25,7 @@ from btw_jax.training import weight_refresh
 def run_epoch(
   trainer: trainer_lib.Trainer,
   num_examples: int,
+  valid_layout: plans.SlotLayout,
   run: state_lib.RunState,
   run_params: state_lib.RunParams,
   seed: chex.Array,
@@ -36,6 +38,7 @@ def run_epoch(
   Args:
     trainer: the trainer.
     num_examples: N of the training set, static.
+    valid_layout: of the validation split, static.
     run: the state of the run.
     run_params: variant, strength and scale of the run.
     seed: scalar int.
@@ -55,25 +58,9 @@ def run_epoch(
   run = run._replace(train=state)
   refreshed = None
   if trainer.rule.weighs:
-
-    def refresh():
-      outputs = weight_refresh.train_outputs(
-        trainer, run, run_params, train.batch
-      )
-      return weight_refresh.refresh(
-        trainer, num_examples, run_params, seed, epoch, train, outputs
-      )
-
-    # On CPU a conditional costs as much as a refresh, so none is compiled
-    # where every epoch has one.
-    if trainer.rule.refresh_every == 1:
-      refreshed = refresh()
-    else:
-      refreshed = jax.lax.cond(
-        weight_refresh.is_due(trainer, epoch),
-        refresh,
-        lambda: weight_refresh.keep_weights(run),
-      )
+    refreshed = _refresh(
+      trainer, num_examples, run, run_params, seed, epoch, train, valid
+    )
   unseen_prior = weight_refresh.unseen_prior_after(
     trainer, run, refreshed, train.batch.present
   )
@@ -82,6 +69,7 @@ def run_epoch(
   )
   run, closing_log = finish_epoch(
     trainer,
+    valid_layout,
     run,
     run_params,
     epoch,
@@ -92,6 +80,38 @@ def run_epoch(
     valid.batch,
   )
   return run, log | closing_log
+
+
+def _refresh(trainer, num_examples, run, run_params, seed, epoch, train, valid):
+  """Refreshes the weights if they are due; the arguments are `run_epoch`'s."""
+
+  def refresh():
+    outputs = weight_refresh.train_outputs(
+      trainer, run, run_params, train.batch
+    )
+    informing = None
+    if trainer.rule.information_from == "valid":
+      kept = weight_refresh.keep_weights(run)
+      prior = weight_refresh.unseen_prior_after(
+        trainer, run, kept, train.batch.present
+      )
+      valid_outputs, _ = prediction.predict(
+        trainer, run.train.params, prior, run_params, valid
+      )
+      informing = (valid, valid_outputs)
+    return weight_refresh.refresh(
+      trainer, num_examples, run_params, seed, epoch, train, outputs, informing
+    )
+
+  # On CPU a conditional costs as much as a refresh, so none is compiled where
+  # every epoch has one.
+  if trainer.rule.refresh_every == 1:
+    return refresh()
+  return jax.lax.cond(
+    weight_refresh.is_due(trainer, epoch),
+    refresh,
+    lambda: weight_refresh.keep_weights(run),
+  )
 
 
 def train_epoch(
@@ -108,6 +128,7 @@ def train_epoch(
   The arguments are those of `run_epoch`. Returns the state after the steps, and
   `Trainer.training_log` of them.
   """
+  train = train._replace(batch=run_params.gate(train.batch))
   layout = plans.SlotLayout(num_examples, trainer.batch_size)
   slots = device_map.device_slots(trainer.batch_size, trainer.axis_name)
   order = sampling.epoch_order(seed, epoch, slots, layout)
@@ -149,6 +170,7 @@ def train_epoch(
 
 def finish_epoch(
   trainer: trainer_lib.Trainer,
+  valid_layout: plans.SlotLayout,
   run: state_lib.RunState,
   run_params: state_lib.RunParams,
   epoch: chex.Array,
@@ -160,12 +182,14 @@ def finish_epoch(
 ) -> tuple[state_lib.RunState, dict[str, chex.Array]]:
   """Validates, averages the weights and keeps the best epoch.
 
-  `present` is `[N, M]` of the training split; `refreshed` holds the new weights
-  or the unchanged ones, None without weights; `outputs` are `[U, N, K]` for the
-  validation split, weighed by `unseen_prior`; its features are not read.
+  `valid_layout` numbers the validation examples, static. `present` is `[N, M]`
+  of the training split; `refreshed` holds the new weights or the unchanged
+  ones, None without weights; `outputs` are `[U, N, K]` for the validation
+  split, weighed by `unseen_prior`; its features are not read.
   Returns the state after the epoch, and the rest of the log of `run_epoch`.
   """
-  loss, score = trainer.measure(outputs, valid)
+  values, where = trainer.measure(outputs, valid)
+  loss, score = trainer.mean_over_devices(values, where)
   log = {"valid_loss": loss, "valid_score": score}
   weights = run.weights
   if refreshed is not None:
@@ -182,6 +206,9 @@ def finish_epoch(
       "alpha": weights.average.alpha,
     }
   params = run.train.params
+  may_improve = model_groups.may_improve(
+    run.best, epoch, run_params, trainer.patience
+  )
   best = model_groups.keep_best(
     run.best,
     loss,
@@ -189,6 +216,17 @@ def finish_epoch(
     params,
     unseen_prior,
     trainer.network.model_ids(params),
-    trainer.patience,
+    may_improve,
+  )
+  best = best._replace(
+    crossfit=crossfit.update(
+      run.best.crossfit,
+      outputs,
+      values[..., 0],
+      where,
+      may_improve,
+      valid_layout,
+      trainer.axis_name,
+    )
   )
   return state_lib.RunState(run.train, weights, best), log

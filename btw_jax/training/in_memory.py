@@ -49,12 +49,15 @@ class InMemoryRunner:
     self._run_params = vectorized_runs.stack_params(trainer.rule, specs)
     self._seeds = jnp.asarray(seeds)
     self.run, self.axes = vectorized_runs.init(
-      trainer, len(specs), self._seeds, train.split
+      trainer, len(specs), self._seeds, train.split, valid.layout.num_examples
     )
     advance = device_map.parallelise(
       vectorized_runs.map_runs(
         functools.partial(
-          epoch_lib.run_epoch, trainer, train.layout.num_examples
+          epoch_lib.run_epoch,
+          trainer,
+          train.layout.num_examples,
+          valid.layout,
         ),
         (
           vectorized_runs.PER_RUN,

@@ -109,13 +109,25 @@ def load(
 
 
 def to_disk(fields: NamedTuple) -> dict[str, Any]:
-  """Returns the fields of models or of a state by their names on disk."""
-  return {_NAMES_ON_DISK.get(k, k): v for k, v in fields._asdict().items()}
+  """Returns the fields of models or of a state by their names on disk.
+
+  The optional fields of `run_params` are not among them: `choices.json` of the
+  workdir names the modalities that a gate closes.
+  """
+  values = fields._asdict()
+  if "run_params" in values:
+    run_params = values["run_params"]
+    names = ("variant", "strength", "scale")
+    values["run_params"] = {k: getattr(run_params, k) for k in names}
+  return {_NAMES_ON_DISK.get(k, k): v for k, v in values.items()}
 
 
 def from_disk(kind: type[_T], loaded: Mapping[str, Any]) -> _T:
   """Returns what `to_disk` was given, a named tuple of type `kind`."""
-  return kind(*(loaded[_NAMES_ON_DISK.get(k, k)] for k in kind._fields))
+  values = {k: loaded[_NAMES_ON_DISK.get(k, k)] for k in kind._fields}
+  if "run_params" in values:
+    values["run_params"] = state_lib.RunParams(**values["run_params"])
+  return kind(**values)
 
 
 def short_reason(error: BaseException) -> str:

@@ -60,6 +60,24 @@ def clip(
   )
 
 
+def may_improve(
+  best: state_lib.Best,
+  epoch: chex.Array,
+  run_params: state_lib.RunParams,
+  patience: int | None,
+) -> chex.Array:
+  """Returns `[U]` whether a model may still improve.
+
+  With a `patience`, a model that has not improved for more epochs than that may
+  not; with a last epoch given, it may in that epoch only.
+  """
+  if run_params.last_epoch is not None:
+    return epoch == run_params.last_epoch
+  if patience is None:
+    return jnp.ones(best.epoch.shape, bool)
+  return epoch - jnp.maximum(best.epoch, 0) <= patience
+
+
 def keep_best(
   best: state_lib.Best,
   loss: chex.Array,
@@ -67,17 +85,15 @@ def keep_best(
   params: chex.ArrayTree,
   unseen_prior: state_lib.UnseenPrior | None,
   owners: chex.ArrayTree,
-  patience: int | None,
+  may_improve: chex.Array,
 ) -> state_lib.Best:
   """Keeps the better of the best epoch and this one, for each model.
 
-  `loss` is the `[U]` validation loss of this epoch. With a `patience`, a model
-  that has not improved for more epochs than that is kept as it is.
+  `loss` is the `[U]` validation loss of this epoch. A model for which
+  `may_improve` `[U]` is False is kept as it is.
   """
-  improved = loss < best.loss
-  if patience is not None:
-    improved &= epoch - jnp.maximum(best.epoch, 0) <= patience
-  return state_lib.Best(
+  improved = (loss < best.loss) & may_improve
+  return best._replace(
     loss=jnp.where(improved, loss, best.loss),
     epoch=jnp.where(improved, epoch, best.epoch),
     params=select(improved, params, best.params, owners),

@@ -26,6 +26,7 @@ def predict(
 
   def predict_chunk(examples):
     batch, unimodal = examples
+    batch = run_params.gate(batch)
     present = batch.present
     embeddings = trainer.apply(params, batch, method="encode")
 

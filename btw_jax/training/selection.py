@@ -1,7 +1,9 @@
 """The choice of settings to train for each weighting, and of the one to keep.
 
-The weighting `auto` should never do worse than the uniform model. It therefore
-leaves that model only for a gain that exceeds the gain's own standard error.
+The weightings `gate` and `auto` should never do worse than the uniform model.
+The gate is therefore kept only if validation confirms it, and `auto` leaves the
+better one of the two only for a gain that exceeds the gain's own standard
+error, over seeds and over validation examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,34 +11,91 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
+from btw_jax import paired
 from btw_jax import weighting
 from btw_jax.training import vectorized_runs
 
 AUTO = "auto"
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+# The largest loss of score that is accepted for a lower validation loss: half a
+# point of accuracy, or of the standard deviation of a regression's targets.
+MARGIN = 0.005
 _AUTO_VARIANTS = ("mi", "kl+mi")
-_OF_ONE_STRENGTH = ("uniform", AUTO)
+# The weightings that the gate, hence the tests of modalities, decide about.
+GATED = (vectorized_runs.GATE, AUTO)
+_OF_ONE_STRENGTH = ("uniform", *GATED)
 
 
 class Plan(NamedTuple):
-  """The settings to train together.
+  """The settings to train.
 
   Attributes:
-    specs: R distinct settings; the first one is the uniform model.
+    specs: R distinct settings; the first one is the uniform model, and the last
+      one the gate if a weighting needs it.
     candidates: weighting -> positions of the settings that it may choose from.
-      The first of several is the uniform model.
+      The first of several is the uniform model. The gate, if it is confirmed,
+      takes its place.
   """
 
   specs: Sequence[vectorized_runs.RunSpec]
   candidates: Mapping[str, Sequence[int]]
 
   @property
+  def gate(self) -> vectorized_runs.RunSpec | None:
+    """The setting of the gate, trained after the others; None without one."""
+    last = self.specs[-1]
+    return last if last.variant == vectorized_runs.GATE else None
+
+  @property
+  def ungated(self) -> Sequence[vectorized_runs.RunSpec]:
+    """The settings that need no gate, trained together."""
+    return self.specs[: len(self.specs) - (self.gate is not None)]
+
+  @property
   def variants(self) -> tuple[str, ...]:
-    """The variants in use, in the order of `weighting.VARIANTS`."""
-    used = dict.fromkeys(spec.variant for spec in self.specs)
+    """The variants of `ungated`, in the order of `weighting.VARIANTS`."""
+    used = dict.fromkeys(spec.variant for spec in self.ungated)
     known = [v for v in weighting.VARIANTS if v in used]
     return (*known, *(v for v in used if v not in known))
+
+  def with_gate(self, is_open: Sequence[bool]) -> "Plan":
+    """Returns the plan once it is known which of M modalities are open.
+
+    If all are, the gate is the uniform model and has no setting of its own.
+    """
+    if self.gate is None:
+      return self
+    gate = len(self.specs) - 1
+    if not all(is_open):
+      spec = self.gate._replace(is_open=tuple(map(bool, is_open)))
+      return self._replace(specs=[*self.ungated, spec])
+    return Plan(
+      self.ungated,
+      {
+        name: list(dict.fromkeys(0 if i == gate else i for i in positions))
+        for name, positions in self.candidates.items()
+      },
+    )
+
+
+class Validation(NamedTuple):
+  """The validation of all runs, by which they are compared.
+
+  Attributes:
+    loss: `[R, S, N]` loss of each example, of `state.CrossFit`.
+    score: `[R, S, N]` score of each example.
+    examples: `[S, N]` int, which example it is: seeds may share examples.
+    where: `[S, N]` bool, the examples that count.
+    score_sign: 1 if a high score is good, −1 if a low one is.
+  """
+
+  loss: np.ndarray
+  score: np.ndarray
+  examples: np.ndarray
+  where: np.ndarray
+  score_sign: int
 
 
 def plan(
@@ -45,59 +104,147 @@ def plan(
   """Plans the settings that the weightings need, each of them once.
 
   Args:
-    weightings: names of variants, or "auto", which chooses between uniform, mi
-      and kl+mi at any of `STRENGTHS`.
-    strengths: λ of every weighting but auto, or "auto" to choose λ for each;
-      several make a weighting each, named for example "mi@0.5".
+    weightings: names of variants; "gate", which chooses between uniform and the
+      gate; or "auto", which chooses between these, and mi and kl+mi at any of
+      `STRENGTHS`.
+    strengths: λ of every weighting but gate and auto, or "auto" to choose λ for
+      each; several make a weighting each, named for example "mi@0.5".
     scale: embedding scale of every setting.
 
   Returns:
     The plan.
   """
   plain = vectorized_runs.RunSpec("uniform", 0.0, scale)
-  specs = [plain]
-  candidates = {}
+  gate = vectorized_runs.RunSpec(vectorized_runs.GATE, 1.0, scale)
+  wanted = {}
   for name, strength in itertools.product(weightings, strengths):
+    pairs = [(name, strength)]
     if name == AUTO:
-      pairs = [(v, s) for v in _AUTO_VARIANTS for s in STRENGTHS]
+      pairs = list(itertools.product(_AUTO_VARIANTS, STRENGTHS))
     elif strength == AUTO:
       pairs = [(name, s) for s in STRENGTHS]
-    else:
-      pairs = [(name, strength)]
-    wanted = [vectorized_runs.RunSpec(v, s, scale) for v, s in pairs]
-    if name == "uniform":
-      wanted = [plain]
-    elif len(wanted) > 1:
-      wanted = [plain, *wanted]
-    for spec in wanted:
-      if spec not in specs:
-        specs.append(spec)
+    settings = [vectorized_runs.RunSpec(v, s, scale) for v, s in pairs]
+    if name == AUTO:
+      settings = [plain, gate, *settings]
+    elif name == gate.variant:
+      settings = [plain, gate]
+    elif name == plain.variant:
+      settings = [plain]
+    elif len(settings) > 1:
+      settings = [plain, *settings]
     if len(strengths) > 1 and name not in _OF_ONE_STRENGTH:
       name += f"@{strength if strength == AUTO else format(strength, 'g')}"
-    candidates[name] = [specs.index(spec) for spec in wanted]
-  return Plan(specs, candidates)
+    wanted[name] = settings
+  used = dict.fromkeys([plain, *itertools.chain(*wanted.values())])
+  # The gate comes last, since it is trained after the others.
+  specs = [s for s in used if s != gate] + [gate] * (gate in used)
+  return Plan(
+    specs,
+    {name: [specs.index(s) for s in wanted[name]] for name in wanted},
+  )
 
 
-def select(losses: np.ndarray, candidates: Sequence[int]) -> int:
-  """Selects a candidate by validation loss, pooled over seeds.
+class Difference(NamedTuple):
+  """The paired difference of a setting's validation to another one's.
 
-  The candidate with the least `mean + standard error` of the paired difference
-  to the first candidate's loss is kept. The first candidate counts as 0, so it
-  is kept unless another one gains more than a standard error (the
-  one-standard-error rule; Breiman et al. 1984, "Classification and Regression
-  Trees", section 3.4.3). One seed has no standard error, so the least loss is
-  kept.
+  The standard errors are over seeds and examples.
+
+  Attributes:
+    loss: mean difference of the loss; negative if the setting is better.
+    error: its standard error.
+    gain: mean gain in the score; positive if the setting is better.
+    gain_error: its standard error.
+  """
+
+  loss: float
+  error: float
+  gain: float
+  gain_error: float
+
+
+def compare(validation: Validation, setting: int, base: int) -> Difference:
+  """Compares two settings, given by their positions."""
+  loss, gain = (
+    paired.over_seeds_and_examples(
+      sign * (values[setting] - values[base]),
+      validation.examples,
+      validation.where,
+    )
+    for sign, values in (
+      (1, validation.loss),
+      (validation.score_sign, validation.score),
+    )
+  )
+  return Difference(loss.value, loss.error, gain.value, gain.error)
+
+
+def confirms_gate(difference: Difference) -> bool:
+  """Returns whether validation lets the gate stay closed.
+
+  Tests have found the closed modalities idle, so the burden of proof is turned
+  around: the gate is kept unless the loss rises by more than a standard error,
+  or the score may fall by more than `MARGIN`. It need not gain anything that so
+  few examples could show.
 
   Args:
-    losses: `[R, S]` best validation loss of every run.
+    difference: of the gate to the uniform model.
+  """
+  may_lose = difference.gain_error - difference.gain
+  return difference.loss <= difference.error and may_lose <= MARGIN
+
+
+def select(validation: Validation, candidates: Sequence[int]) -> int:
+  """Selects a candidate that is better than the first one, or the first one.
+
+  The candidate with the least `mean + C * standard error` of the paired
+  difference to the first candidate's loss is kept, C being `family_errors`. The
+  first candidate counts as 0, so it is kept unless another one gains more than
+  so many standard errors (the one-standard-error rule; Breiman et al. 1984,
+  "Classification and Regression Trees", section 3.4.3). The error is over seeds
+  and over examples.
+
+  A lower loss must not cost decisions: a candidate is not kept if it may lose
+  more than `MARGIN` of the score, by one standard error. So few examples may
+  not suffice to leave the first candidate.
+
+  Args:
+    validation: of all settings.
     candidates: positions of settings.
 
   Returns:
     One of `candidates`.
   """
-  difference = losses[list(candidates)] - losses[candidates[0]]
-  bound = difference.mean(axis=1)
-  num_seeds = losses.shape[1]
-  if num_seeds > 1:
-    bound = bound + difference.std(axis=1, ddof=1) / np.sqrt(num_seeds)
-  return candidates[int(np.argmin(bound))]
+  first, *others = candidates
+  num_errors = family_errors(len(others))
+  bounds = {first: 0.0}
+  for candidate in others:
+    difference = compare(validation, candidate, first)
+    bound = difference.loss + num_errors * difference.error
+    may_lose = difference.gain_error - difference.gain
+    if np.isfinite(bound) and may_lose <= MARGIN:
+      bounds[candidate] = bound
+  return min(bounds, key=bounds.__getitem__)
+
+
+def select_scale(validation: Validation, candidates: Sequence[int]) -> int:
+  """Selects an embedding scale of the uniform model by validation loss.
+
+  It is the candidate with the least `mean + standard error`, as in `select`.
+  The scale is a setting of the uniform model, so nothing else is asked of it.
+  """
+  first, *others = candidates
+  bounds = {first: 0.0}
+  for candidate in others:
+    difference = compare(validation, candidate, first)
+    if np.isfinite(difference.loss):
+      bounds[candidate] = difference.loss + difference.error
+  return min(bounds, key=bounds.__getitem__)
+
+
+def family_errors(num_candidates: int) -> float:
+  """Returns the standard errors that a gain must exceed: 1 for one candidate.
+
+  The more candidates, the larger the best gain by chance. For C of them the
+  normal tail probability of one standard error is divided by C (Bonferroni).
+  """
+  return float(stats.norm.isf(stats.norm.sf(1.0) / max(num_candidates, 1)))

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import chex
+import jax.numpy as jnp
 
+from btw_jax import types
 from btw_jax import weighting
 
 
@@ -29,11 +31,30 @@ class RunParams(NamedTuple):
     variant: scalar int, a position in the rule's variants.
     strength: scalar λ in [0, 1].
     scale: scalar c, the embedding scale.
+    is_open: `[M]` bool, False for modalities that the gate closes; None if all
+      are open. A rule that keeps a table of weights needs None.
+    last_epoch: `[U]` the epoch whose model is kept, from 0; None to keep the
+      one with the lowest validation loss.
   """
 
   variant: chex.Array
   strength: chex.Array
   scale: chex.Array
+  is_open: chex.Array | None = None
+  last_epoch: chex.Array | None = None
+
+  def gate(self, batch: types.Batch) -> types.Batch:
+    """Marks closed modalities of a batch as missing.
+
+    The model then weighs them 0 and all others the same, as if it had been
+    built without them. An example that has closed modalities only keeps them:
+    its prediction would otherwise come from nothing.
+    """
+    if self.is_open is None:
+      return batch
+    gated = batch.present & self.is_open
+    has_any = jnp.any(gated, axis=-1, keepdims=True)
+    return batch._replace(present=jnp.where(has_any, gated, batch.present))
 
 
 class UnseenPrior(NamedTuple):
@@ -79,6 +100,20 @@ class Refreshed(NamedTuple):
   examples: chex.Array | None
 
 
+class CrossFit(NamedTuple):
+  """The validation of each example at the best epoch of the others.
+
+  Attributes:
+    loss: `[U, 2]` the lowest validation loss of each half of the examples.
+    outputs: `[U, N', K]` outputs for the N' validation examples of
+      `crossfit.rows`, at the best epoch of the half that does not hold the
+      example; NaN if no loss was finite.
+  """
+
+  loss: chex.Array
+  outputs: chex.Array
+
+
 class Best(NamedTuple):
   """The best epoch so far by validation loss, for each of U models.
 
@@ -87,12 +122,14 @@ class Best(NamedTuple):
     epoch: `[U]` number of the epoch.
     params: parameters after that epoch.
     unseen_prior: how that epoch weighed unseen examples; None without weights.
+    crossfit: the validation of each example, by which runs are compared.
   """
 
   loss: chex.Array
   epoch: chex.Array
   params: chex.ArrayTree
   unseen_prior: UnseenPrior | None
+  crossfit: CrossFit
 
 
 class RunState(NamedTuple):

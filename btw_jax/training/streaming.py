@@ -66,7 +66,11 @@ class StreamingRunner:
     self.positions_per_epoch = train.layout.num_batches
     self.sums, self._plan = epoch_metrics.EpochSums(), []
     self.run, self.axes = vectorized_runs.init(
-      trainer, len(specs), self._seeds, train.template()
+      trainer,
+      len(specs),
+      self._seeds,
+      train.template(),
+      valid.layout.num_examples,
     )
     self._map_batch_programs()
     self._map_epoch_programs()
@@ -126,8 +130,22 @@ class StreamingRunner:
       refreshed = state_lib.Refreshed(_SHARDED, _REPLICATED, examples)
     self._refresh = self._map(
       functools.partial(weight_refresh.refresh, trainer, num_examples),
-      (setting, seed, shared, (self._train.axes, None), run),
-      (_REPLICATED, _REPLICATED, _REPLICATED, _SHARDED, _SHARDED),
+      (
+        setting,
+        seed,
+        shared,
+        (self._train.axes, None),
+        run,
+        self._informing(((self._valid.axes, 0), (None, 0))) or shared,
+      ),
+      (
+        _REPLICATED,
+        _REPLICATED,
+        _REPLICATED,
+        _SHARDED,
+        _SHARDED,
+        self._informing(_SHARDED),
+      ),
       refreshed,
     )
     self._unseen_prior = self._map(
@@ -137,7 +155,9 @@ class StreamingRunner:
       _REPLICATED,
     )
     self._finish = self._map(
-      functools.partial(epoch_lib.finish_epoch, trainer),
+      functools.partial(
+        epoch_lib.finish_epoch, trainer, self._valid.layout
+      ),
       (run, setting, shared, shared, run, run, run, shared),
       (
         self.axes, _REPLICATED, _REPLICATED, _SHARDED, refreshed, _REPLICATED,
@@ -172,13 +192,7 @@ class StreamingRunner:
     if self._trainer.rule.weighs:
       refreshed = self._refresh_weights(epoch)
       unseen_prior = self._unseen_prior(self.run, refreshed, present)
-    outputs, _ = predictor.predict_batches(
-      self._predict,
-      self._valid,
-      self.run.train.params,
-      unseen_prior,
-      self._run_params,
-    )
+    outputs = self._valid_outputs(unseen_prior)
     self.run, closing_log = self._finish(
       self.run,
       self._run_params,
@@ -186,7 +200,7 @@ class StreamingRunner:
       present,
       refreshed,
       unseen_prior,
-      hosts.shard(outputs),
+      outputs,
       self._valid.metadata.batch,
     )
     return log | closing_log
@@ -233,6 +247,21 @@ class StreamingRunner:
       example_source.largest_bucket,
     )
 
+  def _valid_outputs(self, unseen_prior):
+    """Predicts the validation split; returns sharded `[D, R, S, U, n, K]`."""
+    outputs, _ = predictor.predict_batches(
+      self._predict,
+      self._valid,
+      self.run.train.params,
+      unseen_prior,
+      self._run_params,
+    )
+    return hosts.shard(outputs)
+
+  def _informing(self, value):
+    """Returns a value if information is estimated on the validation split."""
+    return value if self._trainer.rule.information_from == "valid" else None
+
   def _refresh_weights(self, epoch):
     """Refreshes the weights if the epoch ends with a refresh."""
     if not weight_refresh.is_due(self._trainer, epoch):
@@ -245,4 +274,11 @@ class StreamingRunner:
       parts.append(hosts.local_shards(outputs))
     outputs = hosts.shard(train.join(parts))
     split: types.Split = train.metadata
-    return self._refresh(self._run_params, self._seeds, epoch, split, outputs)
+    informing = None
+    if self._informing(True):
+      kept = weight_refresh.keep_weights(self.run)
+      prior = self._unseen_prior(self.run, kept, split.batch.present)
+      informing = (self._valid.metadata, self._valid_outputs(prior))
+    return self._refresh(
+      self._run_params, self._seeds, epoch, split, outputs, informing
+    )

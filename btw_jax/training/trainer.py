@@ -16,6 +16,7 @@ from btw_jax import types
 from btw_jax import weighting
 from btw_jax.parallel import device_map
 from btw_jax.parallel import expert_parallel
+from btw_jax.training import crossfit
 from btw_jax.training import model_groups
 from btw_jax.training import sampling
 from btw_jax.training import state as state_lib
@@ -99,8 +100,13 @@ class Trainer:
     sizes = dataclasses.replace(self.network.sizes, num_steps=num_steps)
     return dataclasses.replace(self, network=self.network.clone(sizes=sizes))
 
-  def init(self, seed: chex.Array, train: types.Split) -> state_lib.RunState:
-    """Returns the state before the first step, the same for every setting."""
+  def init(
+    self, seed: chex.Array, train: types.Split, num_valid: int = 0
+  ) -> state_lib.RunState:
+    """Returns the state before the first step, the same for every setting.
+
+    `num_valid` is the number of validation examples, static.
+    """
     batch = jax.tree.map(lambda x: x[:1], train.batch)
     key = sampling.stream_key(seed, sampling.INIT)
     params = self.network.init(key, batch, None, train=False)["params"]
@@ -127,6 +133,7 @@ class Trainer:
         epoch=jnp.full(num_models, -1, jnp.int32),
         params=params,
         unseen_prior=unseen_prior,
+        crossfit=crossfit.init(num_models, num_valid, self.task.num_outputs),
       ),
     )
 
@@ -261,6 +268,7 @@ class Trainer:
     `rows` `[B]` are the rows of its examples in this device's part of the table
     W. Returns the state, and the sums of `step`.
     """
+    batch = run_params.gate(batch)
     multipliers = weighting.multipliers(
       self.table(run, batch.present, rows),
       batch.present,
@@ -329,16 +337,30 @@ class Trainer:
   def measure(
     self, outputs: chex.Array, batch: types.Batch
   ) -> tuple[chex.Array, chex.Array]:
-    """Returns mean loss and score `[U]` of a split's outputs `[U, N, K]`."""
-    where = self.network.training_mask(batch.present)
+    """Measures a split's outputs `[U, N, K]`.
 
-    def masked_sum(values):
-      return jnp.sum(jnp.where(where, values, 0.0), axis=-1)
+    Returns loss and score `[U, N, 2]` of each example, and a mask `[U, N]` of
+    the examples that each model trains on.
+    """
+    values = jnp.stack(
+      [
+        self.task.loss(outputs, batch.target),
+        self.task.score(outputs, batch.target),
+      ],
+      axis=-1,
+    )
+    return values, self.network.training_mask(batch.present)
 
-    loss, score, count = jax.lax.psum(
+  def mean_over_devices(
+    self, values: chex.Array, where: chex.Array
+  ) -> tuple[chex.Array, chex.Array]:
+    """Returns the mean loss and score `[U]` of what `measure` returns."""
+    (loss, score), count = jax.lax.psum(
       (
-        masked_sum(self.task.loss(outputs, batch.target)),
-        masked_sum(self.task.score(outputs, batch.target)),
+        [
+          jnp.sum(jnp.where(where, values[..., i], 0.0), axis=-1)
+          for i in range(2)
+        ],
         jnp.sum(where, axis=-1),
       ),
       self.axis_name,

@@ -24,31 +24,50 @@ from btw_jax.training import weighting_rule
 # The axes of seeds and of settings of an argument of `map_runs`.
 PER_RUN, PER_SETTING = (0, 0), (None, 0)
 PER_SEED, SHARED = (0, None), (None, None)
+# The variant that weighs idle modalities 0 and all others the same.
+GATE = "gate"
 
 
 class RunSpec(NamedTuple):
   """One setting, by name.
 
   Attributes:
-    variant: a name of `weighting.VARIANTS` or of the rule's `examples`.
+    variant: a name of `weighting.VARIANTS` or of the rule's `examples`, or
+      `GATE`: uniform weights of the modalities that are open.
     strength: λ in [0, 1].
     scale: the embedding scale c.
+    is_open: whether each of M modalities is open; None if all are.
+    last_epoch: the epoch whose model is kept, for each of U models; None to
+      keep the one with the lowest validation loss.
   """
 
   variant: str
   strength: float
   scale: float
+  is_open: tuple[bool, ...] | None = None
+  last_epoch: tuple[int, ...] | None = None
 
 
 def stack_params(
   rule: weighting_rule.Rule, specs: Sequence[RunSpec]
 ) -> state_lib.RunParams:
-  """Returns settings as arrays `[R]`; the rule numbers their variants."""
+  """Returns settings as arrays `[R]`; the rule numbers their variants.
+
+  Either all settings have an optional field, or none.
+  """
   variants = list(rule.variants)
+  names = ["uniform" if s.variant == GATE else s.variant for s in specs]
+
+  def stack_optional(field):
+    values = [getattr(spec, field) for spec in specs]
+    return None if values[0] is None else jnp.asarray(values)
+
   return state_lib.RunParams(
-    variant=jnp.asarray([variants.index(s.variant) for s in specs]),
+    variant=jnp.asarray([variants.index(name) for name in names]),
     strength=jnp.asarray([s.strength for s in specs], jnp.float32),
     scale=jnp.asarray([s.scale for s in specs], jnp.float32),
+    is_open=stack_optional("is_open"),
+    last_epoch=stack_optional("last_epoch"),
   )
 
 
@@ -117,7 +136,7 @@ def state_axes(
   return state_lib.RunState(
     state_lib.TrainState(replicated, params, opt_state),
     weights,
-    state_lib.Best(replicated, replicated, params, replicated),
+    state_lib.Best(replicated, replicated, params, replicated, replicated),
   )
 
 
@@ -141,15 +160,20 @@ def init(
   num_settings: int,
   seeds: chex.Array,
   train: types.Split,
+  num_valid: int = 0,
 ) -> tuple[state_lib.RunState, state_lib.RunState]:
   """Initialises R x S runs; the settings of a seed start alike.
 
-  `train` is the sharded training split. Returns the state `[R, S, ...]`, and
+  `train` is the sharded training split, `num_valid` the number of validation
+  examples. Returns the state `[R, S, ...]`, and
   which parts of it are sharded over devices.
   """
   train = train._replace(unimodal=None)
   axes_of_seeds = example_source.split_axes(train, sharded=True)
-  init_seeds = jax.vmap(trainer.init, (0, axes_of_seeds))
+  init_seeds = jax.vmap(
+    lambda seed, train: trainer.init(seed, train, num_valid),
+    (0, axes_of_seeds),
+  )
 
   def init_runs(seeds, train):
     return jax.tree.map(

@@ -55,34 +55,45 @@ def refresh(
   epoch: chex.Array,
   train: types.Split,
   outputs: chex.Array,
+  informing: tuple[types.Split, chex.Array] | None = None,
 ) -> state_lib.Refreshed:
   """Computes new weights of the training set, before they are averaged.
 
   `train` is this device's part of the training set, whose features are not
   read; `outputs` are `[n, K]` of the multimodal model for it. `num_examples` is
-  N of the training set, static.
+  N of the training set, static. `informing` is the validation split and its
+  outputs `[U, n, K]` if the rule takes the information from there.
   """
   # The barrier keeps XLA from computing or copying parts of the refresh before
   # the outputs exist, which would cost memory during the forward pass.
   train, outputs = jax.lax.optimization_barrier((train, outputs))
   # One example with outputs that are not finite must not make the information,
   # hence the weights of all other examples, NaN.
-  finite = jnp.all(jnp.isfinite(outputs), axis=-1, keepdims=True)
+  outputs, finite = _finite(outputs)
   present = train.batch.present
-  outputs = jnp.where(finite, outputs, 0.0)
   unimodal = trainer.task.predict(train.unimodal)
   multimodal = trainer.task.predict(outputs)
-  layout = plans.SlotLayout(num_examples, trainer.batch_size)
-  slots = device_map.device_slots(trainer.batch_size, trainer.axis_name)
-  information = trainer.rule.information(
-    unimodal,
-    multimodal,
-    present & finite,
-    rows=sampling.sample_rows(
-      seed, epoch, slots, layout, trainer.rule.num_samples
-    ),
-    axis_name=trainer.axis_name,
-  )
+  if informing is None:
+    layout = plans.SlotLayout(num_examples, trainer.batch_size)
+    slots = device_map.device_slots(trainer.batch_size, trainer.axis_name)
+    information = trainer.rule.information(
+      unimodal,
+      multimodal,
+      present & finite,
+      rows=sampling.sample_rows(
+        seed, epoch, slots, layout, trainer.rule.num_samples
+      ),
+      axis_name=trainer.axis_name,
+    )
+  else:
+    valid, valid_outputs = informing
+    valid_outputs, valid_finite = _finite(valid_outputs[0])
+    information = trainer.rule.information(
+      trainer.task.predict(valid.unimodal),
+      trainer.task.predict(valid_outputs),
+      valid.batch.present & valid_finite,
+      axis_name=trainer.axis_name,
+    )
 
   def weigh(examples):
     unimodal, outputs, present = examples
@@ -105,6 +116,12 @@ def refresh(
     axis_name=trainer.axis_name,
   )
   return state_lib.Refreshed(table, information, importance)
+
+
+def _finite(outputs):
+  """Returns `[n, K]` outputs, 0 where not finite, and which are: `[n, 1]`."""
+  finite = jnp.all(jnp.isfinite(outputs), axis=-1, keepdims=True)
+  return jnp.where(finite, outputs, 0.0), finite
 
 
 def keep_weights(run: state_lib.RunState) -> state_lib.Refreshed:

@@ -23,6 +23,8 @@ class Rule:
       the nearest-neighbour estimate.
     agreement: whether to weigh by 1/KL instead of KL.
     refresh_every: number of epochs between refreshes.
+    information_from: "train" or "valid", the split on which information is
+      estimated.
     num_refinements: number of refinements of an unseen example's weights.
     num_samples: largest number of examples that the nearest-neighbour estimate
       uses.
@@ -36,6 +38,7 @@ class Rule:
   transform: str = "none"
   agreement: bool = False
   refresh_every: int = 1
+  information_from: str = "train"
   num_refinements: int = 1
   num_samples: int = 2**14
   examples: Mapping[str, Callable[..., chex.Array]] = dataclasses.field(

@@ -8,6 +8,7 @@
   python -m experiments.benchmarks --suite=memory
   python -m experiments.benchmarks --suite=pid
   python -m experiments.benchmarks --suite=interference
+  python -m experiments.benchmarks --suite=gate --rounds=3
   python -m experiments.benchmarks --suite=study --data_dir=CMU-MOSI
 
 The two sides run in turns in one process, with a pause before each turn. Each
@@ -33,6 +34,7 @@ _SUITES = {
   "memory": "experiments.benchmarks.memory",
   "pid": "experiments.benchmarks.pid",
   "interference": "experiments.benchmarks.interference",
+  "gate": "experiments.benchmarks.gate_cost",
   "study": "experiments.benchmarks.study",
 }
 

@@ -43,6 +43,11 @@ _RECIPES = (
 # FILE.TABLE, the file has several tables. Any other name is a run's workdir.
 _MEASURED = (
   "study/study.overview",
+  "gate",
+  "gate_information_train",
+  "gate_information_valid",
+  "joint_test",
+  "benchmark_gate",
   "beyond_normal",
   "benchmark_train",
   "benchmark_estimators",

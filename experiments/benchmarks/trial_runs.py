@@ -17,7 +17,7 @@ from experiments.benchmarks import run_comparison
 # A run of some seconds that writes a checkpoint after every epoch.
 FLAGS = (
   "--dataset=digits", "--num_seeds=2", "--num_epochs=30", "--hidden_dim=16",
-  "--embedding_dim=16", "--weighting=uniform,kl+mi", "--num_permutations=0",
+  "--embedding_dim=16", "--weighting=uniform,kl+mi", "--num_exchanges=0",
   "--snapshot_seconds=0",
 )  # fmt: skip
 # Seconds that any step of a trial may take.

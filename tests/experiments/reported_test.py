@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 _TINY = (
   "--num_seeds=2", "--num_epochs=2", "--hidden_dim=8", "--embedding_dim=8",
-  "--num_permutations=0", "--embedding_scale=0.5",
+  "--num_exchanges=4", "--embedding_scale=0.5",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def study(tmp_path_factory):
   for name, seed in SEEDS.items():
     recipes.append(folder / f"{name}.flags")
     recipes[-1].write_text(
-      f"--dataset=npz\n--weighting=uniform,kl+mi,auto\n--seed={seed}\n"
+      f"--dataset=npz\n--weighting=uniform,gate,kl+mi,auto\n--seed={seed}\n"
       "--hidden_dim=99\n"
     )
   arguments = (
@@ -134,6 +134,7 @@ def test_a_browser_shows_the_report(page_of, tmp_path, width):
   figures = [name.partition(": ")[2] for name in report["figures"]]
   for expected, number in (
     ("improvement in accuracy % over uniform", 2),
+    ("contribution of each modality, 95 % interval", 2),
     ("validation loss, mean ± std over seeds", 2),
     ("calibration on the test split, all seeds", 2),
     ("kl+mi: weights, mean ± std over seeds", 2),

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 def test_test_labels_are_read_last(tmp_path):
   arguments = (
     *programs.TINY, "--dataset=npz", "--weighting=uniform,kl+mi,auto",
-    "--embedding_scale=auto",
+    "--embedding_scale=auto", "--num_exchanges=5",
   )  # fmt: skip
   workdirs = []
   for name, order in (("true", None), ("moved", np.random.default_rng(9))):
@@ -86,7 +86,7 @@ def test_regression_reports_in_the_targets_unit(tmp_path):
   workdir = tmp_path / "diabetes"
   programs.run(
     "train", *programs.TINY, "--dataset=diabetes", "--weighting=uniform,kl+mi",
-    "--predictive=laplace", f"--workdir={workdir}",
+    "--predictive=laplace", f"--workdir={workdir}", "--refit",
     "--divergence=js", "--knn_transform=rank",
   )  # fmt: skip
   assert dataset_files.read_json(workdir / "results.json")["information"] == {}
@@ -107,12 +107,19 @@ def test_regression_reports_in_the_targets_unit(tmp_path):
     np.testing.assert_array_equal(target, np.round(target))
     expected = rows["kl+mi"]["metrics"]["mae"][s]
     assert np.abs(mean - target).mean() == pytest.approx(expected, rel=1e-5)
-  epochs = [
-    float(r["mae"])
-    for r in dataset_files.read_table(workdir / "metrics.csv")
-    if r["stage"] == "multimodal"
-  ]
+  metrics = dataset_files.read_table(workdir / "metrics.csv")
+  epochs = [float(r["mae"]) for r in metrics if r["stage"] == "multimodal"]
   assert 20 < np.mean(epochs) < 200
+  # Each setting is trained again up to the median of its best epochs.
+  best = dataset_files.read_json(workdir / "choices.json")["weightings"]
+  last = [int(np.median(entry["epoch"])) for entry in best.values()]
+  refit = [r for r in metrics if r["stage"] == "refit_multimodal"]
+  assert max(int(r["epoch"]) for r in refit) == max(last)
+  assert {r["stage"] for r in metrics} >= {"refit_unimodal"}
+  programs.run("evaluate", f"--workdir={workdir}")
+  again = dataset_files.read_json(workdir / "evaluation_test.json")["rows"]
+  for row in again:
+    assert row["metrics"] == rows[row["name"]]["metrics"]
 
 
 def test_a_mixture_trains_on_data_that_needs_no_files(tmp_path):
@@ -175,10 +182,13 @@ def test_sequences_go_the_whole_way(tmp_path):
     "--modalities=", f"--data_dir={folder}", "--num_experts=5", "--num_heads=2",
     "--num_layers=1", "--num_points=4", "--num_seeds=2", "--num_epochs=12",
     "--hidden_dim=16", "--embedding_dim=16", "--learning_rate=1e-2",
-    "--num_permutations=0", "--weighting=uniform", f"--workdir={path}",
+    "--num_exchanges=5", "--weighting=uniform,gate", f"--workdir={path}",
   )  # fmt: skip
-  programs.run("train", *arguments)
+  done = programs.run("train", *arguments)
   results = dataset_files.read_json(path / "results.json")
+  assert not results["information"]["sound"]["idle"]
+  assert results["information"]["words"]["idle"]
+  assert "gate: without words, the validation loss changes by" in done.stderr
   rows = {row["name"]: row["metrics"]["accuracy"] for row in results["rows"]}
   assert np.mean(rows["sound"]) > 0.8
   assert np.mean(rows["uniform"]) > 0.8
@@ -206,7 +216,7 @@ def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
   workdir = tmp_path / "run"
   programs.run(
     "train", "--num_seeds=2", "--num_epochs=4", "--dataset=npz",
-    "--weighting=uniform,kl+mi", "--num_permutations=0",
+    "--weighting=uniform,kl+mi", "--num_exchanges=0",
     f"--data_dir={mosi / 'npz'}", f"--workdir={workdir}",
   )  # fmt: skip
   results = dataset_files.read_json(workdir / "results.json")

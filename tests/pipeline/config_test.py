@@ -5,6 +5,7 @@ from btw_jax import interventions
 from btw_jax import predictions
 from btw_jax import tasks
 from btw_jax import weighting
+from btw_jax.analysis import contribution
 from btw_jax.analysis import importance
 from btw_jax.data import loading
 from btw_jax.models import dispatch
@@ -27,8 +28,9 @@ from experiments import flags as flags_lib
     (sections.VARIANTS, weighting.VARIANTS),
     (
       sections.WEIGHTINGS,
-      (*weighting.VARIANTS, *importance.IMPORTANCE, selection.AUTO),
+      (*weighting.VARIANTS, *importance.IMPORTANCE, *selection.GATED),
     ),
+    (sections.REMOVALS, contribution.REMOVALS),
     (sections.DIVERGENCES, predictions.DIVERGENCES),
     (sections.TRANSFORMS, transforms.TRANSFORMS),
     (sections.TASKS, tasks.NAMES),

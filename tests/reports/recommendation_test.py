@@ -198,3 +198,51 @@ def test_seeds_that_share_their_test_examples_are_named():
   assert (
     "All seeds of made use the same test" in recommendation.limits([drawn])[0]
   )
+
+
+def _tested(alone, together):
+  return {
+    "alone": {"rise": 0.001, "corrected": alone},
+    "exchanged": {"rise": 2.1, "corrected": together},
+    "idle": alone >= 0.05 and together >= 0.05,
+  }
+
+
+def test_the_gate_is_advised_with_the_modalities_that_it_closes():
+  problem = studies.problem(
+    {"gate": (0.02 + studies.noise(0.004, 1), 0.1)},
+    information={
+      "a": _tested(0.4, 0.001), "b": _tested(0.9, 0.9), "c": _tested(0.001, 0.9)
+    },
+  )  # fmt: skip
+  text = recommendation.text(recommendation.advise(problem))
+  assert text.startswith("made: use gate (it chose the gate without b).")
+  assert (
+    "Idle modalities: b. They tell nothing alone, and the uniform model does"
+    " not need them; the gate closes them."
+  ) in text
+  assert (
+    "Tell nothing alone, but the uniform model loses without them: a (2.10"
+    " nats). Keep them."
+  ) in text
+  assert text.endswith("and the closed modalities need not be computed.")
+
+
+def test_a_baseline_is_named_but_never_advised():
+  problem = studies.problem(
+    {"mi": (studies.noise(0.1, 1), studies.noise(0.1, 2))},
+    baselines={
+      "ensemble": (0.05, -0.2),
+      "best modality (a)": (-0.05, -0.2),
+    },
+  )
+  advice = recommendation.advise(problem)
+  assert advice.method == "uniform"
+  assert advice.worse == []
+  text = recommendation.text(advice)
+  assert (
+    "Without further training, ensemble is significantly better than uniform:"
+    " accuracy +5.00 points"
+  ) in text
+  assert "best modality" not in text
+  assert "No other method is significantly better." in text

@@ -34,6 +34,26 @@ def test_the_table_marks_what_is_significant():
   assert cells["mi"]["spread"] == "1.00"
 
 
+def test_baselines_stand_below_the_base_with_tests_of_their_own():
+  methods = {"gate": (0.001 * np.arange(10), 0.0), "mi": (0.0, 0.0)}
+  baselines = {"ensemble": (0.02, -0.1), "best modality (a)": (0.0, 0.0)}
+  problem = studies.problem(methods, baselines=baselines)
+  rows = results.rows(problem)
+  assert [row["weighting"] for row in rows] == [
+    "uniform", "ensemble", "best modality (a)", "gate (without b)", "mi",
+  ]  # fmt: skip
+  assert rows[1]["Δ accuracy %"] == "+2.00 [+2.00, +2.00] ▲"
+  assert rows[1]["Δ NLL"] == "+0.100 [+0.100, +0.100] ▼"
+  # Baselines do not change the correction of the weightings.
+  alone = studies.problem(methods)
+  for key, comparison in alone.comparisons.items():
+    assert problem.comparisons[key] == comparison
+  lines = results.to_csv([problem]).splitlines()
+  names = {line.split(",")[1] for line in lines}
+  assert {"ensemble", "gate"} <= names
+  assert "Δ ensemble" not in results.overview([problem])[0]
+
+
 def test_what_was_held_fixed_names_every_candidate():
   problem = studies.problem({"mi": (0.0, 0.0), "auto": (0.0, 0.0)})
   text = "\n".join(results.held_fixed(problem))

@@ -37,24 +37,6 @@ def test_the_least_p_value_is_that_of_equal_signs():
   )
 
 
-def test_holm_multiplies_the_least_by_their_number():
-  # 4 x .01, 3 x .013 < .04, 2 x .03, 1 x .05 < .06.
-  corrected = statistics.holm([0.03, 0.01, 0.05, 0.013])
-  np.testing.assert_allclose(corrected, [0.06, 0.04, 0.06, 0.04])
-  np.testing.assert_allclose(statistics.holm([0.6, 0.7]), [1.0, 1.0])
-  assert len(statistics.holm([])) == 0
-
-
-@hypothesis.given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_rejects_what_the_sequential_procedure_does(p_values):
-  expected, level = [False] * len(p_values), 0.05
-  for step, i in enumerate(np.argsort(p_values, kind="stable")):
-    if p_values[i] * (len(p_values) - step) >= level:
-      break
-    expected[i] = True
-  assert list(statistics.holm(p_values) < level) == expected
-
-
 def test_equal_spread_is_tested_about_the_median():
   """The statistic is the F of a one-way analysis of |x − median|."""
   rng = np.random.default_rng(0)

@@ -150,6 +150,9 @@ def fit(stage_trainer, choices, seeds, train, valid, *, num_epochs=4):
 def loss(stage_trainer, outputs, batch):
   """Computes the mean loss `[U]` of outputs `[U, N, K]`."""
   mapped = jax.vmap(
-    lambda part: stage_trainer.measure(*part)[0], axis_name=device_map.AXIS
+    lambda part: stage_trainer.mean_over_devices(*stage_trainer.measure(*part))[
+      0
+    ],
+    axis_name=device_map.AXIS,
   )
   return jax.jit(mapped)(jax.tree.map(lambda x: x[None], (outputs, batch)))[0]

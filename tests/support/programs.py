@@ -18,7 +18,7 @@ from support import environment
 # A run with these flags takes seconds.
 TINY = (
   "--num_seeds=2", "--num_epochs=3", "--hidden_dim=8", "--embedding_dim=8",
-  "--num_permutations=0",
+  "--num_exchanges=0",
 )  # fmt: skip
 # The flags of users. With those of `environment.XLA_FLAGS`, programs compile
 # four times faster.

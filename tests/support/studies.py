@@ -27,8 +27,19 @@ def _run(name="made", *, unit="accuracy", mitigation=(), dataset="digits"):
   return study.RunFiles(name, path, config, results, {"jax": "0"})
 
 
-def problem(methods, *, name="made", unit="accuracy", **options):
-  """Builds a problem from weighting -> gains `[S]` in decisions and NLL."""
+def problem(
+  methods,
+  *,
+  name="made",
+  unit="accuracy",
+  baselines=None,
+  information=None,
+  **options,
+):
+  """Builds a problem from weighting -> gains `[S]` in decisions and NLL.
+
+  `baselines` are like `methods`; `information` is that of `results.json`.
+  """
   runs = {}
   for method, (decides, likely) in {
     "uniform": (0.0, 0.0), **methods,
@@ -42,14 +53,36 @@ def problem(methods, *, name="made", unit="accuracy", **options):
     values = BASE + sign * np.asarray(decides)
     metrics = {unit: values, "nll": BASE - likely, "ece": BASE / 10}
     variant = "mi" if weighting == "auto" else weighting
-    strength = 0.0 if variant == "uniform" else 1.0
+    choice = {
+      "variant": variant,
+      "strength": 0.0 if variant == "uniform" else 1.0,
+      "scale": 0.5,
+    }
+    if variant == "gate":
+      choice["closed"] = ["b"]
     run.results["rows"].append(
       {
         "name": weighting,
         "kind": "weighting",
         "metrics": {k: np.broadcast_to(v, SEEDS) for k, v in metrics.items()},
-        "choice": {"variant": variant, "strength": strength, "scale": 0.5},
-        "candidates": 9 if weighting == "auto" else 1,
+        "choice": choice,
+        "candidates": {"auto": 9, "gate": 2}.get(weighting, 1),
+      }
+    )
+  first = next(iter(runs.values())).results
+  first["information"] = information or {}
+  for baseline, (decides, likely) in (baselines or {}).items():
+    sign = tables.COLUMNS[unit].sign
+    metrics = {
+      unit: BASE + sign * np.asarray(decides),
+      "nll": BASE - likely,
+      "ece": BASE,
+    }
+    first["rows"].append(
+      {
+        "name": baseline,
+        "kind": "baseline",
+        "metrics": {k: np.broadcast_to(v, SEEDS) for k, v in metrics.items()},
       }
     )
   (problem,) = study.problems(list(runs.values()))

@@ -301,7 +301,7 @@ def test_sequences_are_learned_from(encoder):
     ),
   )
   sizes = networks.Sizes(
-    (1, 1), 2, hidden_dim=16, embedding_dim=16, num_heads=2, dropout=0.0,
+    (1, 1), 3, hidden_dim=16, embedding_dim=16, num_heads=2, dropout=0.0,
     groups=((0, 1),), num_steps=(num_steps,), encoder=encoder, num_layers=1,
   )  # fmt: skip
   trainer = dataclasses.replace(

@@ -75,7 +75,15 @@ def _trainer(loaded, refresh_every=1):
   )  # fmt: skip
 
 
-def _train(loaded, trainer, seeds, num_epochs, checkpoints=None, **callbacks):
+def _train(
+  loaded,
+  trainer,
+  seeds,
+  num_epochs,
+  checkpoints=None,
+  choices=tuple(CHOICES),
+  **callbacks,
+):
   """Trains stage 2 on drawn unimodal outputs; returns its logs and models."""
   rng = np.random.default_rng(0)
   splits = []
@@ -86,7 +94,7 @@ def _train(loaded, trainer, seeds, num_epochs, checkpoints=None, **callbacks):
     splits.append(types.Split(batch, outputs))
   logs = []
   best = loop.fit(
-    trainer, CHOICES, seeds, *splits, num_epochs=num_epochs,
+    trainer, choices, seeds, *splits, num_epochs=num_epochs,
     callbacks=loop.Callbacks(
       on_epoch=lambda epoch, log: logs.append(log), **callbacks
     ),
@@ -161,6 +169,28 @@ def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
     logs += trained[0]
   assert resumed == [(0, 0), (0, 2), (0, 3), (1, 2)]
   jax.tree.map(np.testing.assert_array_equal, (logs, trained[1]), uninterrupted)
+
+
+@pytest.mark.slow
+def test_the_gate_and_information_of_validation_stream_too(folder):
+  closing = vectorized_runs.RunSpec("gate", 1.0, 1.0, (True, False, True))
+  plain = weighting_rule.Rule()
+  outcomes = []
+  for how in ("memory", "stream"):
+    loaded = _load(folder, how, average=False)
+    trainer = _trainer(loaded)
+    informed = dataclasses.replace(trainer.rule, information_from="valid")
+    for rule, choices in ((plain, [closing]), (informed, CHOICES[:1])):
+      outcomes.append(
+        _train(
+          loaded,
+          dataclasses.replace(trainer, rule=rule),
+          (0,),
+          2,
+          choices=choices,
+        )
+      )
+  _close(outcomes[:2], outcomes[2:])
 
 
 def test_buckets_change_no_prediction(folder):

@@ -58,5 +58,5 @@ def test_names_on_disk_are_those_of_earlier_versions(tmp_path):
   _, best = _fit(tmp_path, 2)
   (saved,) = (tmp_path / "snapshots/multimodal").glob("2")
   tree = ocp.load(saved)["run"]["best"]
-  assert set(tree) == {"loss", "epoch", "params", "guide"}
+  assert set(tree) == {"loss", "epoch", "params", "guide", "crossfit"}
   np.testing.assert_array_equal(tree["guide"]["prior"], best.unseen_prior.prior)

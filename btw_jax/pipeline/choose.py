@@ -1,0 +1,128 @@
+"""The choice of settings and modalities by the validation split of a run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import logging
+import numpy as np
+
+from btw_jax import paired
+from btw_jax import types
+from btw_jax.pipeline import stages
+from btw_jax.training import crossfit
+from btw_jax.training import selection
+from btw_jax.training import state as state_lib
+
+
+def settings(
+  run: stages.Run,
+  plan: selection.Plan,
+  trained: Sequence[stages.Trained],
+  validation: selection.Validation,
+) -> tuple[dict[str, stages.Trained], dict[str, Any]]:
+  """Chooses the setting of every weighting by validation loss.
+
+  Returns weighting -> its setting, trained, and weighting -> the description
+  of the choice that `choices.Choices` holds.
+  """
+  gate = plan.specs.index(plan.gate) if plan.gate else None
+  confirmed = gate is not None and _confirms(run, plan, validation, gate)
+  kept, descriptions = {}, {}
+  for name, candidates in plan.candidates.items():
+    eligible = candidates
+    if gate in candidates:
+      others = [i for i in candidates if i not in (0, gate)]
+      eligible = [gate if confirmed else 0, *others]
+    index = selection.select(validation, eligible)
+    kept[name] = trained[index]
+    spec, best, _ = trained[index]
+    descriptions[name] = {
+      "choice": _describe(run, spec),
+      "candidates": len(candidates),
+      "differences": [
+        {
+          **_describe(run, trained[i].spec),
+          **selection.compare(validation, i, candidates[0])._asdict(),
+        }
+        for i in candidates[1:]
+      ],
+      "epoch": np.asarray(best.epoch)[:, 0].tolist(),
+      "valid_loss": np.asarray(best.loss)[:, 0].tolist(),
+    }
+  return kept, descriptions
+
+
+def _confirms(run, plan, validation, gate):
+  """Returns whether validation confirms the gate, and logs it."""
+  difference = selection.compare(validation, gate, 0)
+  confirmed = selection.confirms_gate(difference)
+  logging.info(
+    "gate: without %s, the validation loss changes by %+.4f ± %.4f and the %s"
+    " by %+.4f ± %.4f: %s",
+    ", ".join(_describe(run, plan.gate)["closed"]),
+    difference.loss,
+    difference.error,
+    run.trainers.task.unit,
+    validation.score_sign * difference.gain,
+    difference.gain_error,
+    "closed" if confirmed else "this may do harm, so all modalities stay open",
+  )
+  return confirmed
+
+
+def _describe(run, spec):
+  """Returns a setting as JSON holds it, with the names of closed modalities."""
+  choice = {
+    "variant": spec.variant,
+    "strength": spec.strength,
+    "scale": spec.scale,
+  }
+  if spec.is_open is not None:
+    pairs = zip(run.shape.modalities, spec.is_open, strict=True)
+    choice["closed"] = [m for m, opened in pairs if not opened]
+  return choice
+
+
+def validation(
+  run: stages.Run, trained: Sequence[stages.Trained], valid: types.Split
+) -> selection.Validation:
+  """Returns the validation of trained settings, to select one.
+
+  `valid` is the validation split, in memory or on disk.
+  """
+  outputs = np.stack([t.best.crossfit.outputs[:, 0] for t in trained])
+  task, present = run.trainers.task, np.asarray(valid.batch.present)
+  rows, axis = crossfit.rows(present.shape[-2]), present.ndim - 2
+  target = np.take(np.asarray(valid.batch.target), rows, axis)
+  where = np.take(present.any(axis=-1), rows, axis)
+  ids = [d.splits["valid"].ids[rows] for d in run.inputs.datasets]
+  examples = paired.number_examples(ids, len(run.config.seeds))
+  return selection.Validation(
+    loss=np.asarray(task.loss(outputs, target)),
+    score=np.asarray(task.score(outputs, target)),
+    examples=examples,
+    where=np.broadcast_to(where, examples.shape),
+    score_sign=1 if task.unit == "accuracy" else -1,
+  )
+
+
+def order_modalities(
+  run: stages.Run, best: state_lib.Best, valid: types.Split
+) -> list[str]:
+  """Orders modalities by the validation score of their own models, best first.
+
+  `best` holds the best epochs of these models, `[S, U, ...]`; `valid` is the
+  validation split. The score is that of `state.CrossFit`.
+  """
+  task, names = run.trainers.task, run.shape.modalities
+  present, target = np.asarray(valid.batch.present), valid.batch.target
+  rows = crossfit.rows(present.shape[-2])
+  means = []
+  for m in range(len(names)):
+    outputs = best.crossfit.outputs[:, m]
+    target_rows = np.take(np.asarray(target), rows, present.ndim - 2)
+    score = np.asarray(task.score(outputs, target_rows))
+    where = np.broadcast_to(present[..., rows, m], score.shape)
+    means.append(np.mean(score, where=where) if where.any() else -np.inf)
+  sign = 1 if task.unit == "accuracy" else -1
+  return [names[m] for m in np.argsort(-sign * np.array(means), kind="stable")]

@@ -1,0 +1,212 @@
+"""One stage of a run: training with its log and checkpoints."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from typing import NamedTuple
+
+from absl import logging
+import numpy as np
+
+from btw_jax import types
+from btw_jax.data import loading
+from btw_jax.parallel import hosts
+from btw_jax.pipeline import build
+from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import evaluation
+from btw_jax.pipeline import interrupt as interrupt_lib
+from btw_jax.pipeline import progress as progress_lib
+from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.training import loop
+from btw_jax.training import model_checkpoints
+from btw_jax.training import predictor
+from btw_jax.training import state as state_lib
+from btw_jax.training import train_checkpoints
+from btw_jax.training import trainer as trainer_lib
+from btw_jax.training import vectorized_runs
+
+# Skipped steps of an epoch whose examples are logged.
+_NUM_SKIPPED_LOGGED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """The parts of a run that its stages share."""
+
+  config: config_lib.RunConfig
+  inputs: loading.Inputs
+  shape: workdir_lib.DataShape
+  trainers: build.Trainers
+  workdir: workdir_lib.Workdir
+  progress: progress_lib.Progress
+  interrupt: interrupt_lib.Interrupt
+
+
+class Trained(NamedTuple):
+  """The trained models of one setting.
+
+  Attributes:
+    spec: the setting.
+    best: its best epoch, `[S, ...]`.
+    models: the models, as they are saved.
+  """
+
+  spec: vectorized_runs.RunSpec
+  best: state_lib.Best
+  models: model_checkpoints.Multimodal
+
+
+def train_unimodal(
+  run: Run,
+  stage: str,
+  spec: vectorized_runs.RunSpec,
+  splits: Mapping[str, types.Batch] | None = None,
+) -> tuple[model_checkpoints.Unimodal, state_lib.Best]:
+  """Trains stage 1, one model per modality.
+
+  `splits` are the run's own by default. Returns the frozen models and their
+  best epochs, `[S, U, ...]`.
+  """
+  batches = run.inputs.splits if splits is None else splits
+  best = fit(
+    run,
+    stage,
+    run.trainers.unimodal,
+    [spec],
+    {s: types.Split(batches[s], None) for s in ("train", "valid")},
+  )
+  best = vectorized_runs.select_setting(best, 0)
+  models = model_checkpoints.Unimodal(best.params, list(run.inputs.scalers))
+  return models, best
+
+
+def add_unimodal(
+  run: Run,
+  unimodal: model_checkpoints.Unimodal,
+  splits: Mapping[str, types.Batch],
+) -> dict[str, types.Split]:
+  """Computes the unimodal outputs of the train and valid splits, once."""
+  predict = predictor.Predictor(run.trainers.unimodal)
+  return {
+    split: evaluation.with_unimodal(predict, unimodal.params, splits[split])
+    for split in ("train", "valid")
+  }
+
+
+def fit_settings(
+  run: Run,
+  stage: str,
+  trainer: trainer_lib.Trainer,
+  specs: Sequence[vectorized_runs.RunSpec],
+  splits: Mapping[str, types.Split],
+) -> list[Trained]:
+  """Trains settings of the multimodal model as one program."""
+  best = fit(run, stage, trainer, specs, splits)
+  run_params = vectorized_runs.stack_params(trainer.rule, specs)
+  of_settings = [
+    vectorized_runs.select_setting((best, run_params), index)
+    for index in range(len(specs))
+  ]
+  return [
+    Trained(
+      spec,
+      best,
+      model_checkpoints.Multimodal(best.params, best.unseen_prior, run_params),
+    )
+    for spec, (best, run_params) in zip(specs, of_settings, strict=True)
+  ]
+
+
+def fit(
+  run: Run,
+  stage: str,
+  trainer: trainer_lib.Trainer,
+  specs: Sequence[vectorized_runs.RunSpec],
+  splits: Mapping[str, types.Split],
+) -> state_lib.Best:
+  """Trains a stage, logs every epoch and saves training checkpoints."""
+  factor = np.broadcast_to(1.0, len(run.config.seeds))
+  if run.trainers.task.unit == "mae":
+    stds = [float(scaler.target_std) for scaler in run.inputs.scalers]
+    factor = np.broadcast_to(stds, len(run.config.seeds))
+
+  def on_epoch(epoch, log):
+    run.workdir.log_epoch(stage, specs, epoch, log, factor)
+    # A refit trains on the validation examples too.
+    split = "train" if specs[0].last_epoch else "valid"
+    word = {"train": "training", "valid": "validation"}[split]
+    loss = np.mean(log[f"{split}_loss"])
+    run.progress.advance(f"{stage}, mean {word} loss {loss:.3f}")
+
+  def on_resume(num_epochs, num_batches):
+    run.workdir.rewind(stage, num_epochs)
+    run.progress.skip(num_epochs)
+    if num_batches:
+      logging.info(
+        "%s: going on after epoch %d and %d batches",
+        stage,
+        num_epochs,
+        num_batches,
+      )
+    elif num_epochs:
+      logging.info("%s: going on after epoch %d", stage, num_epochs)
+
+  num_epochs = run.config.num_epochs
+  if specs[0].last_epoch is not None:
+    num_epochs = 1 + max(max(spec.last_epoch) for spec in specs)
+  best = loop.fit(
+    trainer,
+    specs,
+    run.config.seeds,
+    splits["train"],
+    splits["valid"],
+    num_epochs=num_epochs,
+    callbacks=loop.Callbacks(
+      on_epoch=on_epoch,
+      on_resume=on_resume,
+      on_skipped=functools.partial(_log_skipped, run, stage),
+      should_stop=lambda: run.interrupt.requested,
+    ),
+    checkpoints=train_checkpoints.TrainCheckpoints(
+      run.config.workdir,
+      stage,
+      scalers=run.inputs.scalers,
+      about=config_lib.to_dict(run.config),
+      seconds=run.config.snapshot_seconds,
+      resume=run.config.resume,
+    ),
+  )
+  run.progress.skip(run.config.num_epochs - num_epochs)
+  return best
+
+
+def _log_skipped(run, stage, steps: Sequence[loop.SkippedStep]):
+  """Logs the examples of the first steps that were skipped."""
+  datasets = run.inputs.datasets
+  for step in steps[:_NUM_SKIPPED_LOGGED]:
+    ids = datasets[step.seed % len(datasets)].splits["train"].ids
+    logging.warning(
+      "%s, seed %d, epoch %d, step %d: the gradient is not finite, nothing is"
+      " learned from examples %s",
+      stage,
+      run.config.seeds[step.seed],
+      step.epoch + 1,
+      step.step + 1,
+      ", ".join(ids[step.examples]),
+    )
+  if len(steps) > _NUM_SKIPPED_LOGGED:
+    logging.warning("and %d more steps", len(steps) - _NUM_SKIPPED_LOGGED)
+
+
+def is_stopping(run: Run) -> bool:
+  """Returns whether any process was asked to stop."""
+  (requested,) = hosts.any_process([run.interrupt.requested])
+  return requested
+
+
+def stop_if_requested(run: Run, saved: str, command: str = "") -> None:
+  """Ends the run in every process if one of them was asked to stop."""
+  if is_stopping(run):
+    run.progress.close()
+    message = f"{saved}; the same flags resume the run{command}"
+    raise interrupt_lib.Interrupted(message, run.interrupt.number)

@@ -1,0 +1,168 @@
+"""Measures whether the gate and auto are ever worse than the uniform model.
+
+  python -m experiments.benchmarks.gate --workdir=runs/tables/gate \
+    --data_dir=FOLDER --output=runs/tables/gate.json
+
+Trains uniform, gate and auto on data sets with and without modalities of noise,
+and on generated ones for which the use of each modality is known. The table
+shows the paired differences on the test split; their standard errors count both
+seeds and test examples. FOLDER holds `mosi_utterance/npz` and `spoken_digits`;
+without it, these two are left out.
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments import app
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/gate", "folder of the runs")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "folder of the two data sets")
+_SEED = flags.DEFINE_integer("seed", 300, "first seed", 0)
+_NUM_SEEDS = flags.DEFINE_integer("num_seeds", 10, "number of seeds", 1)
+_WEIGHTING = flags.DEFINE_list(
+  "weighting", ["uniform", "gate", "auto"], "weightings; uniform first"
+)
+_SOURCE = flags.DEFINE_enum(
+  "information_from", "train", ["train", "valid"], "as in a run"
+)
+_DATA = flags.DEFINE_list("data", [], "data sets of the table; all if empty")
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file to write the table to")
+
+_SETTINGS = {
+  "digits_clean": {"dataset": "digits"},
+  "digits": {"dataset": "digits", "noise_modalities": 3},
+  "breast_cancer": {"dataset": "breast_cancer"},
+  "diabetes": {"dataset": "diabetes"},
+}
+_FILES = {
+  "mosi_npz": ("mosi_utterance/npz", {"num_epochs": 30}),
+  "spoken_digits": ("spoken_digits", {"num_epochs": 30}),
+}
+_METRICS = {"accuracy": "accuracy %", "mae": "MAE"}
+
+
+def main() -> None:
+  """Trains, measures, prints the table and writes it as JSON if asked to."""
+  # `--help` must not wait for JAX.
+  from btw_jax.pipeline import files
+  from btw_jax.reports import tables as tables_lib
+
+  rows = []
+  for name, settings in _data_sets().items():
+    if not _DATA.value or name in _DATA.value:
+      rows += _measure(name, _train(name, settings))
+  print(tables_lib.markdown(rows))
+  if _OUTPUT.value:
+    note = (
+      f"Seeds {_SEED.value} to {_SEED.value + _NUM_SEEDS.value - 1}; ±: one"
+      " standard error over seeds and test examples."
+    )
+    files.write_json(_OUTPUT.value, {"note": note, "rows": rows})
+
+
+def _data_sets():
+  """Returns name -> settings of all data sets; generates some of them."""
+  from experiments.benchmarks import generated_data
+
+  data_sets = dict(_SETTINGS)
+  folder = pathlib.Path(_DATA_DIR.value)
+  for name, (place, settings) in _FILES.items():
+    if _DATA_DIR.value:
+      path = str(folder / place)
+      data_sets[name] = {"dataset": "npz", "data_dir": path, **settings}
+  for name in generated_data.GENERATORS:
+    path = pathlib.Path(_WORKDIR.value, "data", name)
+    if not path.exists():
+      generated_data.write(name, path, seed=_SEED.value)
+    data_sets[name] = {"dataset": "npz", "data_dir": str(path)}
+  return data_sets
+
+
+def _train(name, settings):
+  """Trains a run that is not finished, and returns its workdir."""
+  from btw_jax.pipeline import config as config_lib
+  from btw_jax.pipeline import train_run
+  from btw_jax.pipeline import workdir as workdir_lib
+
+  workdir = pathlib.Path(_WORKDIR.value, "runs", name)
+  config = config_lib.make(
+    workdir=str(workdir),
+    seed=_SEED.value,
+    num_seeds=_NUM_SEEDS.value,
+    weighting=tuple(_WEIGHTING.value),
+    embedding_scale="auto",
+    information_from=_SOURCE.value,
+    **settings,
+  )
+  workdir_lib.check_same_config(config)
+  if not (workdir / "results.json").exists():
+    train_run.train(config)
+  return workdir
+
+
+def _measure(name, workdir):
+  """Returns a row per metric: differences to uniform, and the choices."""
+  import numpy as np
+
+  from btw_jax import paired
+  from btw_jax.pipeline import finished_run
+
+  run = finished_run.load(workdir, "test")
+  examples = paired.number_examples(run.ids, len(run.seeds))
+  target, stds = np.asarray(run.batch.target), np.ones((len(run.seeds), 1))
+  if run.task.unit == "mae":
+    scalers = run.models.unimodal.scalers
+    stds = stds * np.array([float(s.target_std) for s in scalers])[:, None]
+
+  def values(weighting):
+    outputs, _ = run.predict(weighting, run.split)
+    score, nll = (
+      np.asarray(function(outputs, target))
+      for function in (run.task.score, run.task.nll)
+    )
+    factor = 100 if run.task.unit == "accuracy" else stds
+    # The density of a target in its own unit is that of the scaled one / std.
+    is_density = run.task.name == "regression"
+    return score * factor, nll + np.log(stds) * is_density
+
+  base, *others = run.weightings
+  base_values, rows = values(base), []
+  differences = {
+    other: [x - b for x, b in zip(values(other), base_values, strict=True)]
+    for other in others
+  }
+  for place, (metric, digits) in enumerate(
+    ((_METRICS[run.task.unit], 2 if run.task.unit == "accuracy" else 3),
+     ("NLL", 3))
+  ):  # fmt: skip
+    row = {
+      "data": name if place == 0 else "",
+      "metric": metric,
+      base: f"{base_values[place].mean():.{digits}f}",
+    }
+    for other in others:
+      mean = paired.over_seeds_and_examples(differences[other][place], examples)
+      row[f"Δ {other}"] = f"{mean.value:+.{digits}f} ± {mean.error:.{digits}f}"
+    choices = run.models.choices
+    row["idle"] = ", ".join(choices.idle) if place == 0 else ""
+    if "auto" in others:
+      choice = choices.weightings["auto"]["choice"]
+      text = choice["variant"]
+      if text not in ("uniform", "gate"):
+        text += f" at {choice['strength']:g}"
+      row["auto chose"] = text if place == 0 else ""
+    rows.append(row)
+  return rows
+
+
+if __name__ == "__main__":
+  app.run(
+    main,
+    {
+      "Table": [
+        "workdir", "data_dir", "seed", "num_seeds", "weighting",
+        "information_from", "data", "output",
+      ]
+    },
+  )  # fmt: skip
