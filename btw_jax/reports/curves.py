@@ -78,8 +78,7 @@ def _draw_losses(problem, split):
 
   def plot(ax):
     for number, method in enumerate(problem.methods.values()):
-      gated = method.row["choice"]["variant"] == study_lib.GATE
-      stage = "gate" if gated else "multimodal"
+      stage = study_lib.stage(method.row["choice"]["variant"])
       where = {"stage": stage, "split": split}
       loss = read_table(method, "metrics.csv", ["loss"], **where)["loss"]
       _plot_band(ax, loss, method.name, f"C{number}")

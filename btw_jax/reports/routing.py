@@ -10,6 +10,7 @@ from matplotlib import figure as figure_lib
 import numpy as np
 
 from btw_jax import errors
+from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 from btw_jax.reports import tables
 
@@ -38,7 +39,7 @@ def read(path: str | os.PathLike, run: str, strength: float) -> Shares:
   by_run = {}
   with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
     for row in csv.DictReader(file):
-      if row["stage"] == "multimodal":
+      if row["stage"] == study_lib.stage(row["run"]):
         by_strength = by_run.setdefault(row["run"], {})
         by_strength.setdefault(str(float(row["strength"])), []).append(row)
   errors.check_names("run", [run], list(by_run), "weighting")

@@ -118,6 +118,11 @@ class Problem(NamedTuple):
     return self.unit, "nll"
 
 
+def stage(variant: str) -> str:
+  """Returns the stage of a run's tables in which a variant was trained."""
+  return "gate" if variant == GATE else "multimodal"
+
+
 def read(runs: Sequence[tuple[str, str | os.PathLike]]) -> list[RunFiles]:
   """Reads finished runs, given as (name of the data set, folder)."""
   finished = []

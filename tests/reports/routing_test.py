@@ -32,6 +32,16 @@ def test_the_last_epoch_of_the_run_asked_for_is_read(tmp_path):
     routing.read(path, "mi", 2.0)
 
 
+def test_the_gate_is_read_from_its_own_stage(tmp_path):
+  path = tmp_path / "routing.csv"
+  dataset_files.write_routing(
+    path, _values(), modalities=MODALITIES, runs=[("gate", 1.0)], stage="gate"
+  )
+  shares = routing.read(path, "gate", 1.0)
+  # The helper rolls the shares of all runs but one.
+  np.testing.assert_allclose(shares.values, np.roll(_values(), 1, axis=-1))
+
+
 def test_overlap_is_one_minus_half_the_distance():
   values = _values()
   overlaps = routing.overlaps(values)

@@ -265,7 +265,13 @@ def write_npz(folder, *, missing=0.0, test_order=None, multilabel=False):
 
 
 def write_routing(
-  path, values, *, runs, modalities=("sound", "words"), epochs=2
+  path,
+  values,
+  *,
+  runs,
+  modalities=("sound", "words"),
+  epochs=2,
+  stage="multimodal",
 ):
   """Writes shares `[S, L, M, E]` to a routing table.
 
@@ -284,7 +290,7 @@ def write_routing(
             shares = np.roll(shares, 1)
           writer.writerow(
             {
-              "stage": "multimodal", "run": run, "strength": strength,
+              "stage": stage, "run": run, "strength": strength,
               "scale": 1.0, "seed": 10 + s, "epoch": epoch, "layer": layer,
               "modality": modalities[m],
               **dict(zip(experts, shares, strict=True)),
