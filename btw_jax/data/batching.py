@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 
 from btw_jax import types
@@ -29,6 +30,12 @@ def scale_target(target: np.ndarray, scaler: scaling.Scaler) -> np.ndarray:
   if np.issubdtype(target.dtype, np.floating):
     return (target - scaler.target_mean) / scaler.target_std
   return target
+
+
+def take(batch: types.Batch, rows: np.ndarray) -> types.Batch:
+  """Takes rows of a batch `[N, ...]` or `[S, N, ...]` to NumPy arrays."""
+  axis = np.ndim(batch.present) - 2
+  return jax.tree.map(lambda x: np.take(np.asarray(x), rows, axis), batch)
 
 
 def stack(

@@ -33,6 +33,12 @@ class Trainers:
   unimodal: trainer_lib.Trainer
   multimodal: trainer_lib.Trainer
 
+  @property
+  def unweighted(self) -> trainer_lib.Trainer:
+    """The trainer of multimodal models that keep no table of weights."""
+    rule = dataclasses.replace(self.multimodal.rule, variants=("uniform",))
+    return dataclasses.replace(self.multimodal, rule=rule)
+
 
 def build_trainers(
   config: config_lib.RunConfig,

@@ -8,6 +8,7 @@ import numpy as np
 
 from btw_jax import paired
 from btw_jax import types
+from btw_jax.data import batching
 from btw_jax.pipeline import stages
 from btw_jax.training import crossfit
 from btw_jax.training import selection
@@ -91,18 +92,16 @@ def validation(
   `valid` is the validation split, in memory or on disk.
   """
   outputs = np.stack([t.best.crossfit.outputs[:, 0] for t in trained])
-  task, present = run.trainers.task, np.asarray(valid.batch.present)
-  rows, axis = crossfit.rows(present.shape[-2]), present.ndim - 2
-  target = np.take(np.asarray(valid.batch.target), rows, axis)
-  where = np.take(present.any(axis=-1), rows, axis)
+  task, (rows, compared) = run.trainers.task, _compared(valid)
   ids = [d.splits["valid"].ids[rows] for d in run.inputs.datasets]
   examples = paired.number_examples(ids, len(run.config.seeds))
+  where = compared.present.any(axis=-1)
   return selection.Validation(
-    loss=np.asarray(task.loss(outputs, target)),
-    score=np.asarray(task.score(outputs, target)),
+    loss=np.asarray(task.loss(outputs, compared.target)),
+    score=np.asarray(task.score(outputs, compared.target)),
     examples=examples,
     where=np.broadcast_to(where, examples.shape),
-    score_sign=1 if task.unit == "accuracy" else -1,
+    score_sign=_score_sign(task),
   )
 
 
@@ -115,14 +114,27 @@ def order_modalities(
   validation split. The score is that of `state.CrossFit`.
   """
   task, names = run.trainers.task, run.shape.modalities
-  present, target = np.asarray(valid.batch.present), valid.batch.target
-  rows = crossfit.rows(present.shape[-2])
+  _, compared = _compared(valid)
   means = []
   for m in range(len(names)):
     outputs = best.crossfit.outputs[:, m]
-    target_rows = np.take(np.asarray(target), rows, present.ndim - 2)
-    score = np.asarray(task.score(outputs, target_rows))
-    where = np.broadcast_to(present[..., rows, m], score.shape)
+    score = np.asarray(task.score(outputs, compared.target))
+    where = np.broadcast_to(compared.present[..., m], score.shape)
     means.append(np.mean(score, where=where) if where.any() else -np.inf)
-  sign = 1 if task.unit == "accuracy" else -1
-  return [names[m] for m in np.argsort(-sign * np.array(means), kind="stable")]
+  order = np.argsort(-_score_sign(task) * np.array(means), kind="stable")
+  return [names[m] for m in order]
+
+
+def _compared(valid):
+  """Returns the rows of a split that runs are compared on, and their batch.
+
+  The batch has presence and targets only, in memory.
+  """
+  rows = crossfit.rows(valid.batch.present.shape[-2])
+  batch = types.Batch(None, valid.batch.present, valid.batch.target)
+  return rows, batching.take(batch, rows)
+
+
+def _score_sign(task):
+  """Returns 1 if a high score is good, −1 if a low one is."""
+  return 1 if task.unit == "accuracy" else -1

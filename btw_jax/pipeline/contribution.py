@@ -12,6 +12,7 @@ from btw_jax import interventions
 from btw_jax import paired
 from btw_jax import types
 from btw_jax.analysis import contribution
+from btw_jax.data import batching
 from btw_jax.pipeline import finished_run
 from btw_jax.reports import tables
 
@@ -169,6 +170,11 @@ class _Evaluator:
 
   def __call__(self, weighting, kept):
     """Returns the quality `[S, N]` with the modalities of `kept`, `[M]`."""
+    quality = jax.device_get(self._evaluate(weighting, kept))
+    return quality._replace(score=self._run.to_target_unit(quality.score))
+
+  def _evaluate(self, weighting, kept):
+    """Returns the quality, with errors of standardised targets."""
     run, split = self._run, self._run.split
     if self._options.removal == "absent":
       present = np.asarray(split.batch.present) & kept
@@ -186,12 +192,12 @@ class _Evaluator:
       )
     if kept.all():
       outputs, _ = run.predict(weighting, split)
-      return jax.device_get(self._quality(outputs, self._target))
+      return self._quality(outputs, self._target)
     outputs = [
       run.predict(weighting, _take(run, kept, donors))[0]
       for donors in self._donors
     ]
-    return jax.device_get(self._mean_quality(jnp.stack(outputs), self._target))
+    return self._mean_quality(jnp.stack(outputs), self._target)
 
 
 def _take(run, kept, donors):
@@ -215,8 +221,7 @@ def _sample(run, num_examples):
   rows = np.arange(number)
   if number > num_examples:
     rows = np.linspace(0, number - 1, num_examples).astype(int)
-  axis = run.batch.present.ndim - 2
-  batch = jax.tree.map(lambda x: np.take(x, rows, axis), run.batch)
+  batch = batching.take(run.batch, rows)
   ids = [x[rows] for x in run.ids]
   run = dataclasses.replace(run, batch=batch, ids=ids)
   return run, paired.number_examples(ids, len(run.seeds))

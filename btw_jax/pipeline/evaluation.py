@@ -1,6 +1,7 @@
 """Trained models evaluated on a split: metrics per seed, a row per example."""
 
 from collections.abc import Mapping, Sequence
+import functools
 import os
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from btw_jax.evaluation import evaluate
 from btw_jax.pipeline import baselines
 from btw_jax.pipeline import csv_table
 from btw_jax.pipeline import restore
+from btw_jax.training import model_checkpoints
 from btw_jax.training import predictor
 from btw_jax.training import state as state_lib
 
@@ -53,6 +55,22 @@ def with_unimodal(
   plain = state_lib.RunParams(jnp.int32(0), jnp.float32(0), jnp.float32(1))
   outputs, _ = predict(plain, params, None, types.Split(batch, None))
   return types.Split(batch, jnp.asarray(outputs))
+
+
+def predict_multimodal(
+  predict: predictor.Predictor,
+  split: types.Split,
+  models: model_checkpoints.Multimodal,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Predicts a split of `with_unimodal` with the models of a weighting.
+
+  `predict` is that of the multimodal models' trainer. Returns outputs `[S, N,
+  K]` and the weights used `[S, N, M]`.
+  """
+  outputs, weights = predict(
+    models.run_params, models.params, models.unseen_prior, split
+  )
+  return outputs[:, 0], weights
 
 
 def score(
@@ -102,7 +120,9 @@ def score(
   for m, modality in enumerate(modalities):
     evaluations = evaluate_seeds(outputs[:, m], modality)
     rows.append(_row(modality, "modality", list(evaluations)))
-  predict = _predict_by(predictor.Predictor(trainers.multimodal), split)
+  predict = functools.partial(
+    predict_multimodal, predictor.Predictor(trainers.multimodal), split
+  )
   for name, outputs in baselines.predict(
     models, split, modalities, predict
   ).items():
@@ -125,18 +145,6 @@ def score(
         name, seed, examples[s], evaluations[s], weights[s], modalities
       )
   return Scores(rows, of_examples)
-
-
-def _predict_by(predict, split):
-  """Returns a function from models to their outputs and weights for a split."""
-
-  def predict_split(model):
-    outputs, weights = predict(
-      model.run_params, model.params, model.unseen_prior, split
-    )
-    return outputs[:, 0], weights
-
-  return predict_split
 
 
 def write_predictions(

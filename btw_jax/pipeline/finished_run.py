@@ -87,11 +87,20 @@ class FinishedRun:
 
     Returns outputs `[S, N, K]` and the weights used `[S, N, M]`.
     """
-    model = self.models.multimodal[weighting]
-    outputs, weights = self._predict_multimodal(
-      model.run_params, model.params, model.unseen_prior, split
+    outputs, weights = evaluation.predict_multimodal(
+      self._predict_multimodal, split, self.models.multimodal[weighting]
     )
-    return jnp.asarray(outputs[:, 0]), weights
+    return jnp.asarray(outputs), weights
+
+  def to_target_unit(self, scores: np.ndarray) -> np.ndarray:
+    """Turns errors `[S, ...]` of standardised targets into the target's unit.
+
+    Other scores stay as they are.
+    """
+    if self.task.unit != "mae":
+      return scores
+    scale = np.array([s.target_std for s in self.models.unimodal.scalers])
+    return scores * scale.reshape(-1, *[1] * (np.ndim(scores) - 1))
 
   def intervene(
     self, kind: str, modalities: Sequence[int], key: chex.PRNGKey

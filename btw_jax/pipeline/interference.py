@@ -142,7 +142,9 @@ class _Comparison:
   def competence(self, m, others):
     """Yields a row per intervention on all modalities but m and model."""
     outputs = np.asarray(self._run.split.unimodal)[:, m]
-    alone = self._to_target_unit(self._run.task.score(outputs, self._target))
+    alone = self._run.to_target_unit(
+      self._run.task.score(outputs, self._target)
+    )
     for row, effect, _ in self._intervene(m, others):
       scores = {"before": effect.before, "after": effect.after, "alone": alone}
       yield {
@@ -166,8 +168,8 @@ class _Comparison:
           run.task, before, after, self._target, kind=options.divergence
         )
         effect = effect._replace(
-          before=self._to_target_unit(effect.before),
-          after=self._to_target_unit(effect.after),
+          before=self._run.to_target_unit(effect.before),
+          after=self._run.to_target_unit(effect.after),
         )
         row = {
           "model": model.name,
@@ -184,13 +186,6 @@ class _Comparison:
     where = np.broadcast_to(self._present[..., m], values.shape)
     values = np.where(where, np.asarray(values, np.float64), np.nan)
     return values[:, where.any(axis=0)]
-
-  def _to_target_unit(self, scores):
-    """Turns errors of standardised targets into the target's unit."""
-    if self._run.task.unit != "mae":
-      return scores
-    scale = [s.target_std for s in self._run.models.unimodal.scalers]
-    return scores * np.array(scale)[:, None]
 
 
 def _seed_means(values):

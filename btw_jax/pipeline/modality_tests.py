@@ -17,6 +17,7 @@ from btw_jax import types
 from btw_jax import weighting
 from btw_jax.analysis import information_test
 from btw_jax.data import batch_source
+from btw_jax.data import batching
 from btw_jax.data import plans
 from btw_jax.reports import tables
 from btw_jax.training import crossfit
@@ -240,10 +241,7 @@ def _sample(trainer, valid):
     batch = jax.tree.map(np.copy, batch)
     trainer = trainer.with_num_steps(batch_source.num_steps(batches, last))
   else:
-    axis = valid.batch.present.ndim - 2
-    batch = jax.tree.map(
-      lambda x: np.take(np.asarray(x), rows, axis), valid.batch
-    )
+    batch = batching.take(valid.batch, rows)
   split = types.Split(batch, unimodal)
   return trainer, split, rows, crossfit.half(places)
 

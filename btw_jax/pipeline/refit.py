@@ -48,13 +48,10 @@ def refit(
   )
   _stop_if_requested(run)
   splits = stages.add_unimodal(run, unimodal, batches)
-  trainer = run.trainers.multimodal
-  plain_rule = dataclasses.replace(trainer.rule, variants=("uniform",))
-  plain_trainer = dataclasses.replace(trainer, rule=plain_rule)
   multimodal = dict.fromkeys(models.multimodal)
-  for stage, stage_trainer, gated in (
-    ("refit_multimodal", trainer, False),
-    ("refit_gate", plain_trainer, True),
+  for stage, trainer, gated in (
+    ("refit_multimodal", run.trainers.multimodal, False),
+    ("refit_gate", run.trainers.unweighted, True),
   ):
     specs = {
       name: _stop_at(t.spec, t.best)
@@ -66,7 +63,7 @@ def refit(
         run.progress.skip(run.config.num_epochs)
       continue
     distinct = list(dict.fromkeys(specs.values()))
-    trained = stages.fit_settings(run, stage, stage_trainer, distinct, splits)
+    trained = stages.fit_settings(run, stage, trainer, distinct, splits)
     _stop_if_requested(run)
     for name, spec in specs.items():
       multimodal[name] = trained[distinct.index(spec)].models

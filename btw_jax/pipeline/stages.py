@@ -138,19 +138,6 @@ def fit(
     loss = np.mean(log[f"{split}_loss"])
     run.progress.advance(f"{stage}, mean {word} loss {loss:.3f}")
 
-  def on_resume(num_epochs, num_batches):
-    run.workdir.rewind(stage, num_epochs)
-    run.progress.skip(num_epochs)
-    if num_batches:
-      logging.info(
-        "%s: going on after epoch %d and %d batches",
-        stage,
-        num_epochs,
-        num_batches,
-      )
-    elif num_epochs:
-      logging.info("%s: going on after epoch %d", stage, num_epochs)
-
   num_epochs = run.config.num_epochs
   if specs[0].last_epoch is not None:
     num_epochs = 1 + max(max(spec.last_epoch) for spec in specs)
@@ -163,7 +150,7 @@ def fit(
     num_epochs=num_epochs,
     callbacks=loop.Callbacks(
       on_epoch=on_epoch,
-      on_resume=on_resume,
+      on_resume=functools.partial(_resume, run, stage),
       on_skipped=functools.partial(_log_skipped, run, stage),
       should_stop=lambda: run.interrupt.requested,
     ),
@@ -178,6 +165,21 @@ def fit(
   )
   run.progress.skip(run.config.num_epochs - num_epochs)
   return best
+
+
+def _resume(run, stage, num_epochs, num_batches):
+  """Goes on after the epochs and batches that a training checkpoint holds."""
+  run.workdir.rewind(stage, num_epochs)
+  run.progress.skip(num_epochs)
+  if num_batches:
+    logging.info(
+      "%s: going on after epoch %d and %d batches",
+      stage,
+      num_epochs,
+      num_batches,
+    )
+  elif num_epochs:
+    logging.info("%s: going on after epoch %d", stage, num_epochs)
 
 
 def _log_skipped(run, stage, steps: Sequence[loop.SkippedStep]):

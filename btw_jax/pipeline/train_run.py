@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import contextlib
-import dataclasses
 import time
 from typing import Any
 
@@ -136,10 +135,9 @@ def plan_settings(
   scale, *others = scales = weighting.scales
   if others:
     specs = [vectorized_runs.RunSpec("uniform", 0.0, c) for c in scales]
-    trainer = run.trainers.multimodal
-    rule = dataclasses.replace(trainer.rule, variants=("uniform",))
-    trainer = dataclasses.replace(trainer, rule=rule)
-    trained = stages.fit_settings(run, "scale", trainer, specs, splits)
+    trained = stages.fit_settings(
+      run, "scale", run.trainers.unweighted, specs, splits
+    )
     stages.stop_if_requested(
       run, "no multimodal model was saved; metrics.csv is complete"
     )
@@ -182,9 +180,9 @@ def train_settings(
     modality_tests.log(tested)
   gated = plan.with_gate(modality_tests.is_open(tested))
   if gated.gate:
-    rule = dataclasses.replace(trainer.rule, variants=("uniform",))
-    plain_trainer = dataclasses.replace(trainer, rule=rule)
-    gate = stages.fit_settings(run, "gate", plain_trainer, [gated.gate], splits)
+    gate = stages.fit_settings(
+      run, "gate", run.trainers.unweighted, [gated.gate], splits
+    )
     # A gate that was stopped halfway is not judged.
     if not stages.is_stopping(run):
       return trained + gate, gated, tested

@@ -161,6 +161,11 @@ class Difference(NamedTuple):
   gain: float
   gain_error: float
 
+  @property
+  def keeps_decisions(self) -> bool:
+    """True if the score does not fall by more than `MARGIN` and an error."""
+    return self.gain_error - self.gain <= MARGIN
+
 
 def compare(validation: Validation, setting: int, base: int) -> Difference:
   """Compares two settings, given by their positions."""
@@ -189,8 +194,7 @@ def confirms_gate(difference: Difference) -> bool:
   Args:
     difference: of the gate to the uniform model.
   """
-  may_lose = difference.gain_error - difference.gain
-  return difference.loss <= difference.error and may_lose <= MARGIN
+  return difference.loss <= difference.error and difference.keeps_decisions
 
 
 def select(validation: Validation, candidates: Sequence[int]) -> int:
@@ -214,16 +218,13 @@ def select(validation: Validation, candidates: Sequence[int]) -> int:
   Returns:
     One of `candidates`.
   """
-  first, *others = candidates
-  num_errors = family_errors(len(others))
-  bounds = {first: 0.0}
-  for candidate in others:
-    difference = compare(validation, candidate, first)
-    bound = difference.loss + num_errors * difference.error
-    may_lose = difference.gain_error - difference.gain
-    if np.isfinite(bound) and may_lose <= MARGIN:
-      bounds[candidate] = bound
-  return min(bounds, key=bounds.__getitem__)
+  differences = _to_first(validation, candidates)
+  num_errors = family_errors(len(differences))
+  return _least_bound(
+    candidates[0],
+    {i: d for i, d in differences.items() if d.keeps_decisions},
+    num_errors,
+  )
 
 
 def select_scale(validation: Validation, candidates: Sequence[int]) -> int:
@@ -232,12 +233,22 @@ def select_scale(validation: Validation, candidates: Sequence[int]) -> int:
   It is the candidate with the least `mean + standard error`, as in `select`.
   The scale is a setting of the uniform model, so nothing else is asked of it.
   """
+  return _least_bound(candidates[0], _to_first(validation, candidates), 1.0)
+
+
+def _to_first(validation, candidates):
+  """Returns candidate -> difference to the first one, for all others."""
   first, *others = candidates
-  bounds = {first: 0.0}
-  for candidate in others:
-    difference = compare(validation, candidate, first)
-    if np.isfinite(difference.loss):
-      bounds[candidate] = difference.loss + difference.error
+  return {i: compare(validation, i, first) for i in others}
+
+
+def _least_bound(first, differences, num_errors):
+  """Returns the candidate with the least upper bound of its loss.
+
+  The first one has the bound 0. Bounds that are not finite do not count.
+  """
+  bounds = {i: d.loss + num_errors * d.error for i, d in differences.items()}
+  bounds = {first: 0.0} | {i: b for i, b in bounds.items() if np.isfinite(b)}
   return min(bounds, key=bounds.__getitem__)
 
 

@@ -39,7 +39,8 @@ _FILES = {
   "mosi_npz": ("mosi_utterance/npz", {"num_epochs": 30}),
   "spoken_digits": ("spoken_digits", {"num_epochs": 30}),
 }
-_METRICS = {"accuracy": "accuracy %", "mae": "MAE"}
+# unit of a task -> heading and decimals
+_METRICS = {"accuracy": ("accuracy %", 2), "mae": ("MAE", 3)}
 
 
 def main() -> None:
@@ -103,57 +104,59 @@ def _train(name, settings):
 
 def _measure(name, workdir):
   """Returns a row per metric: differences to uniform, and the choices."""
-  import numpy as np
-
   from btw_jax import paired
   from btw_jax.pipeline import finished_run
 
   run = finished_run.load(workdir, "test")
   examples = paired.number_examples(run.ids, len(run.seeds))
-  target, stds = np.asarray(run.batch.target), np.ones((len(run.seeds), 1))
-  if run.task.unit == "mae":
-    scalers = run.models.unimodal.scalers
-    stds = stds * np.array([float(s.target_std) for s in scalers])[:, None]
-
-  def values(weighting):
-    outputs, _ = run.predict(weighting, run.split)
-    score, nll = (
-      np.asarray(function(outputs, target))
-      for function in (run.task.score, run.task.nll)
-    )
-    factor = 100 if run.task.unit == "accuracy" else stds
-    # The density of a target in its own unit is that of the scaled one / std.
-    is_density = run.task.name == "regression"
-    return score * factor, nll + np.log(stds) * is_density
-
   base, *others = run.weightings
-  base_values, rows = values(base), []
-  differences = {
-    other: [x - b for x, b in zip(values(other), base_values, strict=True)]
-    for other in others
-  }
+  values = {weighting: _values(run, weighting) for weighting in run.weightings}
+  rows = []
   for place, (metric, digits) in enumerate(
-    ((_METRICS[run.task.unit], 2 if run.task.unit == "accuracy" else 3),
-     ("NLL", 3))
-  ):  # fmt: skip
+    (_METRICS[run.task.unit], ("NLL", 3))
+  ):
     row = {
       "data": name if place == 0 else "",
       "metric": metric,
-      base: f"{base_values[place].mean():.{digits}f}",
+      base: f"{values[base][place].mean():.{digits}f}",
     }
     for other in others:
-      mean = paired.over_seeds_and_examples(differences[other][place], examples)
+      difference = values[other][place] - values[base][place]
+      mean = paired.over_seeds_and_examples(difference, examples)
       row[f"Δ {other}"] = f"{mean.value:+.{digits}f} ± {mean.error:.{digits}f}"
     choices = run.models.choices
     row["idle"] = ", ".join(choices.idle) if place == 0 else ""
     if "auto" in others:
-      choice = choices.weightings["auto"]["choice"]
-      text = choice["variant"]
-      if text not in ("uniform", "gate"):
-        text += f" at {choice['strength']:g}"
-      row["auto chose"] = text if place == 0 else ""
+      row["auto chose"] = _choice(choices) if place == 0 else ""
     rows.append(row)
   return rows
+
+
+def _values(run, weighting):
+  """Returns score and NLL `[S, N]` of each test example, in raw units."""
+  import numpy as np
+
+  target = np.asarray(run.batch.target)
+  outputs, _ = run.predict(weighting, run.split)
+  score, nll = (
+    np.asarray(function(outputs, target))
+    for function in (run.task.score, run.task.nll)
+  )
+  if run.task.unit == "accuracy":
+    return 100 * score, nll
+  # The density of a target in its own unit is that of the scaled one / std.
+  return run.to_target_unit(score), nll + np.log(
+    run.to_target_unit(np.ones_like(nll))
+  )
+
+
+def _choice(choices):
+  """Returns the setting that auto chose, as text."""
+  choice = choices.weightings["auto"]["choice"]
+  text = choice["variant"]
+  if text in ("uniform", "gate"):
+    return text
+  return f"{text} at {choice['strength']:g}"
 
 
 if __name__ == "__main__":
