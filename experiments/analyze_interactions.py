@@ -15,8 +15,9 @@ import pathlib
 from absl import flags
 
 from btw_jax.pipeline import config_sections as sections
-from experiments import app
-from experiments import flags as flags_lib
+
+from . import app
+from . import flags as flags_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _SPLIT, _DATA_DIR = flags_lib.define_split("split whose examples to use")
@@ -114,8 +115,13 @@ def draw(rows, output):
   return paths
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Defines flags, and runs the program."""
   run_flags = ["workdir", "split", "data_dir", "output"]
   options = ["joint", "control", "num_examples", "num_others", "num_controls",
              "num_bins", "num_iterations", "seed"]  # fmt: skip
   app.run(main, {"Run": run_flags, "Interactions": options})
+
+
+if __name__ == "__main__":
+  start()

@@ -18,13 +18,29 @@ from absl import logging
 import btw_jax
 from btw_jax import errors
 from btw_jax.pipeline import interrupt
-from experiments import flags as flags_lib
+from btw_jax.pipeline import logs
+
+from . import flags as flags_lib
 
 _DEBUG = flags.DEFINE_bool(
   "debug", False, "show the traceback of an error in the input"
 )
 
-_WRONG_INPUT, _LOST_PROCESS = 2, 3
+# The name of the command, and its programs: name -> module of `experiments`.
+COMMAND = "btw-jax"
+COMMANDS = {
+  "train": "train",
+  "predict": "predict",
+  "evaluate": "evaluate",
+  "explain": "explain",
+  "study": "study",
+  "inspect": "inspect_data",
+  "prepare": "prepare_data",
+  "interactions": "analyze_interactions",
+  "interference": "diagnose_interference",
+  "routing": "plot_routing",
+}
+WRONG_INPUT, _LOST_PROCESS = 2, 3
 # The start of errors of JAX's runtime that are about other processes.
 _RUNTIME_ERROR = re.compile(
   "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|CANCELLED)[: ]"
@@ -50,7 +66,7 @@ def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
       print(_help(main, groups))
       sys.exit(0)
     try:
-      arguments = flags.FLAGS(argv)
+      arguments = flags.FLAGS(flags_lib.find_flagfiles(argv))
       flags_lib.check_values(flags.FLAGS)
     except flags.Error as error:
       _fail(f"{flags_lib.one_line(error)} (--help lists the flags)")
@@ -124,9 +140,7 @@ def _quiet_logging():
   """Logs our own lines without decoration, and warnings of libraries."""
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()
-  handler.setFormatter(
-    std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
-  )
+  handler.setFormatter(logs.formatter())
   folders = tuple(
     str(pathlib.Path(file).parent) for file in (btw_jax.__file__, __file__)
   )
@@ -152,20 +166,28 @@ def _quiet_logging():
 
 
 def _fail(message):
-  program = sys.modules["__main__"].__spec__
-  name = program.name if program else sys.argv[0]
-  print(f"{name.removesuffix('.__main__')}: {message}", file=sys.stderr)
-  sys.exit(_WRONG_INPUT)
+  name = sys.argv[0]
+  if not name.startswith(COMMAND):
+    spec = sys.modules["__main__"].__spec__
+    name = spec.name.removesuffix(".__main__") if spec else name
+  print(f"{name}: {message}", file=sys.stderr)
+  sys.exit(WRONG_INPUT)
 
 
 def _help(main, groups):
   doc = sys.modules[main.__module__].__doc__.strip()
+  if sys.argv[0].startswith(COMMAND):
+    for name, module in COMMANDS.items():
+      doc = doc.replace(
+        f"python -m experiments.{module} ", f"{COMMAND} {name} "
+      )
+    doc = doc.replace("experiments/recipes/", "").replace(".flags", "")
   lines = [doc, ""]
   for title, names in {**groups, "Other": ("debug",)}.items():
     lines.append(f"{title}:")
     lines += [_help_line(flags.FLAGS[name]) for name in names]
     if title == "Other":
-      lines.append(f"{'  --flagfile':<24}file of flags, one per line")
+      lines.append(f"{'  --flagfile':<24}file of flags, or name of a recipe")
       lines.append(f"{'  --help':<24}show this text")
     lines.append("")
   return "\n".join(lines).rstrip()

@@ -15,8 +15,9 @@ from absl import flags
 
 from btw_jax import errors
 from btw_jax.pipeline import config_sections as sections
-from experiments import app
-from experiments import flags as flags_lib
+
+from . import app
+from . import flags as flags_lib
 
 _WORKDIR = flags.DEFINE_list(
   "workdir",
@@ -110,7 +111,12 @@ def main() -> None:
   print("", output, markdown, picture, sep="\n")
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Defines flags, and runs the program."""
   run_flags = ["workdir", "split", "data_dir", "output"]
   options = ["modalities", "instead", "divergence", "num_resamples", "seed"]
   app.run(main, {"Run": run_flags, "Interference": options})
+
+
+if __name__ == "__main__":
+  start()

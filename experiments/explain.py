@@ -15,8 +15,9 @@ from absl import flags
 
 from btw_jax import errors
 from btw_jax.pipeline import config_sections as sections
-from experiments import app
-from experiments import flags as flags_lib
+
+from . import app
+from . import flags as flags_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _ID = flags.DEFINE_string(
@@ -86,7 +87,8 @@ def _check_flags():
     raise errors.InputError("--seed: only with --id: give an id.")
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Defines flags, and runs the program."""
   app.run(
     main,
     {
@@ -96,3 +98,7 @@ if __name__ == "__main__":
       "Output": ["output"],
     },
   )
+
+
+if __name__ == "__main__":
+  start()

@@ -108,6 +108,20 @@ def read_recipes(
   return configs
 
 
+def find_flagfiles(arguments: Sequence[str]) -> list[str]:
+  """Replaces names of recipes in `--flagfile=NAME` by their paths."""
+
+  def find(argument):
+    name = argument.partition("=")[2]
+    path = _RECIPES / f"{pathlib.PurePath(name).name}.flags"
+    is_recipe = re.fullmatch(r"--?flagfile=\w+", argument) and path.is_file()
+    if is_recipe and not pathlib.Path(name).exists():
+      return f"--flagfile={path}"
+    return argument
+
+  return [find(argument) for argument in arguments]
+
+
 def _find_recipe(name):
   known = {
     path.stem: path

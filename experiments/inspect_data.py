@@ -14,8 +14,9 @@ from absl import flags
 from btw_jax import errors
 from btw_jax.data import catalog
 from btw_jax.pipeline import config_sections as sections
-from experiments import app
-from experiments import flags as flags_lib
+
+from . import app
+from . import flags as flags_lib
 
 _DATASET = flags_lib.define_dataset()
 _DATA_DIR = flags.DEFINE_string(
@@ -56,5 +57,10 @@ def main() -> None:
   assembly.assemble(name, loaded, options)
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Defines flags, and runs the program."""
   app.run(main, {"Data": ["dataset", "data_dir", "task", "picture"]})
+
+
+if __name__ == "__main__":
+  start()

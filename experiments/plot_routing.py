@@ -8,7 +8,8 @@ import pathlib
 from absl import flags
 
 from btw_jax import errors
-from experiments import app
+
+from . import app
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _RUN = flags.DEFINE_string("run", "uniform", "weighting whose experts to show")
@@ -61,6 +62,11 @@ def main() -> None:
   print(picture)
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Defines flags, and runs the program."""
   names = ["workdir", "run", "strength", "apart", "picture", "output"]
   app.run(main, {"Routing": names})
+
+
+if __name__ == "__main__":
+  start()

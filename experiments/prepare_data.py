@@ -20,7 +20,8 @@ from absl import logging
 
 from btw_jax import errors
 from btw_jax.data import catalog
-from experiments import app
+
+from . import app
 
 _SOURCE = flags.DEFINE_enum(
   "source", None, list(catalog.SOURCES), "format of the input", required=True
@@ -105,6 +106,11 @@ def _progress(split: str, count: int) -> Callable[[Iterable], Iterable]:
   )
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Defines flags, and runs the program."""
   names = ["source", "input", "data_dir", "split_by", "seed", "overwrite"]
   app.run(main, {"Conversion": names})
+
+
+if __name__ == "__main__":
+  start()

@@ -18,8 +18,9 @@ from absl import logging
 from btw_jax import errors
 from btw_jax.pipeline import config_sections as sections
 from btw_jax.pipeline import study_grid
-from experiments import app
-from experiments import flags as flags_lib
+
+from . import app
+from . import flags as flags_lib
 
 _RECIPES = flags.DEFINE_list(
   "recipes",
@@ -70,7 +71,12 @@ def main() -> None:
   print(pathlib.Path(workdir, "report.html"))
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Defines flags, and runs the program."""
   flags_lib.define(without=study_grid.REPLACED)
   axes = {"Study": ["recipes", "models", "mitigations", "analyses"]}
   app.run(main, axes | flags_lib.groups(study_grid.REPLACED))
+
+
+if __name__ == "__main__":
+  start()

@@ -7,9 +7,9 @@ it. Prints a table of metrics, and leaves metrics, weights, predictions and
 checkpoints in the workdir.
 """
 
-from experiments import app
-from experiments import cluster
-from experiments import flags as flags_lib
+from . import app
+from . import cluster
+from . import flags as flags_lib
 
 
 def main() -> None:
@@ -24,6 +24,11 @@ def main() -> None:
   print(f"\n{config.workdir}: {results['seconds']:.0f} s")
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Defines flags, and runs the program."""
   flags_lib.define()
   app.run(main, flags_lib.groups() | cluster.GROUP)
+
+
+if __name__ == "__main__":
+  start()

@@ -20,7 +20,7 @@ LIBRARY = ROOT / "btw_jax/README.md"
 DATA = ROOT / "btw_jax/data/README.md"
 
 PROGRAMS = (
-  "train", "evaluate", "explain", "study", "analyze_interactions",
+  "train", "predict", "evaluate", "explain", "study", "analyze_interactions",
   "diagnose_interference", "inspect_data", "prepare_data", "plot_routing",
   "benchmarks", "benchmarks.estimator_accuracy", "benchmarks.fault_recovery",
   "benchmarks.gate", "benchmarks.joint_test", "benchmarks.result_tables",

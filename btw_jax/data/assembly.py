@@ -11,7 +11,11 @@ from btw_jax.data import catalog
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import describe
+from btw_jax.data import labels
 from btw_jax.data import splitting
+
+# The tasks whose models have an output for each class or label.
+_SEVERAL_OUTPUTS = ("multiclass", "multilabel")
 
 
 def load(name: str, options: catalog.Options) -> dataset_lib.Dataset:
@@ -33,7 +37,9 @@ def assemble(
   """
   loaded = arrange(loaded, options)
   splits = loaded.splits
-  for split in ("train", "test"):
+  # Only `fit` may leave out the test split: a lost file must not go unnoticed.
+  needed = ("train",) if name == catalog.ARRAYS else ("train", "test")
+  for split in needed:
     if split not in splits:
       file = catalog.find(name).reads.replace("{split}", split)
       raise errors.InputError(
@@ -43,26 +49,29 @@ def assemble(
   task = (
     options.task or loaded.task or checks.infer_task(splits["train"].target)
   )
+  classes = labels.class_names(task, splits["train"].target)
   notes = [*loaded.notes]
   notes.append(
     f"task: {task}" + (" (inferred, see --task)" if is_inferred else "")
   )
+  if classes and task != "multilabel" and not _are_numbers(classes):
+    notes.append(f"classes: {', '.join(classes)}")
   drawn = not catalog.find(name).reads or "valid" not in splits
   drawn |= options.split_by == "subject"
   if "valid" not in splits:
     splits, note = _hold_out_valid(splits, task, options)
     notes.append(note)
-  splits = {s: _cast_target(examples, task) for s, examples in splits.items()}
-  dataset = dataset_lib.Dataset(
+  checks.check_training(splits["train"])
+  splits = {s: labels.encode(e, task, classes) for s, e in splits.items()}
+  return dataset_lib.Dataset(
     name=name,
     task=task,
-    num_classes=_num_classes(task, splits["train"].target),
-    splits={s: splits[s] for s in dataset_lib.SPLITS},
+    num_classes=len(classes) if task in _SEVERAL_OUTPUTS else 1,
+    classes=classes,
+    splits={s: splits[s] for s in dataset_lib.SPLITS if s in splits},
     drawn=drawn,
     notes=tuple(notes),
   )
-  checks.check_dataset(dataset)
-  return dataset
 
 
 def arrange(
@@ -115,11 +124,12 @@ def summarise(
 
 
 def load_split(
-  name: str, options: catalog.Options, split: str, num_classes: int
+  name: str, options: catalog.Options, split: str, classes: tuple[str, ...]
 ) -> dataset_lib.Examples:
-  """Loads and checks one split alone, to evaluate a trained model on it.
+  """Loads and checks one split alone, for a trained model.
 
-  The options must set the task; `num_classes` is that of the model.
+  The options must set the task; `classes` are those of the model. The examples
+  have no targets if the options do not ask for labels.
 
   Raises:
     InputError: if the name is unknown, or a file or its content is invalid.
@@ -130,10 +140,23 @@ def load_split(
       f"--split={split}: {options.data_dir or name} has no such split: use one"
       f" of {', '.join(splits)}."
     )
-  examples = _select_and_check(split, splits[split], options)
-  examples = _cast_target(examples, options.task)
-  checks.check_labels(options.task, num_classes, examples)
-  return examples
+  examples = splits[split]
+  if not options.labelled:
+    examples = dataclasses.replace(examples, target=None)
+  return check_split(split, examples, options, classes)
+
+
+def check_split(
+  split: str,
+  examples: dataset_lib.Examples,
+  options: catalog.Options,
+  classes: tuple[str, ...],
+) -> dataset_lib.Examples:
+  """Checks one split for a trained model; see `load_split`."""
+  examples = _select_and_check(split, examples, options)
+  if examples.target is None:
+    return examples
+  return labels.encode(examples, options.task, classes)
 
 
 def _select_and_check(split, examples, options):
@@ -211,22 +234,6 @@ def _hold_out_valid(splits, task, options):
   return {**splits, **{s: train.take(r) for s, r in rows.items()}}, note
 
 
-def _cast_target(examples, task):
-  """Casts targets to int32 for whole-numbered labels, to float32 otherwise."""
-  # Labels with fractions stay floats, so that `check_labels` reports them.
-  is_integer = task != "regression" and np.all(
-    examples.target == np.round(examples.target)
-  )
-  target = examples.target.astype(np.int32 if is_integer else np.float32)
-  if (task == "multilabel") != (target.ndim == 2):
-    raise errors.InputError(
-      f"{examples.files['target']}: the target has shape {target.shape}, which"
-      f" does not fit --task={task}: give [N], or [N, labels] for multilabel."
-    )
-  return dataclasses.replace(examples, target=target)
-
-
-def _num_classes(task, target):
-  if task == "multilabel":
-    return target.shape[1]
-  return int(target.max()) + 1 if task == "multiclass" else 1
+def _are_numbers(classes):
+  """Returns True for the names "0", "1", ..., which need no explanation."""
+  return classes == tuple(map(str, range(len(classes))))

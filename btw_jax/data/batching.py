@@ -54,7 +54,8 @@ def stack(
     empty: allocates the arrays of the sequences; called like `np.empty`.
 
   Returns:
-    A `Batch` of NumPy arrays with all N examples.
+    A `Batch` of NumPy arrays with all N examples; without targets if they are
+    not known.
   """
   num_modalities, width = scaler.mean.shape
   features = np.zeros((len(examples), num_modalities, width), np.float32)
@@ -74,7 +75,9 @@ def stack(
     _stack_sequences(examples, scaler, group, empty)
     for group in modality_groups
   )
-  target = scale_target(examples.target, scaler)
+  target = examples.target
+  if target is not None:
+    target = scale_target(target, scaler)
   return types.Batch(features, present, target, sequences)
 
 

@@ -25,6 +25,7 @@ from btw_jax.data import catalog
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import describe
+from btw_jax.data import labels
 from btw_jax.data import prepared
 from btw_jax.data import records
 from btw_jax.data import schema
@@ -124,6 +125,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     splits = self.loaded.splits
     schemas = self._schemas
     examples = next(iter(splits.values()))
+    if not labels.is_number(examples.target):
+      raise errors.InputError(
+        f"{examples.files['target']}: the target of row 0 is"
+        f" {str(examples.target[0])!r}: records hold numbers: number the"
+        " classes first."
+      )
     shape = examples.target.shape[1:]
     subjects = examples.subjects is not None
     task = self.loaded.task or checks.infer_task(examples.target)

@@ -4,7 +4,7 @@ Every program imports this module to define its flags. The modules that load
 data, and the libraries that they need, are therefore imported on first use.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import importlib
 from typing import NamedTuple
@@ -14,7 +14,9 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data.sources import mimic_tasks
 
 SPLIT_BY = ("given", "subject")
-_PREFIX = "tfds:"
+# The data set of a run that was trained on arrays in memory.
+ARRAYS = "arrays"
+_PREFIX, _NPZ_FILES = "tfds:", "{split}.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,13 @@ class Options:
     split_by: a name of `SPLIT_BY`: use the splits as given, or draw splits
       that share no subject.
     stream: leave the features of a prepared data set on disk.
+    labelled: require targets; otherwise files without them are read too, and
+      targets are left out.
+    label: name of the label column of tables, or empty for the last column.
+    id: name of the column of ids.
+    subject: name of the column of subjects.
+    widths: modality -> its number of features, which tells a table of features
+      from one that has a label too; needed for tables without labels.
     seed: draws the splits and the noise.
   """
 
@@ -45,6 +54,11 @@ class Options:
   average_steps: bool = True
   split_by: str = "given"
   stream: bool = False
+  labelled: bool = True
+  label: str = ""
+  id: str = "id"
+  subject: str = "subject"
+  widths: Mapping[str, int] | None = None
   seed: int = 0
 
 
@@ -82,16 +96,34 @@ def _load_breast_cancer(options):
   return breast_cancer.load(seed=options.seed)
 
 
+def _load_npz(options):
+  from btw_jax.data.sources import npz
+
+  return npz.load(path=options.data_dir, labelled=options.labelled)
+
+
 def _load_csv(options):
   from btw_jax.data.sources import tables
 
-  return tables.load(path=options.data_dir, suffixes=tables.CSV)
+  return _load_tables(options, tables.CSV)
 
 
 def _load_parquet(options):
   from btw_jax.data.sources import tables
 
-  return tables.load(path=options.data_dir, suffixes=tables.PARQUET)
+  return _load_tables(options, tables.PARQUET)
+
+
+def _load_tables(options, suffixes):
+  from btw_jax.data.sources import tables
+
+  columns = tables.Columns(options.label, options.id, options.subject)
+  return tables.load(
+    path=options.data_dir,
+    suffixes=suffixes,
+    columns=columns,
+    widths=None if options.labelled else options.widths,
+  )
 
 
 def _file_loader(module: str, files: str) -> DatasetLoader:
@@ -120,7 +152,7 @@ SOURCES = {
   "digits": DatasetLoader(_load_digits),
   "diabetes": DatasetLoader(_load_diabetes),
   "breast_cancer": DatasetLoader(_load_breast_cancer),
-  "npz": _file_loader("npz", "{split}.npz"),
+  "npz": DatasetLoader(_load_npz, _NPZ_FILES),
   "csv": DatasetLoader(_load_csv, "{modality}_{split}.csv[.gz]"),
   "parquet": DatasetLoader(_load_parquet, "{modality}_{split}.parquet"),
   "mmsa_mosi": _file_loader("mmsa", "[un]aligned_50.pkl"),
@@ -154,6 +186,9 @@ def find(name: str) -> DatasetLoader:
   """
   if name in SOURCES:
     return SOURCES[name]
+  if name == ARRAYS:
+    # Other examples for the models of such a run come from npz files.
+    return SOURCES["npz"]
   prepared_as = prepared_name(name)
   if prepared_as is None:
     raise errors.InputError(
@@ -181,6 +216,11 @@ def read(name: str, options: Options) -> dataset_lib.LoadedSplits:
     raise errors.InputError(
       f"--reading=stream: {name} can only be read as a whole: convert it with"
       f" experiments.prepare_data and set --dataset=tfds:{name}."
+    )
+  if name == ARRAYS and not options.data_dir:
+    raise errors.InputError(
+      "the run was trained on arrays in memory, which are not kept: set"
+      f" --data_dir to a folder of examples ({loader.reads})."
     )
   if loader.reads and not options.data_dir:
     raise errors.InputError(

@@ -43,7 +43,8 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
       )
     if modality in examples.steps:
       _check_times(place, present, examples.steps[modality])
-  _check_finite_target(examples)
+  if examples.target is not None:
+    _check_finite_target(examples)
   _check_ids(examples)
 
 
@@ -51,8 +52,8 @@ def check_rows(split: str, examples: dataset_lib.Examples) -> None:
   """Checks that each field of a split has one row per example.
 
   Raises:
-    InputError: for an empty split, mismatched lengths, or targets that are not
-      numbers.
+    InputError: for an empty split, mismatched lengths, or targets that are
+      neither numbers nor names.
   """
   files = examples.files
   if len(examples) == 0:
@@ -74,10 +75,10 @@ def check_rows(split: str, examples: dataset_lib.Examples) -> None:
       f" split {split!r}: give one per example."
     )
   target = examples.target
-  if not np.issubdtype(target.dtype, np.number) and target.dtype != bool:
+  if target is not None and target.dtype == object:
     raise errors.InputError(
-      f"{files['target']}: the target holds {target.dtype} values: give"
-      " numbers."
+      f"{files['target']}: the target holds {target.dtype} values: give numbers"
+      " or names."
     )
 
 
@@ -95,14 +96,16 @@ def infer_task(target: np.ndarray) -> str:
   """Returns the task that `[N]` or `[N, C]` targets suggest.
 
   This is "multilabel" for a matrix, "regression" for fractions or more than 20
-  distinct values, else "binary" or "multiclass".
+  distinct numbers, else "binary" for two distinct values, or "multiclass".
   """
   if target.ndim == 2:
     return "multilabel"
   values = np.unique(target)
-  if len(values) > _MAX_CLASSES or np.any(values != np.round(values)):
+  if np.issubdtype(target.dtype, np.number) and (
+    len(values) > _MAX_CLASSES or np.any(values != np.round(values))
+  ):
     return "regression"
-  return "binary" if set(values.tolist()) <= {0, 1} else "multiclass"
+  return "binary" if len(values) <= 2 else "multiclass"
 
 
 def check_same_modalities(splits: Mapping[str, dataset_lib.Examples]) -> None:
@@ -133,16 +136,12 @@ def check_same_modalities(splits: Mapping[str, dataset_lib.Examples]) -> None:
         )
 
 
-def check_dataset(dataset: dataset_lib.Dataset) -> None:
-  """Checks the splits against each other and against the task.
+def check_training(train: dataset_lib.Examples) -> None:
+  """Checks that the targets and all modalities of the training split vary.
 
   Raises:
-    InputError: for labels out of range, or a training target or modality that
-      is constant.
+    InputError: for a constant target or modality.
   """
-  train = dataset.splits["train"]
-  for examples in dataset.splits.values():
-    check_labels(dataset.task, dataset.num_classes, examples)
   if np.all(train.target == train.target[:1]):
     raise errors.InputError(
       f"{train.files['target']}: every training target is"
@@ -164,30 +163,6 @@ def check_varies(file: str, modality: str, varies: bool) -> None:
     )
 
 
-def check_labels(
-  task: str, num_classes: int, examples: dataset_lib.Examples
-) -> None:
-  """Checks that labels are whole numbers from 0 to `num_classes` - 1.
-
-  Labels of binary and multilabel tasks must be 0 or 1. A regression has none.
-
-  Raises:
-    InputError: naming the first label out of range.
-  """
-  if task == "regression":
-    return
-  target = examples.target.reshape(len(examples), -1)
-  bound = num_classes if task == "multiclass" else 2
-  wrong = (target < 0) | (target >= bound) | (target != np.round(target))
-  bad = np.flatnonzero(wrong.any(axis=1))
-  if len(bad):
-    raise errors.InputError(
-      f"{examples.files['target']}: the label of row {bad[0]} is"
-      f" {examples.target[bad[0]]}, but {task} labels are 0 to"
-      f" {bound - 1}: renumber them, or set --task."
-    )
-
-
 def _check_times(place, present, steps):
   times = steps.times
   if times is None:
@@ -205,6 +180,8 @@ def _check_times(place, present, steps):
 
 def _check_finite_target(examples):
   target, place = examples.target, examples.files["target"]
+  if not np.issubdtype(target.dtype, np.number):
+    return
   rows = np.isfinite(target.astype(np.float64)).reshape(len(target), -1)
   bad = np.flatnonzero(~rows.all(axis=1))
   if len(bad):

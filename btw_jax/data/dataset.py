@@ -56,7 +56,8 @@ class Examples:
     features: modality -> `[N, D]` or `[N, T, D]` float32, finite where
       present; 0 at padding and where not observed.
     present: modality -> `[N]` bool.
-    target: `[N]` (float, or int class numbers) or `[N, C]` (0/1 labels).
+    target: `[N]` (float, or int class numbers) or `[N, C]` (0/1 labels); as
+      read, class names too. None if the labels are not known.
     ids: `[N]` strings, unique within the split.
     files: field -> file it was read from, for messages; fields are the
       modalities, "target" and "id".
@@ -71,7 +72,7 @@ class Examples:
 
   features: Mapping[str, np.ndarray]
   present: Mapping[str, np.ndarray]
-  target: np.ndarray
+  target: np.ndarray | None
   ids: np.ndarray
   files: Mapping[str, str]
   steps: Mapping[str, Steps] = dataclasses.field(default_factory=dict)
@@ -80,7 +81,7 @@ class Examples:
 
   def __len__(self) -> int:
     """Returns the number of examples."""
-    return len(self.target)
+    return len(self.ids if self.target is None else self.target)
 
   @property
   def modalities(self) -> tuple[str, ...]:
@@ -109,7 +110,7 @@ class Examples:
       self,
       features={m: x[rows] for m, x in self.features.items()},
       present={m: p[rows] for m, p in self.present.items()},
-      target=self.target[rows],
+      target=None if self.target is None else self.target[rows],
       ids=self.ids[rows],
       steps={m: s.take(rows) for m, s in self.steps.items()},
       subjects=None if self.subjects is None else self.subjects[rows],
@@ -226,6 +227,7 @@ class Dataset:
     name: the name of its dataset loader.
     task: one of regression, binary, multiclass, multilabel.
     num_classes: classes or labels; 1 for regression and binary.
+    classes: the names of the classes or labels, in order; none for regression.
     splits: split name -> examples.
     drawn: True if the splits or added noise depend on the seed.
     notes: lines for the log.
@@ -234,6 +236,7 @@ class Dataset:
   name: str
   task: str
   num_classes: int
+  classes: tuple[str, ...]
   splits: Mapping[str, Examples]
   drawn: bool
   notes: tuple[str, ...] = ()
@@ -256,7 +259,7 @@ class Dataset:
 
 def complete(
   features: Mapping[str, np.ndarray],
-  target: np.ndarray,
+  target: np.ndarray | None,
   *,
   ids: np.ndarray | None = None,
   present: Mapping[str, np.ndarray] | None = None,
@@ -273,7 +276,10 @@ def complete(
   padding and values that were not observed become 0.
   """
   present = dict(present or {})
-  ids = np.arange(len(target)) if ids is None else ids
+  if ids is None:
+    ids = np.arange(
+      len(next(iter(features.values())) if target is None else target)
+    )
   default_files = {field: name for field in (*features, "target", "id")}
   features = {m: np.asarray(x, np.float32) for m, x in features.items()}
   steps = {
@@ -289,7 +295,7 @@ def complete(
       m: np.asarray(present.get(m, np.ones(len(x), bool)), bool)
       for m, x in features.items()
     },
-    target=np.asarray(target),
+    target=None if target is None else np.asarray(target),
     ids=np.asarray(ids).astype(str),
     files={**default_files, **(files or {})},
     steps=steps,

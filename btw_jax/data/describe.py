@@ -8,6 +8,7 @@ import numpy as np
 
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import labels
 from btw_jax.data import moments
 from btw_jax.data import splitting
 
@@ -28,8 +29,10 @@ def describe(
     examples or subjects in common.
   """
   hashes = {split: _hashes(examples) for split, examples in splits.items()}
-  targets = np.concatenate([e.target for e in splits.values()])
-  edges = np.histogram_bin_edges(targets[np.isfinite(targets)], _BINS)
+  edges = None
+  if task == "regression":
+    targets = np.concatenate([e.target for e in splits.values()])
+    edges = np.histogram_bin_edges(targets[np.isfinite(targets)], _BINS)
   return {
     "task": task,
     "splits": {
@@ -60,7 +63,8 @@ def _describe_labels(target, task, edges):
   if task == "multilabel":
     return {str(c): int(n) for c, n in enumerate(target.sum(axis=0))}
   values, counts = np.unique(target, return_counts=True)
-  return {f"{v:g}": int(n) for v, n in zip(values, counts, strict=True)}
+  names = labels.to_text(values)
+  return {name: int(n) for name, n in zip(names, counts, strict=True)}
 
 
 def _describe_modality(splits, modality):

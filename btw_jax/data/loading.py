@@ -68,17 +68,20 @@ def read_datasets(
   *,
   split_per_seed: bool,
   reading: Reading,
+  loaded: dataset_lib.LoadedSplits | None = None,
 ) -> list[dataset_lib.Dataset]:
   """Reads a data set, once for all seeds or once for each.
 
   Args:
-    name: a name of `catalog.SOURCES`, or "tfds:NAME" for a prepared data set.
+    name: a name of `catalog.SOURCES`, "tfds:NAME" for a prepared data set, or
+      `catalog.ARRAYS` if `loaded` is given.
     options: the options of its loader; their seed is replaced.
     seeds: S seeds.
     split_per_seed: draw held-out examples and noise anew for each seed, so that
       results do not depend on one split. If nothing is drawn, or examples are
       streamed, all seeds share one data set.
     reading: into memory or batch by batch.
+    loaded: the splits, if they are in memory; nothing is read then.
 
   Returns:
     One data set per seed, or one that all seeds share.
@@ -87,7 +90,10 @@ def read_datasets(
   options = dataclasses.replace(options, stream=stream)
 
   def load_for_seed(seed):
-    return assembly.load(name, dataclasses.replace(options, seed=seed))
+    options_of_seed = dataclasses.replace(options, seed=seed)
+    if loaded is None:
+      return assembly.load(name, options_of_seed)
+    return assembly.assemble(name, loaded, options_of_seed)
 
   datasets = [load_for_seed(seeds[0])]
   if split_per_seed and datasets[0].drawn and not stream:
@@ -111,7 +117,7 @@ def prepare(
     split: stack(
       [dataset.splits[split] for dataset in datasets], scalers, reading
     )
-    for split in dataset_lib.SPLITS
+    for split in datasets[0].splits
   }
   if on_disk:
     for split, disk_batches in splits.items():

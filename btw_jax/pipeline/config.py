@@ -33,7 +33,9 @@ class RunConfig:
   snapshot_seconds: int = sections.field(
     60, "least number of seconds between snapshots", low=0, free=True
   )
-  num_epochs: int = sections.field(60, "number of epochs", low=1)
+  num_epochs: int = sections.field(
+    60, "number of epochs; may be raised for a run that is finished", low=1
+  )
   batch_size: int = sections.field(
     32, "examples of a step, over all devices", low=1
   )
@@ -191,9 +193,15 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
 
 
 def differing(first: RunConfig, second: RunConfig) -> list[str]:
-  """Lists the settings that differ, but for those that may change in a run."""
-  return [
+  """Lists the settings that differ, but for those that may change in a run.
+
+  The first configuration may have more epochs than the second.
+  """
+  names = [
     s.name
     for s in settings()
     if not s.field.metadata.get("free") and get(first, s) != get(second, s)
   ]
+  if first.num_epochs > second.num_epochs:
+    names.remove("num_epochs")
+  return names

@@ -67,6 +67,11 @@ class DataConfig:
     f"data set: {' | '.join(catalog.SOURCES)} | tfds:NAME for a prepared one",
   )
   data_dir: str = field("", "file or folder of the data set")
+  label: str = field(
+    "", "column of the labels (csv, parquet); the last column if empty"
+  )
+  id: str = field("id", "column of the ids (csv, parquet)")
+  subject: str = field("subject", "column of the subjects (csv, parquet)")
   split_by: str = field(
     "given",
     "use the given splits, or draw splits that share no subject",

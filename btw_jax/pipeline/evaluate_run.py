@@ -4,35 +4,46 @@ import os
 import pathlib
 from typing import Any
 
+from btw_jax.data import fingerprints
 from btw_jax.pipeline import evaluation
 from btw_jax.pipeline import files
+from btw_jax.pipeline import predict_run
+from btw_jax.pipeline import prediction_table
 from btw_jax.pipeline import restore
 from btw_jax.pipeline import run_data
 from btw_jax.pipeline import workdir as workdir_lib
 
 
 def evaluate(
-  workdir: str | os.PathLike, split: str, data_dir: str = ""
+  workdir: str | os.PathLike, split: str, data_dir: str = "", output: str = ""
 ) -> tuple[dict[str, Any], pathlib.Path]:
-  """Evaluates a run, and writes metrics and predictions into its workdir.
+  """Evaluates a run, and writes metrics and predictions.
 
   Args:
     workdir: folder of the run.
     split: name of the split.
     data_dir: a folder of other data, or empty for the run's own.
+    output: a JSON file or a folder, as in `predict_run.output_file`.
 
   Returns:
     The results, as `train_run.train` returns them, and the file they are in.
 
   Raises:
-    InputError: if there is no such run, or the data does not fit its models.
+    InputError: if there is no such run, the data does not fit its models, or
+      the file belongs to other data.
   """
   saved = workdir_lib.read(workdir)
   config, shape = saved.config, saved.shape
   models = restore.load_models(saved)
   examples = run_data.read_split(saved, split, data_dir)
+  path = predict_run.output_file(
+    saved, data_dir, output, f"evaluation_{split}.json"
+  )
+  fingerprint = fingerprints.of_examples(examples)
+  predict_run.check_overwrites(path, path, fingerprint)
   scores = evaluation.score(
     models,
+    shape,
     examples,
     config.seeds,
     reading=run_data.reading(config),
@@ -54,17 +65,18 @@ def evaluate(
     "sizes": {**saved.sizes, split: len(examples[0])},
     "split": split,
     "data_dir": data_dir or config.data.data_dir,
+    "fingerprint": fingerprint,
     "seeds": config.seeds,
     "refit": config.refit,
     "mitigation": list(config.mitigation.methods),
     "embedding_scale": next(iter(chosen.values()))["choice"]["scale"],
     "rows": [{**row, **chosen.get(row["name"], {})} for row in scores.rows],
   }
-  folder = pathlib.Path(workdir)
-  evaluation.write_predictions(
-    folder / f"evaluation_{split}_predictions.csv", scores, shape.modalities
+  prediction_table.write(
+    path.with_name(f"{path.stem}_predictions.csv"),
+    prediction_table.columns(shape),
+    scores.predictions,
   )
-  path = folder / f"evaluation_{split}.json"
   files.write_json(path, results)
   return results, path
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import functools
-import os
 from typing import Any, NamedTuple
 
 import jax
@@ -14,20 +13,12 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import loading
 from btw_jax.evaluation import evaluate
 from btw_jax.pipeline import baselines
-from btw_jax.pipeline import csv_table
+from btw_jax.pipeline import prediction_table
 from btw_jax.pipeline import restore
+from btw_jax.pipeline import workdir as workdir_lib
 from btw_jax.training import model_checkpoints
 from btw_jax.training import predictor
 from btw_jax.training import state as state_lib
-
-PREDICTION_COLUMNS = (
-  "id",
-  "target",
-  "weighting",
-  "seed",
-  "prediction",
-  "certainty",
-)
 
 
 class Scores(NamedTuple):
@@ -75,6 +66,7 @@ def predict_multimodal(
 
 def score(
   models: restore.Models,
+  shape: workdir_lib.DataShape,
   examples: Sequence[dataset_lib.Examples],
   seeds: Sequence[int],
   *,
@@ -85,6 +77,7 @@ def score(
 
   Args:
     models: of both stages.
+    shape: of the data.
     examples: one per seed, or one for all.
     seeds: S seeds.
     reading: how to read a split on disk.
@@ -94,105 +87,82 @@ def score(
     The scores.
   """
   trainers = models.trainers
-  modalities = examples[0].modalities
   scalers = [jax.tree.map(np.asarray, s) for s in models.unimodal.scalers]
   batch = loading.stack(examples, scalers, reading or loading.Reading())
   split = with_unimodal(
     predictor.Predictor(trainers.unimodal), models.unimodal.params, batch
   )
-  examples = _per_seed(examples, seeds)
-  scalers = _per_seed(scalers, seeds)
+  examples, scalers = per_seed(examples, seeds), per_seed(scalers, seeds)
 
-  def evaluate_seeds(outputs, modality=None):
-    """Evaluates `[S, N, ...]`, on the examples with a modality if given."""
-    for s, (of_seed, scaler) in enumerate(zip(examples, scalers, strict=True)):
+  def interpret(outputs):
+    """Reads outputs `[S, N, ...]`; returns the predictions of each seed."""
+    return [
+      evaluate.interpret(trainers.task, _select(outputs, s), scaler)
+      for s, scaler in enumerate(scalers)
+    ]
+
+  def measure(predicted, modality=None):
+    """Measures the examples that have a modality, or all if none is given."""
+    for of_seed, p in zip(examples, predicted, strict=True):
       where = slice(None) if modality is None else of_seed.present[modality]
-      yield evaluate.evaluate(
+      yield evaluate.measure(
         trainers.task,
-        jax.tree.map(lambda x, s=s, w=where: x[s][w], outputs),
+        p.select(where),
         of_seed.target[where],
-        scaler,
         sentiment=sentiment,
       )
 
   rows, of_examples = [], []
   outputs = np.asarray(split.unimodal)
-  for m, modality in enumerate(modalities):
-    evaluations = evaluate_seeds(outputs[:, m], modality)
-    rows.append(_row(modality, "modality", list(evaluations)))
+  for m, modality in enumerate(shape.modalities):
+    metrics = measure(interpret(outputs[:, m]), modality)
+    rows.append(_row(modality, "modality", list(metrics)))
   predict = functools.partial(
     predict_multimodal, predictor.Predictor(trainers.multimodal), split
   )
   for name, outputs in baselines.predict(
-    models, split, modalities, predict
+    models, split, shape.modalities, predict
   ).items():
-    evaluations = evaluate_seeds(jax.tree.map(np.asarray, outputs))
-    rows.append(_row(name, "baseline", list(evaluations)))
+    metrics = measure(interpret(jax.tree.map(np.asarray, outputs)))
+    rows.append(_row(name, "baseline", list(metrics)))
   for name, model in models.multimodal.items():
     outputs, weights = predict(model)
-    evaluations = list(evaluate_seeds(outputs))
-    rows.append(
-      {
-        **_row(name, "weighting", evaluations),
-        "weights": {
-          modality: weights[:, :, m].mean(axis=1).tolist()
-          for m, modality in enumerate(modalities)
-        },
-      }
-    )
+    predicted = interpret(outputs)
+    row = _row(name, "weighting", list(measure(predicted)))
+    mean_weights = {
+      modality: weights[:, :, m].mean(axis=1).tolist()
+      for m, modality in enumerate(shape.modalities)
+    }
+    rows.append(row | {"weights": mean_weights})
     for s, seed in enumerate(seeds):
-      of_examples += _prediction_rows(
-        name, seed, examples[s], evaluations[s], weights[s], modalities
+      of_examples += prediction_table.rows(
+        shape,
+        name,
+        seed,
+        examples[s].ids,
+        examples[s].target,
+        predicted[s],
+        weights[s],
       )
   return Scores(rows, of_examples)
 
 
-def write_predictions(
-  path: str | os.PathLike, scores: Scores, modalities: Sequence[str]
-) -> None:
-  """Writes a CSV file with a row per weighting, seed and example."""
-  weights = [f"weight_{modality}" for modality in modalities]
-  table = csv_table.CsvTable(path, (*PREDICTION_COLUMNS, *weights))
-  table.write(scores.predictions)
-
-
-def _per_seed(values, seeds):
+def per_seed(values: Sequence[Any], seeds: Sequence[int]) -> list[Any]:
   """Repeats one value for all seeds, if there is not one for each."""
   if len(values) == len(seeds):
     return list(values)
   return list(values) * len(seeds)
 
 
-def _row(name, kind, evaluations):
+def _select(outputs, seed):
+  """Returns the outputs or predictions of one seed of `[S, N, ...]`."""
+  return jax.tree.map(lambda x: x[seed], outputs)
+
+
+def _row(name, kind, metrics):
+  """Returns a row; `metrics` are those of each seed."""
   return {
     "name": name,
     "kind": kind,
-    "metrics": {
-      metric: [e.metrics[metric] for e in evaluations]
-      for metric in evaluations[0].metrics
-    },
+    "metrics": {key: [m[key] for m in metrics] for key in metrics[0]},
   }
-
-
-def _prediction_rows(name, seed, examples, evaluation, weights, modalities):
-  columns = (examples.ids, examples.target, *evaluation[1:])
-  for row, (i, target, prediction, certainty) in enumerate(
-    zip(*columns, strict=True)
-  ):
-    yield {
-      "id": i,
-      "target": _text(target),
-      "weighting": name,
-      "seed": seed,
-      "prediction": _text(prediction),
-      "certainty": _text(certainty),
-      **{
-        f"weight_{modality}": f"{weights[row, m]:.6g}"
-        for m, modality in enumerate(modalities)
-      },
-    }
-
-
-def _text(value):
-  """Writes a number, or several numbers separated by spaces."""
-  return " ".join(f"{v:.7g}" for v in np.atleast_1d(value))

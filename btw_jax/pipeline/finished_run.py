@@ -12,6 +12,7 @@ import numpy as np
 
 from btw_jax import interventions
 from btw_jax import types
+from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import loading
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import evaluation
@@ -150,7 +151,11 @@ class FinishedRun:
 
 
 def load(
-  workdir: str | os.PathLike, split: str, data_dir: str = ""
+  workdir: str | os.PathLike,
+  split: str,
+  data_dir: str = "",
+  *,
+  labelled: bool = True,
 ) -> FinishedRun:
   """Loads a finished run with one of its splits, or with other data.
 
@@ -158,6 +163,7 @@ def load(
     workdir: folder of the run.
     split: name of the split.
     data_dir: a folder of other data, or empty for the run's own.
+    labelled: whether other data must have targets; otherwise they are left out.
 
   Returns:
     The run.
@@ -165,13 +171,34 @@ def load(
   Raises:
     InputError: if there is no such run, or the data does not fit its models.
   """
+  saved, models = load_models(workdir)
+  examples = run_data.read_split(saved, split, data_dir, labelled=labelled)
+  return with_examples(saved, models, examples)
+
+
+def load_models(
+  workdir: str | os.PathLike,
+) -> tuple[workdir_lib.SavedConfig, restore.Models]:
+  """Loads the configuration and the models of a finished run.
+
+  Raises:
+    InputError: if there is no such run.
+  """
   saved = workdir_lib.read(workdir)
   config = config_lib.replace(saved.config, reading="memory")
   saved = dataclasses.replace(saved, config=config)
   models = restore.load_models(saved)
-  examples = run_data.read_split(saved, split, data_dir)
   scalers = [jax.tree.map(np.asarray, s) for s in models.unimodal.scalers]
-  batch = loading.stack(examples, scalers, run_data.reading(config))
   unimodal = models.unimodal._replace(scalers=scalers)
-  models = dataclasses.replace(models, unimodal=unimodal)
+  return saved, dataclasses.replace(models, unimodal=unimodal)
+
+
+def with_examples(
+  saved: workdir_lib.SavedConfig,
+  models: restore.Models,
+  examples: Sequence[dataset_lib.Examples],
+) -> FinishedRun:
+  """Returns a run of loaded models with examples, one for all seeds or each."""
+  reading = run_data.reading(saved.config)
+  batch = loading.stack(examples, models.unimodal.scalers, reading)
   return FinishedRun(saved, models, batch, [e.ids for e in examples])

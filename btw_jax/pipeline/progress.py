@@ -1,53 +1,124 @@
 """The progress of a run: a bar on a terminal, log lines elsewhere."""
 
 import sys
+import threading
 import time
 
 from absl import logging
 import tqdm
 
-_SECONDS_BETWEEN_LINES = 5.0
+# Elsewhere than on a terminal, lines come no more and no less often than this.
+_LEAST_SECONDS, _MOST_SECONDS = 5.0, 15.0
 
 
 class Progress:
-  """Counts the epochs of all stages, and estimates the time left."""
+  """Counts the epochs of each stage, and estimates the time left.
 
-  def __init__(self, total: int):
-    """Starts the clock for `total` epochs."""
-    self._total, self._done = total, 0
-    self._last = time.monotonic()
-    self._last_done = 0
-    self._bar = None
+  A stage first compiles its program, which takes a large part of a short run.
+  """
+
+  def __init__(self, num_stages: int, num_epochs: int):
+    """Starts the clock.
+
+    Args:
+      num_stages: number of stages, each with a program of its own.
+      num_epochs: number of epochs of each stage.
+    """
+    self._num_stages, self._num_epochs = num_stages, num_epochs
+    self._stage, self._name, self._epoch = 0, "", 0
+    self._compile_seconds = self._epoch_seconds = 0.0
+    self._activity, self._start = "", time.monotonic()
+    # The time and the epoch of the latest line.
+    self._last, self._last_epoch = self._start, 0
+    self._bar, self._ended = None, threading.Event()
     if sys.stderr.isatty():
-      self._bar = tqdm.tqdm(total=total, unit="epoch", dynamic_ncols=True)
+      self._bar = tqdm.tqdm(total=num_epochs, unit="epoch", dynamic_ncols=True)
+      logging.get_absl_logger().addFilter(self._clear_bar)
+    else:
+      threading.Thread(target=self._repeat, daemon=True).start()
+
+  def begin(self, name: str, num_epochs: int) -> None:
+    """Begins a stage of so many epochs, which compiles its program first."""
+    self._stage, self._name = self._stage + 1, name
+    self._epoch, self._num_epochs = 0, num_epochs
+    self.do(f"compiling {self._where()}")
+    if self._bar is not None:
+      self._bar.reset(num_epochs)
+
+  def do(self, activity: str) -> None:
+    """Begins something that takes a while, and says so."""
+    self._activity, self._start = activity, time.monotonic()
+    if self._bar is not None:
+      self._bar.set_description_str(activity)
+      self._bar.set_postfix_str("")
+    else:
+      self._log(f"{activity} ...")
+
+  def resume(self, num_epochs: int) -> None:
+    """Begins the epochs, after those that a training checkpoint holds."""
+    self._compile_seconds = time.monotonic() - self._start
+    self._activity, self._start = self._where(), time.monotonic()
+    self._epoch = self._last_epoch = num_epochs
+    self._last = self._start
+    if self._bar is not None:
+      self._bar.set_description_str(self._activity)
+      self._bar.update(num_epochs)
 
   def advance(self, text: str) -> None:
     """Counts one epoch, and shows the text beside the count."""
-    self._done += 1
-    if self._bar is not None:
-      self._bar.set_postfix_str(text, refresh=False)
-      self._bar.update()
-      return
+    self._epoch += 1
     now = time.monotonic()
-    too_soon = now - self._last < _SECONDS_BETWEEN_LINES
-    if too_soon and self._done < self._total:
-      return
-    # The latest pace, not the mean, because compilation comes first.
-    pace = (now - self._last) / (self._done - self._last_done)
-    self._last, self._last_done = now, self._done
-    left = pace * (self._total - self._done)
-    logging.info(
-      "epoch %d of %d, %s, %.0f s left", self._done, self._total, text, left
-    )
-
-  def skip(self, epochs: int) -> None:
-    """Counts epochs that a training checkpoint holds already."""
-    self._done += epochs
-    self._last, self._last_done = time.monotonic(), self._done
+    # The latest pace, not the mean, because other programs may have ended.
+    pace = (now - self._last) / (self._epoch - self._last_epoch)
+    self._start = now
     if self._bar is not None:
-      self._bar.update(epochs)
+      self._epoch_seconds = pace
+      self._last, self._last_epoch = now, self._epoch
+      left = f"{text}, {self._seconds_left():.0f} s left in all"
+      self._bar.set_postfix_str(left, refresh=False)
+      self._bar.update()
+    elif now - self._last >= _LEAST_SECONDS or self._epoch == self._num_epochs:
+      self._epoch_seconds, self._last_epoch = pace, self._epoch
+      self._log(
+        f"{self._where()}: epoch {self._epoch} of {self._num_epochs}, {text},"
+        f" {self._seconds_left():.0f} s left"
+      )
+
+  def skip_stage(self) -> None:
+    """Counts a stage that is not needed."""
+    self._stage += 1
 
   def close(self) -> None:
-    """Closes the bar."""
+    """Ends the bar or the lines."""
+    self._ended.set()
     if self._bar is not None:
+      logging.get_absl_logger().removeFilter(self._clear_bar)
       self._bar.close()
+
+  def _where(self):
+    return f"stage {self._stage} of {self._num_stages}, {self._name}"
+
+  def _seconds_left(self):
+    """Estimates the time left; later stages compile and train as this one."""
+    stages = self._num_stages - self._stage
+    epochs = self._num_epochs - self._epoch + stages * self._num_epochs
+    return stages * self._compile_seconds + epochs * self._epoch_seconds
+
+  def _log(self, line):
+    self._last = time.monotonic()
+    logging.info("%s", line)
+
+  def _repeat(self):
+    """Says what is going on if no other line has said so for a while."""
+    while not self._ended.wait(1.0):
+      now = time.monotonic()
+      if self._activity and now - self._last >= _MOST_SECONDS:
+        # The pace of epochs is measured from `_last` too: count none of them.
+        self._last_epoch = self._epoch
+        self._log(f"{self._activity}: {now - self._start:.0f} s so far")
+
+  def _clear_bar(self, record):
+    """Clears the line of the bar before a line of the log, which it covers."""
+    del record
+    self._bar.clear()
+    return True

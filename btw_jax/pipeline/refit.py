@@ -60,7 +60,7 @@ def refit(
     }
     if not specs:
       if gated and any(name in selection.GATED for name in kept):
-        run.progress.skip(run.config.num_epochs)
+        run.progress.skip_stage()
       continue
     distinct = list(dict.fromkeys(specs.values()))
     trained = stages.fit_settings(run, stage, trainer, distinct, splits)

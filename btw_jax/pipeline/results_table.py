@@ -12,6 +12,7 @@ _SENTIMENT = (
   "mae", "pearson", "acc_7", "acc_5", "acc_2_has0", "acc_2_non0",
   "f1_2_has0", "f1_2_non0",
 )  # fmt: skip
+_SPLITS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def tables(results: Mapping[str, Any], *, style: str = "simple") -> str:
@@ -34,7 +35,7 @@ def describe(results: Mapping[str, Any]) -> str:
   split = results["split"]
   evaluated = split
   if split in sizes:
-    evaluated = tables_lib.quantity(sizes[split], f"{split} example")
+    evaluated = tables_lib.quantity(sizes[split], f"{_SPLITS[split]} example")
   mitigation = ""
   # Results of earlier versions lack the field.
   if results.get("mitigation"):

@@ -30,23 +30,36 @@ def options(config: config_lib.RunConfig) -> catalog.Options:
     valid_share=data.valid_share,
     average_steps=config.model.encoder == "mean",
     split_by=data.split_by,
+    label=data.label,
+    id=data.id,
+    subject=data.subject,
     seed=config.seed,
   )
 
 
-def read(config: config_lib.RunConfig) -> list[dataset_lib.Dataset]:
-  """Reads the data set, once for all seeds or once for each."""
+def read(
+  config: config_lib.RunConfig, loaded: dataset_lib.LoadedSplits | None = None
+) -> list[dataset_lib.Dataset]:
+  """Reads the data set, once for all seeds or once for each.
+
+  `loaded` holds the splits of a run that was given arrays.
+  """
   return loading.read_datasets(
     config.data.dataset,
     options(config),
     config.seeds,
     split_per_seed=config.data.split_per_seed,
     reading=reading(config),
+    loaded=loaded,
   )
 
 
 def read_split(
-  saved: workdir_lib.SavedConfig, split: str, data_dir: str
+  saved: workdir_lib.SavedConfig,
+  split: str,
+  data_dir: str,
+  *,
+  labelled: bool = True,
 ) -> Sequence[dataset_lib.Examples]:
   """Reads a split for the models of a finished run.
 
@@ -54,6 +67,7 @@ def read_split(
     saved: the run's `config.json`.
     split: its name.
     data_dir: a folder of other data, or empty for the run's own.
+    labelled: whether other data must have targets; otherwise they are left out.
 
   Returns:
     The examples, one per seed or one for all.
@@ -70,18 +84,38 @@ def read_split(
       f"--data_dir={data_dir}: {dataset} reads no files: leave it out."
     )
   other = dataclasses.replace(
-    options(config),
-    data_dir=data_dir,
-    task=shape.task,
-    modalities=shape.modalities,
+    split_options(saved), data_dir=data_dir, labelled=labelled
   )
   stream = loading.streams(dataset, other, config.seeds, reading(config))
   examples = assembly.load_split(
     dataset,
     dataclasses.replace(other, stream=stream),
     split,
-    shape.num_classes,
+    shape.classes,
   )
+  return [fit_shape(saved, examples)]
+
+
+def split_options(saved: workdir_lib.SavedConfig) -> catalog.Options:
+  """Returns the options to read examples for the models of a finished run."""
+  shape = saved.shape
+  return dataclasses.replace(
+    options(saved.config),
+    task=shape.task,
+    modalities=shape.modalities,
+    widths=dict(zip(shape.modalities, shape.widths, strict=True)),
+  )
+
+
+def fit_shape(
+  saved: workdir_lib.SavedConfig, examples: dataset_lib.Examples
+) -> dataset_lib.Examples:
+  """Pads examples to the numbers of steps that the models were trained on.
+
+  Raises:
+    InputError: if the examples do not fit the models.
+  """
+  shape = saved.shape
   # The longest of these sequences may be shorter than the longest trained on.
   examples = examples.padded(
     dict(zip(shape.modalities, shape.num_steps, strict=True))
@@ -95,4 +129,4 @@ def read_split(
         f" {checks.describe_shape(given)}, but the model was trained on"
         f" {checks.describe_shape(trained)}: give the same."
       )
-  return [examples]
+  return examples

@@ -9,6 +9,7 @@ from absl import logging
 import numpy as np
 
 from btw_jax import types
+from btw_jax.data import fingerprints
 from btw_jax.data import loading
 from btw_jax.parallel import hosts
 from btw_jax.pipeline import build
@@ -31,7 +32,12 @@ _NUM_SKIPPED_LOGGED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """The parts of a run that its stages share."""
+  """The parts of a run that its stages share.
+
+  Attributes:
+    unimodal_fingerprint: of the models of stage 1, once these are trained;
+      stage 2 builds on them.
+  """
 
   config: config_lib.RunConfig
   inputs: loading.Inputs
@@ -40,6 +46,7 @@ class Run:
   workdir: workdir_lib.Workdir
   progress: progress_lib.Progress
   interrupt: interrupt_lib.Interrupt
+  unimodal_fingerprint: str = ""
 
 
 class Trained(NamedTuple):
@@ -136,11 +143,12 @@ def fit(
     split = "train" if specs[0].last_epoch else "valid"
     word = {"train": "training", "valid": "validation"}[split]
     loss = np.mean(log[f"{split}_loss"])
-    run.progress.advance(f"{stage}, mean {word} loss {loss:.3f}")
+    run.progress.advance(f"mean {word} loss {loss:.3f}")
 
   num_epochs = run.config.num_epochs
   if specs[0].last_epoch is not None:
     num_epochs = 1 + max(max(spec.last_epoch) for spec in specs)
+  run.progress.begin(stage.replace("_", " "), num_epochs)
   best = loop.fit(
     trainer,
     specs,
@@ -159,18 +167,18 @@ def fit(
       stage,
       scalers=run.inputs.scalers,
       about=config_lib.to_dict(run.config),
+      inputs=fingerprints.of_arrays([str(specs), run.unimodal_fingerprint]),
       seconds=run.config.snapshot_seconds,
       resume=run.config.resume,
     ),
   )
-  run.progress.skip(run.config.num_epochs - num_epochs)
   return best
 
 
 def _resume(run, stage, num_epochs, num_batches):
   """Goes on after the epochs and batches that a training checkpoint holds."""
   run.workdir.rewind(stage, num_epochs)
-  run.progress.skip(num_epochs)
+  run.progress.resume(num_epochs)
   if num_batches:
     logging.info(
       "%s: going on after epoch %d and %d batches",
@@ -209,6 +217,5 @@ def is_stopping(run: Run) -> bool:
 def stop_if_requested(run: Run, saved: str, command: str = "") -> None:
   """Ends the run in every process if one of them was asked to stop."""
   if is_stopping(run):
-    run.progress.close()
     message = f"{saved}; the same flags resume the run{command}"
     raise interrupt_lib.Interrupted(message, run.interrupt.number)

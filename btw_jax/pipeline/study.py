@@ -35,7 +35,7 @@ def run(
   interrupt = interrupt_lib.Interrupt()
   for number, one_run in enumerate(planned, 1):
     path = pathlib.Path(one_run.config.workdir)
-    is_finished = (path / "results.json").exists()
+    is_finished = workdir_lib.is_finished(one_run.config)
     logging.info(
       "run %d of %d, %s%s",
       number,

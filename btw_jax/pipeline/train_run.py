@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 import contextlib
+import dataclasses
+import datetime
 import time
 from typing import Any
 
@@ -10,6 +12,8 @@ import jax
 
 from btw_jax import errors
 from btw_jax import types
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import fingerprints
 from btw_jax.data import loading
 from btw_jax.pipeline import build
 from btw_jax.pipeline import choices as choices_lib
@@ -20,6 +24,7 @@ from btw_jax.pipeline import files
 from btw_jax.pipeline import interrupt as interrupt_lib
 from btw_jax.pipeline import mitigations
 from btw_jax.pipeline import modality_tests
+from btw_jax.pipeline import prediction_table
 from btw_jax.pipeline import progress as progress_lib
 from btw_jax.pipeline import refit
 from btw_jax.pipeline import restore
@@ -36,12 +41,16 @@ from btw_jax.training import vectorized_runs
 def train(
   config: config_lib.RunConfig,
   interrupt: interrupt_lib.Interrupt | None = None,
+  loaded: dataset_lib.LoadedSplits | None = None,
 ) -> dict[str, Any]:
   """Trains both stages, evaluates, and leaves all files in the workdir.
+
+  A run that is finished is not trained again.
 
   Args:
     config: the run.
     interrupt: requests to stop; listens from the start of training by default.
+    loaded: the splits of a data set in memory, in place of `config.data`'s.
 
   Returns:
     The content of `results.json`.
@@ -51,8 +60,16 @@ def train(
     Interrupted: if the run stopped as requested.
   """
   start = time.monotonic()
-  run = prepare(config, interrupt)
-  with contextlib.closing(run.workdir):
+  inputs, saved = read_inputs(config, loaded)
+  finished = workdir_lib.read_results(saved)
+  if finished is not None:
+    logging.info(
+      "%s: the run is finished, nothing is trained; --noresume trains it anew",
+      config.workdir,
+    )
+    return finished
+  run = prepare(saved, inputs, interrupt)
+  with contextlib.closing(run.workdir), contextlib.closing(run.progress):
     unimodal, unimodal_best = stages.train_unimodal(
       run, "unimodal", vectorized_runs.RunSpec("uniform", 0.0, 1.0)
     )
@@ -60,6 +77,12 @@ def train(
       model_checkpoints.save(config.workdir, "unimodal", unimodal)
     stages.stop_if_requested(
       run, "the unimodal models and metrics.csv are complete"
+    )
+    run = dataclasses.replace(
+      run,
+      unimodal_fingerprint=fingerprints.of_arrays(
+        jax.tree.leaves(unimodal.params)
+      ),
     )
     splits = stages.add_unimodal(run, unimodal, run.inputs.splits)
     modality_tests.warn_of_constants(splits["train"], run.shape.modalities)
@@ -80,25 +103,41 @@ def train(
     save(run, models)
     if config.refit:
       models = refit.refit(run, models, unimodal_best, kept)
-  return finish(run, models, tested, start)
+    return finish(run, models, tested, start)
 
 
-def prepare(
+def read_inputs(
   config: config_lib.RunConfig,
-  interrupt: interrupt_lib.Interrupt | None = None,
-) -> stages.Run:
-  """Reads and checks everything before any training."""
+  loaded: dataset_lib.LoadedSplits | None = None,
+) -> tuple[loading.Inputs, workdir_lib.SavedConfig]:
+  """Reads the data of a run, and what `config.json` is to say of both.
+
+  Raises:
+    InputError: if the data is wrong, or the workdir holds another run.
+  """
   workdir_lib.check_same_config(config)
-  inputs = loading.prepare(run_data.read(config), run_data.reading(config))
+  datasets = run_data.read(config, loaded)
+  inputs = loading.prepare(datasets, run_data.reading(config))
   shape = workdir_lib.DataShape.from_dataset(
     inputs.dataset, len(inputs.scalers)
   )
+  sizes = {s: len(e) for s, e in inputs.dataset.splits.items()}
+  fingerprint = fingerprints.of_datasets(datasets)
+  return inputs, workdir_lib.SavedConfig(config, shape, sizes, fingerprint)
+
+
+def prepare(
+  saved: workdir_lib.SavedConfig,
+  inputs: loading.Inputs,
+  interrupt: interrupt_lib.Interrupt | None = None,
+) -> stages.Run:
+  """Checks everything before any training, and opens the workdir."""
+  config, shape = saved.config, saved.shape
   weighting = config.weighting
   plan = selection.plan(weighting.names, weighting.strengths, 1.0)
-  sizes = {s: len(e) for s, e in inputs.dataset.splits.items()}
   hook = mitigations.make_hook(config, shape.modalities, inputs.scalers)
   trainers = build.build_trainers(
-    config, shape, plan.variants, sizes["train"], hook
+    config, shape, plan.variants, saved.sizes["train"], hook
   )
   if plan.gate and not weighting.num_exchanges:
     raise errors.InputError(
@@ -112,19 +151,24 @@ def prepare(
     )
   for note in inputs.dataset.notes:
     logging.info("%s: %s", config.data.dataset, note)
-  num_stages = 2 + (len(weighting.scales) > 1) + (plan.gate is not None)
-  # Stage 1 and stage 2 again, without the scale.
-  num_stages += (2 + (plan.gate is not None)) * config.refit
-  saved = workdir_lib.SavedConfig(config, shape, sizes)
   return stages.Run(
     config=config,
     inputs=inputs,
     shape=shape,
     trainers=trainers,
     workdir=workdir_lib.Workdir(saved, trainers.task.unit),
-    progress=progress_lib.Progress(num_stages * config.num_epochs),
+    progress=progress_lib.Progress(
+      _num_stages(config, plan), config.num_epochs
+    ),
     interrupt=interrupt or interrupt_lib.Interrupt(),
   )
+
+
+def _num_stages(config, plan):
+  """Returns the number of stages, each with its own program."""
+  number = 2 + (len(config.weighting.scales) > 1) + (plan.gate is not None)
+  # Stage 1 and stage 2 again, without the scale.
+  return number + (2 + (plan.gate is not None)) * config.refit
 
 
 def plan_settings(
@@ -166,6 +210,7 @@ def train_settings(
   tested = {}
   # A run that was stopped saves what it has, without further training.
   if settings.num_exchanges and not stages.is_stopping(run):
+    run.progress.do("testing what each modality tells")
     tested = modality_tests.measure(
       trainer,
       trained[0].models.params,
@@ -187,7 +232,7 @@ def train_settings(
     if not stages.is_stopping(run):
       return trained + gate, gated, tested
   elif plan.gate:
-    run.progress.skip(run.config.num_epochs)
+    run.progress.skip_stage()
   return trained, plan.with_gate(modality_tests.is_open({})), tested
 
 
@@ -220,15 +265,18 @@ def finish(
 ) -> dict[str, Any]:
   """Evaluates on the test split, for the first time, and writes the results.
 
-  `tested` maps a modality to what `modality_tests.measure` found; the run
-  started at `start` seconds. Returns the content of `results.json`.
+  Without a test split it evaluates on the validation split. `tested` maps a
+  modality to what `modality_tests.measure` found; the run started at `start`
+  seconds. Returns the content of `results.json`.
   """
-  run.progress.close()
+  run.progress.do("evaluating")
   config, path = run.config, run.workdir.path
   chosen = models.choices.weightings
+  split = "test" if "test" in run.inputs.dataset.splits else "valid"
   scores = evaluation.score(
     models,
-    [dataset.splits["test"] for dataset in run.inputs.datasets],
+    run.shape,
+    [dataset.splits[split] for dataset in run.inputs.datasets],
     config.seeds,
     reading=run_data.reading(config),
     sentiment=config.data.sentiment,
@@ -240,7 +288,7 @@ def finish(
     "unit": run.trainers.task.unit,
     "modalities": list(run.shape.modalities),
     "sizes": {s: len(e) for s, e in run.inputs.dataset.splits.items()},
-    "split": "test",
+    "split": split,
     "seeds": config.seeds,
     "mitigation": list(config.mitigation.methods),
     "embedding_scale": next(iter(chosen.values()))["choice"]["scale"],
@@ -252,9 +300,12 @@ def finish(
       "multimodal": _num_parameters(multimodal.params, config.num_seeds),
     },
     "seconds": round(time.monotonic() - start, 1),
+    "finished": datetime.date.today().isoformat(),
   }
-  evaluation.write_predictions(
-    path / "predictions.csv", scores, run.shape.modalities
+  prediction_table.write(
+    path / "predictions.csv",
+    prediction_table.columns(run.shape),
+    scores.predictions,
   )
   files.write_text(
     path / "results.md", results_table.tables(results, style="github") + "\n"

@@ -7,9 +7,11 @@ import json
 import os
 import pathlib
 import platform
+from typing import Any
 
 import numpy as np
 
+import btw_jax
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.models import routers
@@ -20,8 +22,8 @@ from btw_jax.pipeline import tensorboard
 from btw_jax.training import vectorized_runs
 
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
-_CONFIG = "config.json"
-_STALE = ("results.json", "results.md", "predictions.csv", "choices.json")
+_CONFIG, _RESULTS = "config.json", "results.json"
+_STALE = (_RESULTS, "results.md", "predictions.csv", "choices.json")
 _RUN_COLUMNS = ("strength", "scale", "seed", "epoch")
 
 
@@ -36,6 +38,7 @@ class DataShape:
     num_classes: number of classes or labels.
     num_steps: number of steps of each modality; 0 for a vector.
     num_scalers: 1 if seeds share the examples, else the number of seeds.
+    classes: the names of the classes or labels, in order; none for regression.
   """
 
   modalities: tuple[str, ...]
@@ -44,6 +47,7 @@ class DataShape:
   num_classes: int
   num_steps: tuple[int, ...]
   num_scalers: int
+  classes: tuple[str, ...] = ()
 
   @classmethod
   def from_dataset(
@@ -57,6 +61,7 @@ class DataShape:
       dataset.num_classes,
       dataset.num_steps,
       num_scalers,
+      dataset.classes,
     )
 
 
@@ -68,11 +73,13 @@ class SavedConfig:
     config: the configuration.
     shape: of the data.
     sizes: split -> number of examples.
+    fingerprint: of the data; empty for a run of an earlier version.
   """
 
   config: config_lib.RunConfig
   shape: DataShape
   sizes: Mapping[str, int]
+  fingerprint: str = ""
 
 
 class Workdir:
@@ -91,7 +98,6 @@ class Workdir:
     config, self._shape = saved.config, saved.shape
     self.path = pathlib.Path(config.workdir)
     self._seeds, self._unit = config.seeds, unit
-    check_same_config(config)
     try:
       self.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -271,6 +277,33 @@ def check_same_config(config: config_lib.RunConfig) -> None:
     )
 
 
+def is_finished(config: config_lib.RunConfig) -> bool:
+  """Returns whether the workdir holds the results of this configuration."""
+  folder = pathlib.Path(config.workdir)
+  if not config.resume or not (folder / _RESULTS).exists():
+    return False
+  return read(folder).config.num_epochs == config.num_epochs
+
+
+def read_results(saved: SavedConfig) -> dict[str, Any] | None:
+  """Returns the content of `results.json`, or None if it is still to be made.
+
+  Raises:
+    InputError: if the workdir holds a run that was trained on other data.
+  """
+  folder = pathlib.Path(saved.config.workdir)
+  if saved.config.resume and (folder / _CONFIG).exists():
+    before = read(folder).fingerprint
+    if before and before != saved.fingerprint:
+      raise errors.InputError(
+        f"--workdir={folder}: holds a run that was trained on other data:"
+        " choose another folder, or start anew with --noresume."
+      )
+  if not is_finished(saved.config):
+    return None
+  return json.loads((folder / _RESULTS).read_text(encoding="utf-8"))
+
+
 def read(path: str | os.PathLike) -> SavedConfig:
   """Reads a run's `config.json`; its workdir becomes `path`.
 
@@ -286,11 +319,16 @@ def read(path: str | os.PathLike) -> SavedConfig:
       k: tuple(v) if isinstance(v, list) else v
       for k, v in values["data"]["shape"].items()
     }
+    # Runs of earlier versions numbered their classes.
+    if not shape.get("classes") and shape["task"] != "regression":
+      number = 2 if shape["task"] == "binary" else shape["num_classes"]
+      shape["classes"] = tuple(map(str, range(number)))
     settings = {**values["config"], "workdir": str(path)}
     return SavedConfig(
       config_lib.from_dict(settings),
       DataShape(**shape),
       values["data"]["sizes"],
+      values["data"].get("fingerprint", ""),
     )
   except (json.JSONDecodeError, KeyError, TypeError) as error:
     raise errors.InputError(
@@ -309,9 +347,11 @@ def _to_json(saved):
     "data": {
       "shape": dataclasses.asdict(saved.shape),
       "sizes": dict(saved.sizes),
+      "fingerprint": saved.fingerprint,
     },
     "versions": {
       "python": platform.python_version(),
+      "btw_jax": btw_jax.__version__,
       **{name: importlib.metadata.version(name) for name in _PACKAGES},
     },
   }

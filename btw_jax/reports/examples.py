@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import csv
 from scipy import stats
 
 from btw_jax.reports import curves
+from btw_jax.reports import prediction_file
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 
@@ -26,7 +25,7 @@ def draw_examples(problem: study_lib.Problem) -> list[svg.Panel]:
   for method in problem.methods.values():
     path = method.run.path
     if path not in tables:
-      tables[path] = _read_predictions(method.run)
+      tables[path] = prediction_file.read(method.run)
   panels = [_draw_calibration(problem, tables)]
   for method in curves.weighted_methods(problem):
     rows = _select(tables[method.run.path], method)
@@ -48,49 +47,10 @@ def _weights_differ(rows):
   return max(np.ptp(weights, axis=0).max() for weights in by_seed) > _TOLERANCE
 
 
-def _read_predictions(run) -> Mapping[str, np.ndarray]:
-  """Reads `predictions.csv` by column.
-
-  Weighting and seed are `[rows]`, weights `[rows, M]`; target, prediction and
-  certainty are `[rows, labels]`.
-  """
-  modalities = run.results["modalities"]
-  weights = [f"weight_{m}" for m in modalities]
-  texts = ["target", "prediction", "certainty"]
-  table = csv.read_csv(
-    run.path / "predictions.csv",
-    convert_options=csv.ConvertOptions(
-      include_columns=["weighting", "seed", *texts, *weights],
-      column_types={
-        "weighting": pa.string(),
-        **dict.fromkeys(texts, pa.string()),
-      },
-    ),
-  )
-  columns = {c: table[c].to_numpy() for c in ("weighting", "seed")}
-  for name in texts:
-    # Several labels are separated by spaces.
-    rows = [row.split() for row in table[name].to_pylist()]
-    columns[name] = np.array(rows, np.float64)
-  columns["weights"] = np.stack([table[w].to_numpy() for w in weights], axis=1)
-  return columns
-
-
 def _select(table, method) -> dict[str, Any]:
   """Returns the rows of one method."""
   selected = table["weighting"] == method.weighting
   return {k: v[selected] for k, v in table.items()}
-
-
-def _score(method, rows):
-  """Returns 1 or 0, correct or not; in regression, the absolute error."""
-  task = method.run.results["task"]
-  if task == "regression":
-    return np.abs(rows["prediction"] - rows["target"])
-  decided = rows["prediction"]
-  if task != "multiclass":
-    decided = decided > 0.5
-  return (decided == rows["target"]).astype(float)
 
 
 def calibration(
@@ -103,8 +63,7 @@ def calibration(
 
   Args:
     method: the method.
-    rows: its target, prediction and certainty, `[rows, labels]`. Certainty is
-      the confidence of a decision, or the predicted scale in regression.
+    rows: its columns, as `prediction_file.read` returns them.
 
   Returns:
     Mean confidence and share of correct decisions in each bin that is not
@@ -113,9 +72,11 @@ def calibration(
   """
   if method.run.results["task"] == "regression":
     law = _LAWS[method.run.config["predictive"]]
-    below = law.cdf(rows["target"], rows["prediction"], rows["certainty"])
+    # The scale of a law is not its standard deviation for Laplace's.
+    scale = rows["std"] / law.std()
+    below = law.cdf(rows["target"], rows["mean"], scale)
     return _QUANTILES, np.mean(below <= _QUANTILES, axis=0)
-  confidence, correct = rows["certainty"].ravel(), _score(method, rows).ravel()
+  confidence, correct = rows["certainty"].ravel(), rows["score"].ravel()
   bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
   counts = np.bincount(bins, minlength=_BINS)
   filled = counts > 0
@@ -198,7 +159,7 @@ def mean_by_fifth(
 def _draw_scores(problem, method, rows):
   """Draws the score of a method's examples by the weight of each modality."""
   modalities = method.run.results["modalities"]
-  score = _score(method, rows).mean(axis=1)
+  score = rows["score"].mean(axis=1)
   regression = problem.unit == "mae"
   factor = 1 if regression else 100
 

@@ -152,7 +152,7 @@ def held_fixed(problem: study_lib.Problem) -> list[str]:
   tuned = "," in tried
   sentences = [
     f"Data: {sizes['train']:,} training, {sizes['valid']:,} validation and"
-    f" {tables.quantity(sizes['test'], 'test example')}; modalities:"
+    f" {tables.quantity(sizes.get('test', 0), 'test example')}; modalities:"
     f" {', '.join(results['modalities'])}. For each seed, all methods use the"
     " same splits.",
     f"Seeds: {seeds[0]} to {seeds[-1]}. For each seed, all methods use the same"

@@ -95,6 +95,7 @@ class TrainCheckpoints:
     *,
     scalers: Sequence[scaling.Scaler] = (),
     about: Mapping[str, Any] | None = None,
+    inputs: str = "",
     seconds: float = 0.0,
     resume: bool = True,
   ):
@@ -105,14 +106,17 @@ class TrainCheckpoints:
       stage: name of the stage.
       scalers: of the data; a checkpoint of other data is refused.
       about: JSON to write beside every checkpoint.
+      inputs: fingerprint of what the stage builds on; it starts anew if that
+        has changed.
       seconds: least time between two; the last one of a stage is always saved.
       resume: whether to keep what the folder holds; it is removed otherwise.
     """
     self._path = pathlib.Path(folder).absolute() / _FOLDER / stage
     self._scalers = [jax.tree.map(np.asarray, s) for s in scalers]
     self._about, self._seconds = dict(about or {}), seconds
-    if not resume and not jax.process_index():
-      shutil.rmtree(self._path, ignore_errors=True)
+    self._inputs = inputs
+    if not resume:
+      self._remove()
     hosts.barrier("training checkpoints")
     self._writing, self._latest_written = None, None
     self._last_save = time.monotonic()
@@ -140,6 +144,11 @@ class TrainCheckpoints:
         if newest is None:
           raise
         self._set_aside(newest, error)
+
+  def _remove(self):
+    """Removes all checkpoints of the stage."""
+    if not jax.process_index():
+      shutil.rmtree(self._path, ignore_errors=True)
 
   def _newest(self, below=np.inf):
     """Returns the position of the newest checkpoint, or None."""
@@ -183,12 +192,23 @@ class TrainCheckpoints:
       try:
         tree = self._checkpointer.load(position, abstract)
         metadata = self._checkpointer.metadata(position).custom_metadata
-        beside = metadata["beside"]
+        beside, inputs = metadata["beside"], metadata.get("inputs", "")
       except Exception as error:  # A damaged file can raise any exception.
         self._set_aside(position, error)
         self._checkpointer = self._open()
         continue
       self._check_scalers(tree["scalers"])
+      if inputs and inputs != self._inputs:
+        logging.info(
+          "%s: starts anew, because what it builds on has changed",
+          self._path.name,
+        )
+        self._checkpointer.close()
+        hosts.barrier("training checkpoints of other inputs")
+        self._remove()
+        hosts.barrier("training checkpoints removed")
+        self._checkpointer = self._open()
+        return None
       self._latest_written = position
       best = model_checkpoints.from_disk(state_lib.Best, tree["run"].best)
       run = tree["run"]._replace(best=best)
@@ -224,7 +244,11 @@ class TrainCheckpoints:
         tree,
         force=True,
         metrics={"valid_loss": float(valid_loss)},
-        custom_metadata={"config": self._about, "beside": beside},
+        custom_metadata={
+          "config": self._about,
+          "inputs": self._inputs,
+          "beside": beside,
+        },
       )
       self._writing = position, response
     except Exception as error:  # A full disk can raise any exception.

@@ -78,7 +78,7 @@ def test_what_is_prepared_is_what_the_source_yields(tmp_path, name):
     f"tfds:{name}",
     dataclasses.replace(options, task=actual.task),
     "test",
-    actual.num_classes,
+    actual.classes,
   )
   _same(test, expected.splits["test"])
 

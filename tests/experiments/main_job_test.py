@@ -84,7 +84,10 @@ def test_the_main_job_leaves_what_it_should(digits):
   # The printed table is that of results.md, and no bar is drawn off a terminal.
   assert "pixels alone" in done.stdout
   assert "\r" not in done.stderr
-  assert re.search(r"epoch 9 of 9, gate, .* 0 s left", done.stderr)
+  assert re.search(
+    r"stage 3 of 3, gate: epoch 3 of 3, .* 0 s left", done.stderr
+  )
+  assert done.stderr.count("compiling stage ") == 3
   accuracy = 100 * np.array(rows["mi"]["metrics"]["accuracy"])
   cell = f"{accuracy.mean():.2f} ± {accuracy.std(ddof=1):.2f}"
   difference = accuracy - 100 * np.array(rows["uniform"]["metrics"]["accuracy"])

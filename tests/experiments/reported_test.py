@@ -186,12 +186,15 @@ def test_an_example_is_explained_as_it_was_predicted(study, tmp_path):
         for r in dataset_files.read_table(path / file)
         if (r["id"], r["weighting"], r["seed"]) == (name, weighting, "8")
       )
-      for file in ("predictions.csv", "evaluation_test_predictions.csv")
+      for file in (
+        "predictions.csv",
+        "on_without/evaluation_test_predictions.csv",
+      )
     )
     modalities = entry["modalities"]
     for field, row_of in (("prediction", full), (None, without)):
       values = entry[field] if field else modalities["words"]["without"]
-      expected = float(row_of["prediction"])
+      expected = float(row_of["p_1"])
       assert values == pytest.approx([expected], abs=1e-5)
     for modality in ("sound", "words"):
       weight = float(full[f"weight_{modality}"])

@@ -21,8 +21,7 @@ def test_reliability_is_that_of_scikit_learn():
   right = rng.random(2000) < certainty**2
   table = {
     "certainty": certainty[:, None],
-    "prediction": np.zeros((2000, 1)),
-    "target": np.where(right, 0, 1)[:, None],
+    "score": right[:, None] * 1.0,
   }
   stated, observed = examples.calibration(_method("multiclass"), table)
   truth = calibration.calibration_curve(right, certainty, n_bins=10)
@@ -31,8 +30,7 @@ def test_reliability_is_that_of_scikit_learn():
   # With two labels every decision counts.
   table = {
     "certainty": np.array([[0.85, 0.65], [0.85, 0.65]]),
-    "prediction": np.array([[0.85, 0.35], [0.15, 0.65]]),
-    "target": np.array([[1, 0], [1, 0]]),
+    "score": np.array([[1.0, 1.0], [0.0, 0.0]]),
   }
   stated, observed = examples.calibration(_method("multilabel"), table)
   np.testing.assert_allclose(stated, [0.65, 0.85])
@@ -44,8 +42,8 @@ def test_quantiles_of_a_regression_hold_their_share(law):
   draw = {"gaussian": stats.norm, "laplace": stats.laplace}[law]
   mean, scale = np.arange(4000.0), np.linspace(1, 3, 4000)
   table = {
-    "prediction": mean[:, None],
-    "certainty": scale[:, None],
+    "mean": mean[:, None],
+    "std": draw.std(mean, scale)[:, None],
     "target": draw.rvs(mean, scale, random_state=0)[:, None],
   }
   stated, observed = examples.calibration(
@@ -54,7 +52,7 @@ def test_quantiles_of_a_regression_hold_their_share(law):
   np.testing.assert_allclose(stated, np.arange(1, 10) / 10)
   # Three standard deviations of a share of 4,000.
   np.testing.assert_allclose(observed, stated, atol=3 * 0.5 / 4000**0.5)
-  table["certainty"] *= 0.2
+  table["std"] *= 0.2
   _, observed = examples.calibration(
     _method("regression", predictive=law), table
   )
@@ -64,12 +62,14 @@ def test_quantiles_of_a_regression_hold_their_share(law):
 def test_weights_of_examples_are_shown_if_those_of_any_seed_differ(tmp_path):
   """A seed whose examples all have equal weights is not enough."""
   columns = (
-    "weighting,seed,target,prediction,certainty,weight_sight,weight_sound"
+    "weighting,seed,target,prediction,p_no,p_yes,weight_sight,weight_sound"
   )
-  alike = [f"kl,{s},0,0,0.9,0.{s},0.{9 - s}" for s in (3, 4) for _ in range(5)]
+  alike = [
+    f"kl,{s},no,no,0.9,0.1,0.{s},0.{9 - s}" for s in (3, 4) for _ in range(5)
+  ]
   differing = [
     *alike[:5],
-    *(f"kl,4,1,0,0.9,0.{k},0.{9 - k}" for k in range(1, 6)),
+    *(f"kl,4,yes,no,0.9,0.1,0.{k},0.{9 - k}" for k in range(1, 6)),
   ]
   shown = []
   for rows in (alike, differing):

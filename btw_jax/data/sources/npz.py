@@ -16,13 +16,17 @@ from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 
 
-def load(*, path: str) -> dataset_lib.LoadedSplits:
+def load(*, path: str, labelled: bool = True) -> dataset_lib.LoadedSplits:
   """Reads every split that has a file in the folder `path`; gives no task.
+
+  If `path` is a file, it is the test split. `labelled` requires targets.
 
   Raises:
     InputError: if there is no file, or a file is unreadable or lacks a field.
   """
   folder = pathlib.Path(path)
+  if folder.is_file():
+    return dataset_lib.LoadedSplits({"test": _read_file(folder, labelled)})
   paths = {s: folder / f"{s}.npz" for s in dataset_lib.SPLITS}
   existing = {s: file for s, file in paths.items() if file.exists()}
   if not existing:
@@ -31,11 +35,11 @@ def load(*, path: str) -> dataset_lib.LoadedSplits:
       " name the folder that holds them."
     )
   return dataset_lib.LoadedSplits(
-    {split: _read_file(file) for split, file in existing.items()}
+    {split: _read_file(file, labelled) for split, file in existing.items()}
   )
 
 
-def _read_file(path: pathlib.Path) -> dataset_lib.Examples:
+def _read_file(path: pathlib.Path, labelled: bool) -> dataset_lib.Examples:
   try:
     # Object arrays are pickles, and a pickle can run code: never allowed.
     with np.load(path, allow_pickle=False) as archive:
@@ -45,8 +49,10 @@ def _read_file(path: pathlib.Path) -> dataset_lib.Examples:
       f"{path}: cannot be read as npz: write it again with"
       " numpy.savez, without object arrays."
     ) from error
-  if "y" not in arrays:
-    raise errors.InputError(f"{path}: has no field 'y': add the targets.")
+  if labelled and "y" not in arrays:
+    raise errors.InputError(
+      f"{path}: has no field 'y': add the targets, or use the program predict."
+    )
   modalities = [f[2:] for f in arrays if f.startswith("x_")]
   if not modalities:
     raise errors.InputError(
@@ -56,15 +62,18 @@ def _read_file(path: pathlib.Path) -> dataset_lib.Examples:
   steps = {
     m: _steps(path, m, arrays, x) for m, x in features.items() if x.ndim == 3
   }
+  target = arrays.get("y")
   return dataset_lib.complete(
     features,
-    _target(arrays["y"]),
+    None if target is None else _target(target),
     ids=arrays.get("id"),
     present={
       m: arrays[f"present_{m}"] for m in modalities if f"present_{m}" in arrays
     },
     steps=steps,
-    subjects=_field(path, "subject", arrays, arrays["y"].shape[:1]),
+    subjects=_field(
+      path, "subject", arrays, (len(next(iter(features.values()))),)
+    ),
     name=str(path),
   )
 
@@ -112,7 +121,7 @@ def _field(path, name, arrays, shape):
   """Returns an optional field after a check of its shape, or None."""
   array = arrays.get(name)
   if array is not None and array.shape != shape:
-    reference = f"x_{name.partition('_')[2]}" if "_" in name else "y"
+    reference = f"x_{name.partition('_')[2]}" if "_" in name else "x"
     raise errors.InputError(
       f"{path}: '{name}' has shape {array.shape}: give {shape}, as in"
       f" '{reference}'."

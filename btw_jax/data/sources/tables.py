@@ -1,14 +1,16 @@
 """The loader of your own tables: one per modality and split, CSV or Parquet.
 
 `{modality}_{train,valid,test}.csv` (or `.csv.gz`, or `.parquet`) has one row
-per example; the rows of all modalities are in the same order. The label is the
-last column of every table, or it has a separate table `label_{split}`, with
-several columns for several labels. The optional columns `id` and `subject` name
-the examples and their subjects. CSV files may have a header.
+per example; the rows of all modalities are in the same order. The label, a
+number or a word, is the last column of every table, or a column of a given
+name, or it has a separate table `label_{split}`, with several columns for
+several labels. The optional columns `id` and `subject` name the examples and
+their subjects. CSV files may have a header.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import csv as std_csv
+import dataclasses
 import gzip
 import pathlib
 from typing import NamedTuple
@@ -24,27 +26,75 @@ from btw_jax.data import dataset as dataset_lib
 CSV = (".csv", ".csv.gz")
 PARQUET = (".parquet",)
 _LABEL = "label"
-_NAMES = ("id", "subject")
 
 
-class _Table(NamedTuple):
+class Columns(NamedTuple):
+  """The names of columns that are no features.
+
+  Attributes:
+    label: of the labels; the last column of every table if empty.
+    id: of the ids.
+    subject: of the subjects.
+  """
+
+  label: str = ""
+  id: str = "id"
+  subject: str = "subject"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
   """The content of a file.
 
   Attributes:
     path: the file.
-    values: `[N, D]` columns of numbers.
+    values: column -> `[N]` numbers, or words where a label may stand.
     names: "id", "subject" -> `[N]` strings, for the columns that it has.
   """
 
   path: pathlib.Path
-  values: np.ndarray
+  values: dict[str, np.ndarray]
   names: dict[str, np.ndarray]
 
+  def __len__(self) -> int:
+    """Returns the number of rows."""
+    return len(next(iter(self.values.values())))
 
-def load(*, path: str, suffixes: Sequence[str]) -> dataset_lib.LoadedSplits:
+  def check_has_columns(self) -> None:
+    """Raises `InputError` if no column is left."""
+    if not self.values:
+      raise errors.InputError(
+        f"{self.path}: has 1 column: give features, then the label."
+      )
+
+  def features(self) -> np.ndarray:
+    """Returns all columns as `[N, D]` numbers."""
+    for name, column in self.values.items():
+      if not np.issubdtype(column.dtype, np.number):
+        row = next(i for i, v in enumerate(column) if not _is_number(v))
+        raise errors.InputError(
+          f"{self.path}: row {row}, column {name!r} is {column[row]!r}: give"
+          " numbers, the label last."
+        )
+    return np.stack(list(self.values.values()), axis=1)
+
+
+def load(
+  *,
+  path: str,
+  suffixes: Sequence[str],
+  columns: Columns = Columns(),  # noqa: B008, it is immutable
+  widths: Mapping[str, int] | None = None,
+) -> dataset_lib.LoadedSplits:
   """Reads every split that has files in the folder `path`; gives no task.
 
-  The suffixes of the files are `CSV` or `PARQUET`.
+  Args:
+    path: the folder.
+    suffixes: of the files, `CSV` or `PARQUET`.
+    columns: names of the columns that are no features.
+    widths: modality -> its number of features, to read features only and to
+      leave labels out, in tables with or without them; None if all tables have
+      labels.
 
   Raises:
     InputError: if a file is missing or unreadable, or labels disagree.
@@ -66,11 +116,21 @@ def load(*, path: str, suffixes: Sequence[str]) -> dataset_lib.LoadedSplits:
           " another split has this table: add it, or remove the table from all"
           " splits."
         )
+
+  def read(files):
+    tables = {name: _read_table(files[name], columns) for name in names}
+    labels = tables.pop(_LABEL, None)
+    if not tables:
+      raise errors.InputError(
+        f"{labels.path}: there are labels but no modality: add"
+        " '<modality>_<split>' files."
+      )
+    if widths is not None:
+      return _without_labels(tables, columns.label, widths)
+    return _with_labels(tables, columns.label, labels)
+
   return dataset_lib.LoadedSplits(
-    {
-      split: _read_split({name: files[name] for name in names})
-      for split, files in splits.items()
-    }
+    {split: read(files) for split, files in splits.items()}
   )
 
 
@@ -84,57 +144,77 @@ def _find_files(folder, split, suffixes):
   return paths
 
 
-def _read_split(files):
-  tables = {name: _read_table(path) for name, path in files.items()}
-  labels = tables.pop(_LABEL, None)
-  first = next(iter(tables.values()), None)
-  if first is None:
-    raise errors.InputError(
-      f"{labels.path}: there are labels but no modality: add"
-      " '<modality>_<split>' files."
-    )
-  if labels is None:
-    target_table, target = first, first.values[:, -1]
+def _with_labels(tables, label, label_table):
+  """Returns the examples of a split: modality -> table, and their labels."""
+  if label_table is not None:
+    target_table = label_table
+    target = next(iter(label_table.values.values()))
+    if len(label_table.values) > 1:
+      target = label_table.features()
   else:
-    target_table, target = labels, labels.values
-    if target.shape[1] == 1:
-      target = target[:, 0]
+    having = [t for t in tables.values() if not label or label in t.values]
+    if not having:
+      path = next(iter(tables.values())).path
+      raise errors.InputError(
+        f"--label={label}: {path} has no such column, nor has another table of"
+        " the split: name a column of its header."
+      )
+    taken = [(table, *_take_label(table, label)) for table in having]
+    target_table, target = taken[0][0], taken[0][2]
+    tables = dict(tables)
+    for table, rest, column in taken:
+      rest.check_has_columns()
+      _check_same_rows(table, target_table)
+      _check_equal("label", table, target_table, column, target)
+      tables[next(m for m, t in tables.items() if t is table)] = rest
+  return _join(tables, target_table, target)
+
+
+def _without_labels(tables, label, widths):
+  """Returns the examples of a split without their labels, if it has any."""
+  tables = {
+    name: _take_label(table, label)[0]
+    if label in table.values
+    or (not label and len(table.values) == widths.get(name, 0) + 1)
+    else table
+    for name, table in tables.items()
+  }
+  return _join(tables, next(iter(tables.values())), None)
+
+
+def _join(tables, reference, target):
+  """Joins tables of features, modality -> table, to examples."""
   names = {}
-  for table in (target_table, *tables.values()):
-    _check_same_rows(table, target_table, label_is_last=labels is None)
+  for table in (reference, *tables.values()):
+    _check_same_rows(table, reference)
     names = {**table.names, **names}
   return dataset_lib.complete(
-    {
-      name: t.values[:, :-1] if labels is None else t.values
-      for name, t in tables.items()
-    },
+    {name: table.features() for name, table in tables.items()},
     target,
     ids=names.get("id"),
     subjects=names.get("subject"),
     files={name: str(table.path) for name, table in tables.items()},
-    name=str(target_table.path),
+    name=str(reference.path),
   )
 
 
-def _check_same_rows(table, reference, *, label_is_last):
+def _take_label(table, label):
+  """Splits a table into its other columns and its label column `[N]`."""
+  values = dict(table.values)
+  target = values.pop(label or list(values)[-1])
+  return dataclasses.replace(table, values=values), target
+
+
+def _check_same_rows(table, reference):
   """Checks that a table has the examples of a reference table, in its order."""
-  if len(table.values) != len(reference.values):
+  if len(table) != len(reference):
     raise errors.InputError(
-      f"{table.path}: has {len(table.values)} rows, but {reference.path} has"
-      f" {len(reference.values)}: give the same examples in the same order."
+      f"{table.path}: has {len(table)} rows, but {reference.path} has"
+      f" {len(reference)}: give the same examples in the same order."
     )
   for column in set(table.names) & set(reference.names):
     _check_equal(
       column, table, reference, table.names[column], reference.names[column]
-    )
-  if label_is_last:
-    if table.values.shape[1] < 2:
-      raise errors.InputError(
-        f"{table.path}: has {table.values.shape[1]} column: give features, then"
-        " the label."
-      )
-    _check_equal(
-      "label", table, reference, table.values[:, -1], reference.values[:, -1]
     )
 
 
@@ -149,7 +229,7 @@ def _check_equal(column, table, reference, values, expected):
     )
 
 
-def _read_table(path):
+def _read_table(path, columns):
   try:
     if path.suffix == ".parquet":
       table = parquet.read_table(path)
@@ -162,34 +242,45 @@ def _read_table(path):
       f"{path}: cannot be read as a table ({reason}): give rows of numbers, the"
       " label last."
     ) from e
-  names = {
-    name: np.array(table.column(name).to_pylist()).astype(str)
-    for name in _NAMES
-    if name in table.column_names
-  }
-  table = table.drop_columns(list(names))
-  columns = [_read_numbers(path, table, name) for name in table.column_names]
-  if not columns:
+  names = {}
+  for field, name in (("id", columns.id), ("subject", columns.subject)):
+    if name in table.column_names:
+      names[field] = np.array(table.column(name).to_pylist()).astype(str)
+      table = table.drop_columns([name])
+  if not table.column_names:
     raise errors.InputError(
       f"{path}: has no column of numbers: give features, then the label."
     )
-  return _Table(path, np.stack(columns, axis=1), names)
+  label = columns.label or table.column_names[-1]
+  values = {
+    name: _read_column(path, table, name, may_be_words=name == label)
+    for name in table.column_names
+  }
+  return _Table(path, values, names)
 
 
-def _read_numbers(path, table, name):
-  """Returns a column as float64; an empty cell is NaN."""
+def _read_column(path, table, name, *, may_be_words):
+  """Returns a column as float64; an empty cell is NaN. Labels may be words."""
   column = table.column(name)
   try:
     return column.cast(pyarrow.float64()).to_numpy()
   except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-    # pyarrow does not name the row: find the first value that is no number.
-    for row, value in enumerate(column.to_pylist()):
-      if not _is_number(value):
+    values = column.to_pylist()
+  if may_be_words:
+    for row, value in enumerate(values):
+      if value is None or value == "":
         raise errors.InputError(
-          f"{path}: row {row}, column {name!r} is {value!r}: give numbers, the"
-          " label last."
+          f"{path}: row {row}, column {name!r} is empty: give every label."
         ) from None
-    raise
+    return np.array([str(value) for value in values])
+  # pyarrow does not name the row: find the first value that is no number.
+  for row, value in enumerate(values):
+    if not _is_number(value):
+      raise errors.InputError(
+        f"{path}: row {row}, column {name!r} is {value!r}: give numbers, the"
+        " label last."
+      ) from None
+  return np.array([np.nan if v in (None, "") else float(v) for v in values])
 
 
 def _has_header(path):

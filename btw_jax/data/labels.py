@@ -1,0 +1,112 @@
+"""The names of classes, and their numbers 0 to C − 1."""
+
+import dataclasses
+
+import numpy as np
+
+from btw_jax import errors
+from btw_jax.data import dataset as dataset_lib
+
+
+def class_names(task: str, target: np.ndarray) -> tuple[str, ...]:
+  """Returns the names of the classes or labels of training targets, in order.
+
+  The classes are the distinct values of the targets `[N]`: numbers in ascending
+  order, or words in alphabetical order. Several labels `[N, C]` are numbered.
+  A regression has none.
+  """
+  if task == "regression":
+    return ()
+  if task == "multilabel":
+    return tuple(map(str, range(target.shape[-1])))
+  return tuple(to_text(np.unique(target)))
+
+
+def encode(
+  examples: dataset_lib.Examples, task: str, classes: tuple[str, ...]
+) -> dataset_lib.Examples:
+  """Casts targets: classes to their numbers in `classes`, values to float32.
+
+  Raises:
+    InputError: if a label is not one of `classes`, or is not a whole number or
+      a name; if a label of several is neither 0 nor 1; or if the shape or the
+      number of classes does not fit the task.
+  """
+  target, file = examples.target, examples.files["target"]
+  if (task == "multilabel") != (target.ndim == 2):
+    raise errors.InputError(
+      f"{file}: the target has shape {target.shape}, which does not fit"
+      f" --task={task}: give [N], or [N, labels] for multilabel."
+    )
+  if task == "regression":
+    if not is_number(target):
+      raise errors.InputError(
+        f"{file}: the target of row 0 is {str(target[0])!r}: give numbers, or"
+        " set --task=multiclass."
+      )
+    target = target.astype(np.float32)
+  elif task == "multilabel":
+    _check_several(target, file, len(classes))
+    target = target.astype(np.int32)
+  else:
+    if task == "binary" and len(classes) > 2:
+      raise errors.InputError(
+        f"{file}: the training targets have {len(classes)} values"
+        f" ({', '.join(classes[:3])}, ...), but --task=binary has two classes:"
+        " set --task=multiclass."
+      )
+    target = _to_numbers(target, file, task, classes)
+  return dataclasses.replace(examples, target=target)
+
+
+def _to_numbers(target, file, task, classes):
+  """Returns the number of each label `[N]` in `classes`, int32."""
+  values, first, inverse = np.unique(
+    target, return_index=True, return_inverse=True
+  )
+  numbers = {name: number for number, name in enumerate(classes)}
+  for value, name, row in zip(values, to_text(values), first, strict=True):
+    if is_number(values) and value != np.round(value):
+      raise errors.InputError(
+        f"{file}: the label of row {row} is {value}, but {task} labels are"
+        " whole numbers or names: change it, or set --task=regression."
+      )
+    if name not in numbers:
+      raise errors.InputError(
+        f"{file}: the label of row {row} is {name}, but the training labels"
+        f" are {_shorten(classes)}: change it, or leave the row out."
+      )
+  codes = np.array([numbers[name] for name in to_text(values)], np.int32)
+  return codes[inverse]
+
+
+def _check_several(target, file, num_labels):
+  """Checks labels `[N, C]`: each of them is 0 or 1."""
+  if target.shape[1] != num_labels:
+    raise errors.InputError(
+      f"{file}: the target has {target.shape[1]} labels per row, but the model"
+      f" has {num_labels}: give the same."
+    )
+  bad = np.flatnonzero(~np.isin(target, (0, 1)).all(axis=1))
+  if len(bad):
+    raise errors.InputError(
+      f"{file}: the label of row {bad[0]} is {target[bad[0]]}, but multilabel"
+      " labels are 0 or 1: renumber them, or set --task."
+    )
+
+
+def is_number(values: np.ndarray) -> bool:
+  """Returns True for targets that are numbers, not names or truth values."""
+  return np.issubdtype(values.dtype, np.number)
+
+
+def to_text(values: np.ndarray) -> list[str]:
+  """Returns the names of classes, given their distinct values `[C]`."""
+  if is_number(values):
+    return [f"{value:.17g}" for value in values]
+  return [str(value) for value in values]
+
+
+def _shorten(classes):
+  shown = ", ".join(classes[:6])
+  return f"{shown} ..." if len(classes) > 6 else shown

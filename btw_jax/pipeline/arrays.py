@@ -1,0 +1,207 @@
+"""Arrays, tables and tensors of any library, converted to NumPy arrays."""
+
+from typing import Any
+
+import numpy as np
+
+from btw_jax import errors
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import padding
+
+
+class Column:
+  """One modality of N examples, as `Modalities` takes it.
+
+  Attributes:
+    values: `[N, D]` or `[N, T, D]`.
+    present: `[N]` bool.
+    steps: of a sequence; None otherwise.
+    num_nan: number of rows of NaN that lack the modality because of that.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    value: Any,
+    present: Any = None,
+    lengths: Any = None,
+    times: Any = None,
+    observed: Any = None,
+  ):
+    """Converts and checks a modality; the options are those of `Modalities`."""
+    self._name = name
+    self.steps, own_lengths = None, None
+    self.values, self.present = _to_array(name, value)
+    if self.values.dtype == object:
+      self.values, own_lengths = _pad(name, self.values, self.present)
+    if self.values.ndim == 1:
+      self.values = self.values[:, None]
+    if self.values.ndim not in (2, 3):
+      raise errors.InputError(
+        f"modality {name!r} has shape {self.values.shape}: give [N, D], or"
+        " [N, T, D] for a sequence."
+      )
+    if present is not None:
+      mask = np.asarray(present)
+      self._check_shape("present", mask, (len(self),))
+      self.present = self.present & mask.astype(bool)
+    self._find_nan()
+    if self.values.ndim == 3:
+      lengths = own_lengths if lengths is None else lengths
+      self._set_steps(lengths, times, observed)
+    elif lengths is not None or times is not None or observed is not None:
+      raise errors.InputError(
+        f"modality {name!r} has lengths, times or a mask of values, but is no"
+        f" sequence (shape {self.values.shape}): give [N, T, D]."
+      )
+
+  def __len__(self) -> int:
+    """Returns the number of examples."""
+    return len(self.values)
+
+  def _find_nan(self):
+    """Marks rows of NaN as missing."""
+    axes = tuple(range(1, self.values.ndim))
+    is_nan = np.isnan(self.values).all(axis=axes) & self.present
+    self.num_nan = int(np.count_nonzero(is_nan))
+    self.present = self.present & ~is_nan
+
+  def _set_steps(self, lengths, times, observed):
+    num_steps = self.values.shape[1]
+    if lengths is None:
+      lengths = np.full(len(self), num_steps)
+    lengths = np.asarray(lengths)
+    self._check_shape("lengths", lengths, (len(self),))
+    wrong = ((lengths < 1) | (lengths > num_steps)) & self.present
+    if wrong.any():
+      row = np.argmax(wrong)
+      raise errors.InputError(
+        f"lengths of modality {self._name!r}: row {row} is {lengths[row]}: give"
+        f" 1 to {num_steps}, or mark the row as missing."
+      )
+    lengths = np.clip(lengths, 1, num_steps).astype(int)
+    if times is not None:
+      times = np.asarray(times, np.float64)
+      self._check_shape("times", times, self.values.shape[:2])
+    if observed is not None:
+      observed = np.asarray(observed).astype(bool)
+      self._check_shape("observed", observed, self.values.shape)
+    self.steps = dataset_lib.Steps(lengths, times, observed)
+
+  def _check_shape(self, option, array, shape):
+    if array.shape != shape:
+      raise errors.InputError(
+        f"{option} of modality {self._name!r} has shape {array.shape}: give"
+        f" {shape}."
+      )
+
+
+def read_labels(name: str, labels: Any, number: int) -> np.ndarray:
+  """Converts targets: `[N]` classes (numbers or names) or values, `[N, C]` 0/1.
+
+  `name` is that of the targets, for messages.
+
+  Raises:
+    InputError: if there are not `number` targets, or one is missing.
+  """
+  if hasattr(labels, "detach"):
+    labels = labels.detach().cpu()
+  target = np.asarray(labels)
+  if target.ndim == 2 and target.shape[1] == 1:
+    target = target[:, 0]
+  if target.ndim not in (1, 2) or len(target) != number:
+    raise errors.InputError(
+      f"{name} have shape {target.shape} for {number} examples: give [N], or"
+      " [N, labels] for several labels."
+    )
+  if target.dtype == object:
+    for row, value in enumerate(target.ravel()):
+      # Only NaN differs from itself.
+      if value is None or value != value:
+        raise errors.InputError(
+          f"{name}: row {row} is {value}: give every label, or leave the row"
+          " out."
+        )
+    target = np.array(target.tolist())
+  return target
+
+
+def _to_array(name, value):
+  """Converts a modality to numbers, or an object array `[N]` of sequences.
+
+  Returns the array and `[N]` bool, False where the value is None.
+  """
+  if hasattr(value, "detach"):  # a torch tensor, perhaps on a device
+    value = value.detach().cpu()
+  if hasattr(value, "toarray"):  # a sparse matrix
+    value = value.toarray()
+  if hasattr(value, "column_names"):  # a table of pyarrow
+    value = np.stack([_numbers(name, c) for c in value.columns], axis=1)
+  if isinstance(value, list | tuple):
+    return _list_to_array(name, value)
+  array = np.asarray(value)
+  if array.ndim and array.dtype == object:
+    if array.ndim == 1 and any(v is None or np.ndim(v) for v in array):
+      return _list_to_array(name, array)
+    array = _numbers(name, array)
+  _check_numbers(name, array)
+  return array, np.ones(len(array), bool)
+
+
+def _list_to_array(name, value):
+  """Converts a list of arrays or None."""
+  present = np.array([v is not None for v in value], bool)
+  arrays = [_numbers(name, v) for v in value if v is not None]
+  if not arrays:
+    raise errors.InputError(
+      f"modality {name!r} has no example: leave the modality out."
+    )
+  shapes = {a.shape for a in arrays}
+  if len(shapes) == 1:
+    array = np.zeros((len(value), *arrays[0].shape), arrays[0].dtype)
+    array[present] = arrays
+    return array, present
+  array = np.empty(len(value), object)
+  for row, one in zip(np.flatnonzero(present), arrays, strict=True):
+    array[row] = one
+  return array, present
+
+
+def _pad(name, arrays, present):
+  """Pads an object array of sequences `[t, D]` to `[N, T, D]`, with lengths."""
+  shapes = {np.shape(a)[1:] for a, p in zip(arrays, present, strict=True) if p}
+  if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+    raise errors.InputError(
+      f"modality {name!r} has rows of different shapes: give [D] for all, or"
+      " sequences [t, D] with the same D."
+    )
+  (width,) = next(iter(shapes))
+  empty = np.zeros((0, width))
+  return padding.pad(
+    [a if p else empty for a, p in zip(arrays, present, strict=True)], width
+  )
+
+
+def _numbers(name, value):
+  """Converts values to an array of numbers."""
+  if hasattr(value, "detach"):
+    value = value.detach().cpu()
+  try:
+    array = np.asarray(value)
+    if array.dtype == object:
+      array = array.astype(np.float64)
+  except (TypeError, ValueError) as error:
+    raise errors.InputError(
+      f"modality {name!r} cannot be read as numbers ({error}): give numbers."
+    ) from error
+  _check_numbers(name, array)
+  return array
+
+
+def _check_numbers(name, array):
+  is_real = np.issubdtype(array.dtype, np.number) or array.dtype == bool
+  if not is_real or np.iscomplexobj(array) or not array.ndim:
+    raise errors.InputError(
+      f"modality {name!r} holds {array.dtype} values of shape {array.shape}:"
+      " give real numbers, a row per example."
+    )

@@ -1,0 +1,230 @@
+"""The modalities of examples in memory."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from btw_jax import errors
+from btw_jax.data import dataset as dataset_lib
+from btw_jax.pipeline import arrays
+
+
+class Modalities:
+  """The modalities of N examples: a mapping from names, and a sequence of rows.
+
+  `modalities["text"]` is one modality; `modalities[rows]` has these examples
+  only, so that scikit-learn can split them. `len` and `shape` count examples.
+
+  Args:
+    values: modality -> `[N, D]`, or `[N]` for one feature, or `[N, T, D]` for a
+      sequence: a NumPy or JAX array, a pandas or pyarrow table, a torch tensor,
+      or what NumPy can convert. A list may hold None for an example that lacks
+      the modality, and sequences `[t, D]` of any length. A row of NaN lacks it
+      too.
+    present: modality -> `[N]`, True for an example that has it.
+    lengths: modality -> `[N]` number of valid steps of each sequence.
+    times: modality -> `[N, T]` time of each step, from 0 on, ascending.
+    observed: modality -> `[N, T, D]`, True for a value that was measured.
+    ids: `[N]` names of the examples; the index of a pandas table, if it has
+      one, or row numbers by default.
+    subjects: `[N]` person or source of each example.
+
+  Raises:
+    InputError: if a value is wrong; the message names the modality and the row.
+  """
+
+  def __init__(
+    self,
+    values: Mapping[str, Any],
+    *,
+    present: Mapping[str, Any] | None = None,
+    lengths: Mapping[str, Any] | None = None,
+    times: Mapping[str, Any] | None = None,
+    observed: Mapping[str, Any] | None = None,
+    ids: Any = None,
+    subjects: Any = None,
+  ):
+    """Converts the values to arrays."""
+    if not isinstance(values, Mapping) or not values:
+      raise errors.InputError(
+        f"modalities: a {type(values).__name__}: give a mapping from the name"
+        " of each modality to its array."
+      )
+    options = {
+      "present": present,
+      "lengths": lengths,
+      "times": times,
+      "observed": observed,
+    }
+    for name, option in options.items():
+      _check_option(name, option, values)
+    columns = {
+      str(name): arrays.Column(
+        str(name),
+        value,
+        **{k: option[name] for k, option in options.items()
+           if option and name in option},
+      )
+      for name, value in values.items()
+    }  # fmt: skip
+    number = len(next(iter(columns.values())))
+    for name, column in columns.items():
+      if len(column) != number:
+        raise errors.InputError(
+          f"modality {name!r} has {len(column)} rows, but"
+          f" {next(iter(columns))!r} has {number}: give one row per example."
+        )
+    if subjects is not None:
+      subjects = _names("subjects", subjects, number)
+    self.examples = dataset_lib.complete(
+      {name: column.values for name, column in columns.items()},
+      None,
+      ids=_ids(values, number) if ids is None else _names("ids", ids, number),
+      present={name: column.present for name, column in columns.items()},
+      steps={n: c.steps for n, c in columns.items() if c.steps is not None},
+      subjects=subjects,
+      name="modalities",
+    )
+    self.notes = [
+      f"modality {name!r}: {column.num_nan} of {number} rows are NaN: these"
+      " examples lack the modality"
+      for name, column in columns.items()
+      if column.num_nan
+    ]
+
+  @property
+  def shape(self) -> tuple[int]:
+    """The number of examples, as scikit-learn asks for it."""
+    return (len(self),)
+
+  def __len__(self) -> int:
+    """Returns the number of examples."""
+    return len(self.examples)
+
+  def __getitem__(self, key: Any) -> Any:
+    """Returns a modality by its name, or the examples at some rows."""
+    if isinstance(key, str):
+      return self.examples.features[key]
+    # NumPy's users write `x[rows, ...]` too.
+    if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+      key = key[0]
+    chosen = object.__new__(Modalities)
+    rows = np.atleast_1d(np.arange(len(self))[key])
+    chosen.examples, chosen.notes = self.examples.take(rows), []
+    return chosen
+
+
+# What the public functions take.
+ModalitiesLike = Mapping[str, Any] | Modalities
+
+
+def to_splits(
+  splits: Mapping[str, tuple[Modalities, np.ndarray]],
+) -> dataset_lib.LoadedSplits:
+  """Joins split name -> (modalities, targets); all are ordered as the first.
+
+  Raises:
+    InputError: if a split lacks a modality.
+  """
+  order = next(iter(splits.values()))[0].examples.modalities
+  examples, notes = {}, []
+  for split, (modalities, target) in splits.items():
+    one = select(modalities, order).examples
+    files = {field: f"{split}, {field}" for field in one.files}
+    files["target"] = f"labels of {split}"
+    examples[split] = dataclasses.replace(one, target=target, files=files)
+    notes += [f"{split}, {note}" for note in modalities.notes]
+  return dataset_lib.LoadedSplits(examples, notes=tuple(notes))
+
+
+def select(modalities: Modalities, names: Sequence[str]) -> Modalities:
+  """Returns these modalities, in this order.
+
+  Raises:
+    InputError: if one is missing or there are others.
+  """
+  given = modalities.examples.modalities
+  for name in names:
+    if name not in given:
+      raise errors.InputError(
+        f"modality {name!r} is missing: there are {', '.join(given)}: give all"
+        " of them; examples may lack it."
+      )
+  for name in given:
+    if name not in names:
+      raise errors.InputError(
+        f"modality {name!r} is unknown: the model has {', '.join(names)}."
+      )
+  chosen = object.__new__(Modalities)
+  chosen.examples = modalities.examples.select(names)
+  chosen.notes = modalities.notes
+  return chosen
+
+
+def convert(modalities: ModalitiesLike, **options: Any) -> Modalities:
+  """Returns `Modalities`, made with the options if they are a mapping.
+
+  Raises:
+    InputError: if options are given for `Modalities`, or a value is wrong.
+  """
+  options = {k: v for k, v in options.items() if v is not None}
+  if not isinstance(modalities, Modalities):
+    return Modalities(modalities, **options)
+  if options:
+    raise errors.InputError(
+      f"{min(options)}: give it to btw_jax.Modalities, which the modalities"
+      " are."
+    )
+  return modalities
+
+
+def _check_option(name, option, values):
+  if option is None:
+    return
+  if not isinstance(option, Mapping):
+    raise errors.InputError(
+      f"{name}: a {type(option).__name__}: give a mapping from modalities to"
+      " arrays."
+    )
+  for modality in option:
+    if modality not in values:
+      raise errors.InputError(
+        f"{name}: no modality {modality!r}: use some of {', '.join(values)}."
+      )
+
+
+def _names(option, values, number):
+  names = np.asarray(values).astype(str)
+  if names.shape != (number,):
+    raise errors.InputError(
+      f"{option} have shape {names.shape} for {number} examples: give [N]."
+    )
+  return names
+
+
+def _ids(values, number):
+  """Returns the index that pandas tables share; None if it is row numbers.
+
+  Raises:
+    InputError: if two tables have different indexes.
+  """
+  ids, first = None, ""
+  for name, value in values.items():
+    index = getattr(value, "index", None)
+    if index is None or callable(index) or len(index) != number:
+      continue
+    index = np.asarray(index).astype(str)
+    if ids is None:
+      ids, first = index, name
+    elif np.any(ids != index):
+      row = np.argmax(ids != index)
+      raise errors.InputError(
+        f"modality {name!r}: the index of row {row} is {index[row]}, but"
+        f" {ids[row]} in {first!r}: give the same examples in the same order."
+      )
+  # An index with repeated names does not tell examples apart.
+  if ids is not None and len(set(ids)) < number:
+    return None
+  return ids
