@@ -70,8 +70,12 @@ def groups(without: Sequence[str] = ()) -> dict[str, list[str]]:
 def read_config(
   values: flags.FlagValues = flags.FLAGS,
 ) -> config_lib.RunConfig:
-  """Returns the configuration of parsed flags, for the devices at hand."""
-  settings = {s.name: values[s.name].value for s in config_lib.settings()}
+  """Returns the configuration of parsed flags, for the devices at hand.
+
+  Settings that have no flag keep their defaults.
+  """
+  settings = {s.name: s.field.default for s in config_lib.settings()}
+  settings |= {n: values[n].value for n in settings if n in values}
   if settings["device_batch_size"]:
     import jax
 

@@ -1,7 +1,8 @@
 r"""Trains data sets x models x mitigations with every weighting, and reports.
 
-  python -m experiments.study --workdir=runs/study \
-    --flagfile=experiments/recipes/study_quick.flags
+  python -m experiments.study --dataset=npz --data_dir=mine --num_seeds=10 \
+    --weighting=uniform,gate,auto --workdir=runs/study
+  python -m experiments.study --flagfile=experiments/recipes/study_quick.flags
 
 Weightings, strengths and seeds of a data set and model are one program. Runs
 that are finished are skipped, and a study that was stopped goes on. Flags given
@@ -24,9 +25,9 @@ from . import flags as flags_lib
 
 _RECIPES = flags.DEFINE_list(
   "recipes",
-  ["digits"],
+  [],
   "data sets: recipes in experiments/recipes by name, or flagfiles; those that"
-  " read files are left out without --data_dir",
+  " read files are left out without --data_dir; --dataset alone if empty",
 )
 _MODELS = flags.DEFINE_list(
   "models",
@@ -54,13 +55,17 @@ flags_lib.check_each("analyses", sections.ANALYSES, optional=True)
 
 def main() -> None:
   """Trains the missing runs, analyses them and prints the report."""
-  recipes = flags_lib.read_recipes(_RECIPES.value, without=study_grid.REPLACED)
+  recipes = {flags.FLAGS.dataset: flags_lib.read_config()}
+  if flags.FLAGS["recipes"].present:
+    recipes = flags_lib.read_recipes(
+      _RECIPES.value, without=study_grid.REPLACED
+    )
   planned, left_out = study_grid.plan_runs(
     recipes, _MODELS.value, _MITIGATIONS.value
   )
   if not planned:
     raise errors.InputError(
-      "--recipes: all of them read files: set --data_dir to theirs."
+      f"--data_dir is needed: {' and '.join(left_out)} read files."
     )
   for name in left_out:
     logging.warning("%s reads files: left out without --data_dir", name)

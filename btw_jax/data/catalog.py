@@ -193,7 +193,7 @@ def find(name: str) -> DatasetLoader:
   if prepared_as is None:
     raise errors.InputError(
       f"--dataset={name}: unknown: use one of {', '.join(SOURCES)}, or"
-      " tfds:NAME for a data set that experiments.prepare_data has converted."
+      " tfds:NAME for a data set that the program prepare has converted."
     )
 
   def load(options):
@@ -202,7 +202,7 @@ def find(name: str) -> DatasetLoader:
     load_splits = prepared.stream if options.stream else prepared.load
     return load_splits(path=options.data_dir, name=prepared_as)
 
-  return DatasetLoader(load, "the folder that experiments.prepare_data wrote")
+  return DatasetLoader(load, "the folder that the program prepare wrote")
 
 
 def read(name: str, options: Options) -> dataset_lib.LoadedSplits:
@@ -215,7 +215,7 @@ def read(name: str, options: Options) -> dataset_lib.LoadedSplits:
   if options.stream and prepared_name(name) is None:
     raise errors.InputError(
       f"--reading=stream: {name} can only be read as a whole: convert it with"
-      f" experiments.prepare_data and set --dataset=tfds:{name}."
+      f" the program prepare and set --dataset=tfds:{name}."
     )
   if name == ARRAYS and not options.data_dir:
     raise errors.InputError(

@@ -59,7 +59,7 @@ def find(data_dir: str, name: str) -> pathlib.Path:
     raise errors.InputError(
       f"{root}: has no prepared data set {name!r}; it has"
       f" {', '.join(sorted(names)) or 'none'}: set --data_dir, or run"
-      " python -m experiments.prepare_data."
+      " the program prepare."
     )
   return max(folders, key=lambda p: [int(part) for part in p.name.split(".")])
 
@@ -78,7 +78,7 @@ def open_records(data_dir: str, name: str) -> Prepared:
   metadata = (info.metadata or {}).get(KEY)
   if metadata is None:
     raise errors.InputError(
-      f"{folder}: was not written by experiments.prepare_data: convert it to"
+      f"{folder}: was not written by the program prepare: convert it to"
       " npz, then prepare that."
     )
   schemas = {

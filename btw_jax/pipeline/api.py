@@ -130,8 +130,9 @@ def fit(
 
 def _labelled(split, modalities, labels):
   """Returns modalities and targets of a split."""
-  given = modalities_lib.convert(modalities)
-  return given, arrays.read_labels(f"labels of {split}", labels, len(given))
+  given, name = modalities_lib.convert(modalities), f"labels of {split}"
+  modalities_lib.check_index(given, name, labels)
+  return given, arrays.read_labels(name, labels, len(given))
 
 
 def _pair(name, pair):

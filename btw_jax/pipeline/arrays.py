@@ -104,9 +104,7 @@ def read_labels(name: str, labels: Any, number: int) -> np.ndarray:
   Raises:
     InputError: if there are not `number` targets, or one is missing.
   """
-  if hasattr(labels, "detach"):
-    labels = labels.detach().cpu()
-  target = np.asarray(labels)
+  target = np.asarray(_to_host(labels))
   if target.ndim == 2 and target.shape[1] == 1:
     target = target[:, 0]
   if target.ndim not in (1, 2) or len(target) != number:
@@ -115,9 +113,8 @@ def read_labels(name: str, labels: Any, number: int) -> np.ndarray:
       " [N, labels] for several labels."
     )
   if target.dtype == object:
-    for row, value in enumerate(target.ravel()):
-      # Only NaN differs from itself.
-      if value is None or value != value:
+    for row, value in enumerate(target):
+      if any(_is_missing(v) for v in np.atleast_1d(value)):
         raise errors.InputError(
           f"{name}: row {row} is {value}: give every label, or leave the row"
           " out."
@@ -131,37 +128,30 @@ def _to_array(name, value):
 
   Returns the array and `[N]` bool, False where the value is None.
   """
-  if hasattr(value, "detach"):  # a torch tensor, perhaps on a device
-    value = value.detach().cpu()
-  if hasattr(value, "toarray"):  # a sparse matrix
-    value = value.toarray()
-  if hasattr(value, "column_names"):  # a table of pyarrow
-    value = np.stack([_numbers(name, c) for c in value.columns], axis=1)
+  value = _to_host(value)
   if isinstance(value, list | tuple):
-    return _list_to_array(name, value)
-  array = np.asarray(value)
-  if array.ndim and array.dtype == object:
-    if array.ndim == 1 and any(v is None or np.ndim(v) for v in array):
-      return _list_to_array(name, array)
-    array = _numbers(name, array)
-  _check_numbers(name, array)
-  return array, np.ones(len(array), bool)
-
-
-def _list_to_array(name, value):
-  """Converts a list of arrays or None."""
-  present = np.array([v is not None for v in value], bool)
-  arrays = [_numbers(name, v) for v in value if v is not None]
-  if not arrays:
+    rows = value
+  elif np.ndim(value) == 1 and np.asarray(value).dtype == object:
+    rows = list(value)
+  else:
+    array = _to_numbers(name, value)
+    return array, np.ones(len(array), bool)
+  present = np.array([row is not None for row in rows], bool)
+  if not present.any():
     raise errors.InputError(
       f"modality {name!r} has no example: leave the modality out."
     )
-  shapes = {a.shape for a in arrays}
-  if len(shapes) == 1:
-    array = np.zeros((len(value), *arrays[0].shape), arrays[0].dtype)
+  arrays = [
+    _to_numbers(name, _to_host(row), scalar=True)
+    for row in rows
+    if row is not None
+  ]
+  if len({a.shape for a in arrays}) == 1:
+    dtype = np.result_type(*{a.dtype for a in arrays})
+    array = np.zeros((len(rows), *arrays[0].shape), dtype)
     array[present] = arrays
     return array, present
-  array = np.empty(len(value), object)
+  array = np.empty(len(rows), object)
   for row, one in zip(np.flatnonzero(present), arrays, strict=True):
     array[row] = one
   return array, present
@@ -182,26 +172,46 @@ def _pad(name, arrays, present):
   )
 
 
-def _numbers(name, value):
-  """Converts values to an array of numbers."""
-  if hasattr(value, "detach"):
+def _to_host(value):
+  """Returns what NumPy can convert: no device, no gradient, nothing sparse."""
+  if hasattr(value, "detach"):  # a tensor of torch
     value = value.detach().cpu()
+  if hasattr(value, "toarray"):  # a sparse matrix of SciPy
+    value = value.toarray()
+  if hasattr(value, "column_names"):  # a table of pyarrow
+    value = np.stack([np.asarray(column) for column in value.columns], axis=1)
+  if hasattr(value, "iloc") and np.asarray(value).dtype == object:
+    # A table of pandas whose missing values are no floats.
+    try:
+      value = value.convert_dtypes().to_numpy(np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+      value = np.asarray(value)
+  return value
+
+
+def _to_numbers(name, value, *, scalar=False):
+  """Converts values to an array of real numbers; `scalar` allows one number."""
   try:
     array = np.asarray(value)
     if array.dtype == object:
       array = array.astype(np.float64)
   except (TypeError, ValueError) as error:
+    reason = str(error).rstrip(".")
     raise errors.InputError(
-      f"modality {name!r} cannot be read as numbers ({error}): give numbers."
+      f"modality {name!r} cannot be read as numbers ({reason}): give numbers."
     ) from error
-  _check_numbers(name, array)
-  return array
-
-
-def _check_numbers(name, array):
   is_real = np.issubdtype(array.dtype, np.number) or array.dtype == bool
-  if not is_real or np.iscomplexobj(array) or not array.ndim:
+  if not is_real or np.iscomplexobj(array) or not (array.ndim or scalar):
     raise errors.InputError(
       f"modality {name!r} holds {array.dtype} values of shape {array.shape}:"
       " give real numbers, a row per example."
     )
+  return array
+
+
+def _is_missing(value):
+  """Returns True for None, and for what is not equal to itself, as NaN."""
+  try:
+    return value is None or bool(value != value)
+  except TypeError:  # pandas does not compare missing values.
+    return True

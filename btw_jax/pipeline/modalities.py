@@ -78,21 +78,42 @@ class Modalities:
         )
     if subjects is not None:
       subjects = _names("subjects", subjects, number)
-    self.examples = dataset_lib.complete(
+    index = _shared_index(values)
+    if ids is not None:
+      ids = _names("ids", ids, number)
+    elif index is not None and len(set(index)) == number:
+      ids = index
+    examples = dataset_lib.complete(
       {name: column.values for name, column in columns.items()},
       None,
-      ids=_ids(values, number) if ids is None else _names("ids", ids, number),
+      ids=ids,
       present={name: column.present for name, column in columns.items()},
       steps={n: c.steps for n, c in columns.items() if c.steps is not None},
       subjects=subjects,
       name="modalities",
     )
-    self.notes = [
+    notes = [
       f"modality {name!r}: {column.num_nan} of {number} rows are NaN: these"
       " examples lack the modality"
       for name, column in columns.items()
       if column.num_nan
     ]
+    self._set(examples, notes, index)
+
+  def _set(self, examples, notes=(), index=None):
+    """Sets examples, notes for the log, and the index of pandas tables."""
+    self.examples, self.notes, self.index = examples, list(notes), index
+
+  def replace_examples(
+    self, examples: dataset_lib.Examples, *, same_rows: bool
+  ) -> "Modalities":
+    """Returns other examples; what was known of rows is kept if they are."""
+    changed = object.__new__(Modalities)
+    if same_rows:
+      changed._set(examples, self.notes, self.index)
+    else:
+      changed._set(examples)
+    return changed
 
   @property
   def shape(self) -> tuple[int]:
@@ -110,10 +131,8 @@ class Modalities:
     # NumPy's users write `x[rows, ...]` too.
     if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
       key = key[0]
-    chosen = object.__new__(Modalities)
     rows = np.atleast_1d(np.arange(len(self))[key])
-    chosen.examples, chosen.notes = self.examples.take(rows), []
-    return chosen
+    return self.replace_examples(self.examples.take(rows), same_rows=False)
 
 
 # What the public functions take.
@@ -157,10 +176,8 @@ def select(modalities: Modalities, names: Sequence[str]) -> Modalities:
       raise errors.InputError(
         f"modality {name!r} is unknown: the model has {', '.join(names)}."
       )
-  chosen = object.__new__(Modalities)
-  chosen.examples = modalities.examples.select(names)
-  chosen.notes = modalities.notes
-  return chosen
+  examples = modalities.examples.select(names)
+  return modalities.replace_examples(examples, same_rows=True)
 
 
 def convert(modalities: ModalitiesLike, **options: Any) -> Modalities:
@@ -204,27 +221,42 @@ def _names(option, values, number):
   return names
 
 
-def _ids(values, number):
-  """Returns the index that pandas tables share; None if it is row numbers.
+def check_index(modalities: Modalities, name: str, labels: Any) -> None:
+  """Checks that labels with a pandas index have that of the modalities.
 
   Raises:
-    InputError: if two tables have different indexes.
+    InputError: naming the first row that differs.
   """
-  ids, first = None, ""
+  index = _index(labels)
+  if index is not None and modalities.index is not None:
+    _check_same_index(name, index, modalities.index, "the modalities")
+
+
+def _shared_index(values):
+  """Returns the index `[N]` that all pandas tables have, or None."""
+  shared, first = None, ""
   for name, value in values.items():
-    index = getattr(value, "index", None)
-    if index is None or callable(index) or len(index) != number:
+    index = _index(value)
+    if index is None:
       continue
-    index = np.asarray(index).astype(str)
-    if ids is None:
-      ids, first = index, name
-    elif np.any(ids != index):
-      row = np.argmax(ids != index)
-      raise errors.InputError(
-        f"modality {name!r}: the index of row {row} is {index[row]}, but"
-        f" {ids[row]} in {first!r}: give the same examples in the same order."
-      )
-  # An index with repeated names does not tell examples apart.
-  if ids is not None and len(set(ids)) < number:
+    if shared is None:
+      shared, first = index, f"{name!r}"
+    _check_same_index(f"modality {name!r}", index, shared, first)
+  return shared
+
+
+def _index(value):
+  """Returns the index of a pandas table or series as strings, or None."""
+  index = getattr(value, "index", None)
+  if index is None or callable(index):
     return None
-  return ids
+  return np.asarray(index).astype(str)
+
+
+def _check_same_index(name, index, expected, reference):
+  if len(index) == len(expected) and np.any(index != expected):
+    row = np.argmax(index != expected)
+    raise errors.InputError(
+      f"{name}: the index of row {row} is {index[row]}, but {expected[row]} in"
+      f" {reference}: give the same examples in the same order."
+    )

@@ -252,7 +252,7 @@ def save(run: stages.Run, models: restore.Models) -> None:
   stages.stop_if_requested(
     run,
     "the best epochs so far are saved",
-    "; to evaluate it now: python -m experiments.evaluate"
+    "; to evaluate it now, use the program evaluate with"
     f" --workdir={run.config.workdir}",
   )
 
