@@ -96,9 +96,7 @@ def panels(
 
 def _changed(regression):
   """Names the predictions that an intervention changes."""
-  if regression:
-    return "predictions moved across the mean"
-  return "decisions changed"
+  return "predictions moved" if regression else "decisions changed"
 
 
 def _draw_cells(ax, values, top):
