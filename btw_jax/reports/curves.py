@@ -1,10 +1,10 @@
 """Plots of losses and mean weights over epochs, from the tables of a run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-import functools
 from typing import Any
 
 from matplotlib import axes as axes_lib
+from matplotlib import ticker
 import numpy as np
 from pyarrow import compute
 from pyarrow import csv
@@ -13,7 +13,7 @@ from btw_jax.reports import palette
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 
-_SPLITS = {"train": "training", "valid": "validation"}
+SPLITS = {"train": "training", "valid": "validation"}
 # A line has about this number of markers, whatever its number of epochs.
 _NUM_MARKERS = 6
 
@@ -28,15 +28,15 @@ def draw_curves(problem: study_lib.Problem) -> list[svg.Panel]:
     svg.Drawing(
       f"loss_{split}",
       f"{name} loss, mean ± std over seeds",
-      functools.partial(plot_losses, methods=methods, split=split),
+      lambda ax, split=split: (plot_losses(ax, methods, split), svg.legend(ax)),
     )
-    for split, name in _SPLITS.items()
+    for split, name in SPLITS.items()
   ]
   weights = [
     svg.Drawing(
       f"weights_{method.name}",
       f"{label}: weights, mean ± std over seeds",
-      functools.partial(plot_weights, method=method),
+      lambda ax, method=method: (plot_weights(ax, method), svg.legend(ax)),
     )
     for label, method in weighted_methods(problem.methods.values()).items()
   ]
@@ -130,20 +130,13 @@ def read_rows(
 def plot_losses(
   ax: axes_lib.Axes, methods: Mapping[str, study_lib.Method], split: str
 ) -> None:
-  """Plots the loss of every method over epochs, by label."""
+  """Plots the loss of every method, by label, over epochs."""
   for number, (label, method) in enumerate(methods.items()):
     stage = study_lib.stage(method.row["choice"]["variant"])
     where = {"stage": stage, "split": split}
     loss = read_table(method, "metrics.csv", ["loss"], **where)["loss"]
     plot_band(ax, loss, label, number)
-  finish_losses(ax)
-
-
-def finish_losses(ax: axes_lib.Axes) -> None:
-  """Labels the axes of losses over epochs, and adds a legend."""
-  svg.whole_epochs(ax)
-  ax.set_ylabel("loss, nats")
-  svg.legend(ax)
+  label_axes(ax, "loss, nats")
 
 
 def plot_weights(ax: axes_lib.Axes, method: study_lib.Method) -> None:
@@ -153,9 +146,14 @@ def plot_weights(ax: axes_lib.Axes, method: study_lib.Method) -> None:
   for number, modality in enumerate(modalities):
     plot_band(ax, values[modality], modality, number)
   ax.set_ylim(bottom=0)
-  svg.whole_epochs(ax)
-  ax.set_ylabel("mean weight")
-  svg.legend(ax)
+  label_axes(ax, "mean weight")
+
+
+def label_axes(ax: axes_lib.Axes, quantity: str) -> None:
+  """Labels the axes of a quantity over epochs, which are whole numbers."""
+  ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+  ax.set_xlabel("epoch")
+  ax.set_ylabel(quantity)
 
 
 def plot_band(

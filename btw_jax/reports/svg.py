@@ -7,7 +7,6 @@ from typing import NamedTuple
 import matplotlib as mpl
 from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
-from matplotlib import ticker
 
 from btw_jax.reports import palette
 
@@ -22,6 +21,7 @@ STYLE = {
   "svg.fonttype": "none",
   "font.size": _FONT_SIZE,
   "axes.titlesize": _FONT_SIZE,
+  "figure.titlesize": _FONT_SIZE,
   "axes.labelsize": _FONT_SIZE,
   "legend.fontsize": _FONT_SIZE,
   "xtick.labelsize": _FONT_SIZE,
@@ -120,24 +120,20 @@ def _dark_style():
 
 
 def legend(ax: axes_lib.Axes) -> None:
-  """Adds a legend below the axes, for which the figure grows."""
-  figure, labels = ax.figure, ax.get_legend_handles_labels()[1]
+  """Adds a legend below the axes, for which a figure grows."""
+  figure = ax.figure
+  handles, labels = ax.get_legend_handles_labels()
   if not labels:
     return
   # A letter is 0.6 times as wide as the font is high, and the line before a
   # label with its gaps is five times as wide.
   width = _FONT_SIZE * (5 + 0.6 * max(map(len, labels)))
-  columns = max(1, int(72 * figure.get_figwidth() / width))
-  num_rows = -(-len(labels) // columns)
-  row_height = 1.5 * _FONT_SIZE / 72
-  figure.set_figheight(figure.get_figheight() + num_rows * row_height)
+  columns = max(1, int(72 * figure.bbox.width / figure.dpi / width))
+  # A part of a figure, with panels beside it, keeps its size.
+  if isinstance(figure, figure_lib.Figure):
+    row_height = 1.5 * _FONT_SIZE / 72 * -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + row_height)
   figure.legend(
-    loc="outside lower center", ncols=min(columns, len(labels)), frameon=False,
-    columnspacing=1.0, handlelength=2.6,
+    handles, labels, loc="outside lower center", frameon=False,
+    ncols=min(columns, len(labels)), columnspacing=1.0, handlelength=2.6,
   )  # fmt: skip
-
-
-def whole_epochs(ax: axes_lib.Axes) -> None:
-  """Labels the horizontal axis with whole epochs."""
-  ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
-  ax.set_xlabel("epoch")
