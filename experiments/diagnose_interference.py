@@ -69,7 +69,6 @@ def main() -> None:
   from btw_jax.pipeline import interference
   from btw_jax.pipeline import interference_tables
   from btw_jax.reports import interference as picture_lib
-  from btw_jax.reports import tables as tables_lib
 
   runs = [
     finished_run.load(workdir, _SPLIT.value, _DATA_DIR.value)
@@ -98,17 +97,33 @@ def main() -> None:
     "note": note, "tables": tables, "options": dataclasses.asdict(options)
   }  # fmt: skip
   files.write_json(output, about | rows)
-  sections = {
+  lines = interference_tables.misleading(rows["effects"], first.task.unit)
+  texts = _texts(tables, models[0].name, lines)
+  markdown = output.with_suffix(".md")
+  files.write_text(markdown, "\n\n".join([note, *texts.values()]) + "\n")
+  picture = output.with_suffix(".png")
+  regression = first.task.unit == "mae"
+  picture_lib.picture(rows["effects"], picture, regression=regression)
+  shown = [texts[name] for name in ("summary", "misleading") if name in texts]
+  print(note, *shown, sep="\n\n")
+  print("", output, markdown, picture, sep="\n")
+
+
+def _texts(tables, first_model, lines):
+  """Returns name -> a table or a list in Markdown, those that are not empty."""
+  from btw_jax.reports import tables as tables_lib
+
+  texts = {
     name: f"{title}\n\n{tables_lib.markdown(tables[name])}"
     for name, title in _TITLES.items()
     if tables[name]
   }
-  markdown = output.with_suffix(".md")
-  files.write_text(markdown, "\n\n".join([note, *sections.values()]) + "\n")
-  picture = output.with_suffix(".png")
-  picture_lib.picture(rows["effects"], picture)
-  print(note, sections["summary"], sep="\n\n")
-  print("", output, markdown, picture, sep="\n")
+  if lines:
+    bullets = "\n".join(f"- {line}" for line in lines)
+    texts["misleading"] = (
+      f"Modalities that mislead {first_model}, the worst first\n\n{bullets}"
+    )
+  return texts
 
 
 def start() -> None:

@@ -1,13 +1,86 @@
 """Tables of modality interference, from the rows that were measured."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from btw_jax.reports import tables as tables_lib
 
 _MISLEADING = "mismatch"
+
+
+class _Words(NamedTuple):
+  """The words of a task on what an intervention does to its predictions.
+
+  Attributes:
+    changed: the share of predictions that change.
+    score: the score before and after.
+    kinds: kind of intervention -> how it replaces a modality.
+  """
+
+  changed: str
+  score: str
+  kinds: Mapping[str, str]
+
+
+_WORDS = {
+  "accuracy": _Words(
+    "misleads {:.1f} % of decisions",
+    "accuracy {:.1f} % → {:.1f} %",
+    {_MISLEADING: "taken from another class", "noise": "replaced by noise"},
+  ),
+  "mae": _Words(
+    "moves {:.1f} % of predictions across the training mean",
+    "MAE {:.3f} → {:.3f} in the unit of the target",
+    {
+      _MISLEADING: "taken from an example on the other side",
+      "noise": "replaced by noise",
+    },
+  ),
+}
+
+
+def misleading(effects: Sequence[Mapping[str, Any]], unit: str) -> list[str]:
+  """Writes a line per modality on how much it misleads the first model.
+
+  Args:
+    effects: of `interference.measure`.
+    unit: "accuracy" or "mae".
+
+  Returns:
+    Lines on mismatches and noise, in the order of the larger share that the two
+    change; no lines if neither was measured.
+  """
+  kinds = _WORDS[unit].kinds
+  by_modality = {}
+  for row in effects:
+    if row["model"] == effects[0]["model"] and row["kind"] in kinds:
+      by_modality.setdefault(row["modality"], []).append(row)
+
+  def share(row):
+    return np.mean(row["flipped"]["seeds"])
+
+  lines = []
+  for modality, rows in sorted(
+    by_modality.items(), key=lambda item: -max(map(share, item[1]))
+  ):
+    rows = sorted(rows, key=share, reverse=True)
+    texts = [_misleading_text(row, unit) for row in rows]
+    lines.append(f"{modality}: {'; '.join(texts)}")
+  return lines
+
+
+def _misleading_text(row, unit):
+  """Says which share an intervention changes, and how the score changes."""
+  words, factor = _WORDS[unit], tables_lib.COLUMNS[unit].factor
+  share, before, after = (
+    np.mean(row[field]["seeds"]) for field in ("flipped", "before", "after")
+  )
+  return (
+    f"{words.changed.format(100 * share)} when {words.kinds[row['kind']]}"
+    f" ({words.score.format(factor * before, factor * after)})"
+  )
 
 
 def tables(

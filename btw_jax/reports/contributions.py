@@ -1,4 +1,4 @@
-"""Bar charts of the contribution of each modality to a model's quality."""
+"""Plots of the contribution of each modality to a model's quality."""
 
 from collections.abc import Mapping, Sequence
 import os
@@ -9,6 +9,7 @@ from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
 import numpy as np
 
+from btw_jax.reports import palette
 from btw_jax.reports import svg
 
 _LIKELIHOOD = "likelihood"
@@ -21,17 +22,18 @@ def panel(rows: Sequence[Mapping[str, Any]]) -> svg.Panel:
   The rows are those of `contribution.json`, of one or several runs.
   """
   count = len(_select(rows))
-  return svg.draw(
+  drawing = svg.Drawing(
     "contribution",
     "contribution of each modality, 95 % interval",
     lambda ax: (_draw(ax, rows), svg.legend(ax)),
-    height=1.6 + 0.13 * count,
+    1.2 + 0.2 * count,
   )
+  return svg.draw([drawing])[0]
 
 
 def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
   """Draws the contributions to the likelihood into a PNG file."""
-  size = (6.4, 1.4 + 0.17 * len(_select(rows)))
+  size = (6.4, 1.2 + 0.17 * len(_select(rows)))
   drawing = figure_lib.Figure(size, layout="constrained")
   ax = drawing.subplots()
   _draw(ax, rows)
@@ -51,29 +53,24 @@ def _select(rows):
 
 
 def _draw(ax: axes_lib.Axes, rows):
-  """Draws a group of bars for each modality, one bar for each weighting."""
+  """Draws a group of intervals for each modality, one for each weighting."""
   rows = _select(rows)
   modalities, weightings = (
     list(dict.fromkeys(row[field] for row in rows))
     for field in ("modality", "weighting")
   )
-  height = 0.8 / len(weightings)
+  height = 0.6 / len(weightings)
   for number, weighting in enumerate(weightings):
-    bars = [row for row in rows if row["weighting"] == weighting]
-    places = [modalities.index(r["modality"]) + number * height for r in bars]
-    means = np.array([r["mean"] for r in bars])
-    ends = np.array([r["interval"] for r in bars])
-    ax.barh(
-      places,
-      means,
-      height,
-      xerr=np.abs(ends.T - means),
-      label=weighting,
-      color=f"C{number}",
-      error_kw={"lw": 1},
-    )
+    shown = [row for row in rows if row["weighting"] == weighting]
+    places = [modalities.index(r["modality"]) + number * height for r in shown]
+    means = np.array([r["mean"] for r in shown])
+    ends = np.array([r["interval"] for r in shown])
+    style = palette.line(number) | {"linestyle": "none"}
+    lengths = np.abs(ends.T - means)
+    ax.errorbar(means, places, xerr=lengths, label=weighting, **style)
   centre = (len(weightings) - 1) * height / 2
   ax.set_yticks(np.arange(len(modalities)) + centre, modalities)
-  ax.axvline(0, color="0.6", linewidth=0.8)
+  ax.axvline(0, color=palette.LIGHT.soft, linewidth=0.8)
+  ax.margins(y=0.1)
   ax.invert_yaxis()
   ax.set_xlabel(_AXIS)

@@ -1,41 +1,76 @@
 """Plots of losses and mean weights over epochs, from the tables of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from matplotlib import axes as axes_lib
+from matplotlib import ticker
 import numpy as np
 from pyarrow import compute
 from pyarrow import csv
 
+from btw_jax.reports import palette
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 
+SPLITS = {"train": "training", "valid": "validation"}
+# A line has about this number of markers, whatever its number of epochs.
+_NUM_MARKERS = 6
+
 
 def draw_curves(problem: study_lib.Problem) -> list[svg.Panel]:
-  """Draws the training loss, the validation loss, then weights by method."""
-  losses = [_draw_losses(problem, split) for split in ("train", "valid")]
-  return losses + [_draw_weights(m) for m in weighted_methods(problem)]
+  """Draws the training loss, the validation loss, then weights by method.
+
+  The two losses share their scale, and so do the weights.
+  """
+  methods = distinct_methods(problem.methods.values())
+  losses = [
+    svg.Drawing(
+      f"loss_{split}",
+      f"{name} loss, mean ± std over seeds",
+      lambda ax, split=split: (plot_losses(ax, methods, split), svg.legend(ax)),
+    )
+    for split, name in SPLITS.items()
+  ]
+  weights = [
+    svg.Drawing(
+      f"weights_{method.name}",
+      f"{label}: weights, mean ± std over seeds",
+      lambda ax, method=method: (plot_weights(ax, method), svg.legend(ax)),
+    )
+    for label, method in weighted_methods(problem.methods.values()).items()
+  ]
+  return svg.draw(losses, share="y") + svg.draw(weights, share="y")
 
 
-def distinct_methods(problem: study_lib.Problem) -> list[study_lib.Method]:
-  """Returns the methods of a problem without repeated settings.
+def distinct_methods(
+  methods: Iterable[study_lib.Method],
+) -> dict[str, study_lib.Method]:
+  """Joins the methods that are the same model.
 
   A method that chooses its setting, such as auto, may equal another method.
+
+  Returns:
+    Label -> the first of the methods that are the same model. The label names
+    all of them: "uniform, gate, auto".
   """
-  methods = {}
-  for method in problem.methods.values():
+  joined = {}
+  for method in methods:
     choice = method.row["choice"]
     key = (method.run.path, choice["variant"], choice["strength"])
-    methods.setdefault(key, method)
-  return list(methods.values())
+    joined.setdefault(key, []).append(method)
+  return {", ".join(m.name for m in same): same[0] for same in joined.values()}
 
 
-def weighted_methods(problem: study_lib.Problem) -> list[study_lib.Method]:
-  """Returns the distinct methods whose weights vary in training."""
-  return [
-    method
-    for method in distinct_methods(problem)
+def weighted_methods(
+  methods: Iterable[study_lib.Method],
+) -> dict[str, study_lib.Method]:
+  """Returns the distinct methods whose weights vary in training, by label."""
+  return {
+    label: method
+    for label, method in distinct_methods(methods).items()
     if method.row["choice"]["variant"] not in (study_lib.BASE, study_lib.GATE)
-  ]
+  }
 
 
 def read_table(
@@ -53,63 +88,91 @@ def read_table(
     Column -> `[epochs, S]`.
   """
   choice = method.row["choice"]
-  keys = ["run", "strength", "scale", "seed", "epoch", *where]
+  setting = {
+    "run": choice["variant"],
+    "strength": choice["strength"],
+    "scale": choice["scale"],
+  }
+  return read_rows(method.run, file, columns, setting | where)
+
+
+def read_rows(
+  run: study_lib.RunFiles,
+  file: str,
+  columns: Sequence[str],
+  where: Mapping[str, Any],
+) -> Mapping[str, np.ndarray]:
+  """Reads the rows of one setting from a table of a run.
+
+  Args:
+    run: the run.
+    file: name of the table, such as "metrics.csv".
+    columns: the columns to read.
+    where: column -> the value that rows must have.
+
+  Returns:
+    Column -> `[epochs, S]`.
+  """
+  keys = ["seed", "epoch", *where]
   table = csv.read_csv(
-    method.run.path / file,
+    run.path / file,
     convert_options=csv.ConvertOptions(
       include_columns=list(dict.fromkeys([*keys, *columns]))
     ),
   )
-  wanted = {
-    "run": choice["variant"],
-    "strength": choice["strength"],
-    "scale": choice["scale"],
-    **where,
-  }
-  for name, value in wanted.items():
+  for name, value in where.items():
     table = table.filter(compute.equal(table[name], value))
   table = table.sort_by([("epoch", "ascending"), ("seed", "ascending")])
-  num_seeds = len(method.run.results["seeds"])
+  num_seeds = len(run.results["seeds"])
   return {c: table[c].to_numpy().reshape(-1, num_seeds) for c in columns}
 
 
-def _draw_losses(problem, split):
-  """Draws the loss of every method over epochs."""
-
-  def plot(ax):
-    for number, method in enumerate(problem.methods.values()):
-      stage = study_lib.stage(method.row["choice"]["variant"])
-      where = {"stage": stage, "split": split}
-      loss = read_table(method, "metrics.csv", ["loss"], **where)["loss"]
-      _plot_band(ax, loss, method.name, f"C{number}")
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("loss, nats")
-    svg.legend(ax)
-
-  title = {"train": "training", "valid": "validation"}[split]
-  return svg.draw(f"loss_{split}", f"{title} loss, mean ± std over seeds", plot)
+def plot_losses(
+  ax: axes_lib.Axes, methods: Mapping[str, study_lib.Method], split: str
+) -> None:
+  """Plots the loss of every method, by label, over epochs."""
+  for number, (label, method) in enumerate(methods.items()):
+    stage = study_lib.stage(method.row["choice"]["variant"])
+    where = {"stage": stage, "split": split}
+    loss = read_table(method, "metrics.csv", ["loss"], **where)["loss"]
+    plot_band(ax, loss, label, number)
+  label_axes(ax, "loss, nats")
 
 
-def _draw_weights(method):
-  """Draws the mean weight of every modality over epochs."""
+def plot_weights(ax: axes_lib.Axes, method: study_lib.Method) -> None:
+  """Plots the mean weight of every modality over epochs."""
   modalities = method.run.results["modalities"]
-
-  def plot(ax):
-    values = read_table(method, "weights.csv", modalities)
-    for number, modality in enumerate(modalities):
-      _plot_band(ax, values[modality], modality, f"C{number}")
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("mean weight")
-    svg.legend(ax)
-
-  title = f"{method.name}: weights, mean ± std over seeds"
-  return svg.draw(f"weights_{method.name}", title, plot)
+  values = read_table(method, "weights.csv", modalities)
+  for number, modality in enumerate(modalities):
+    plot_band(ax, values[modality], modality, number)
+  ax.set_ylim(bottom=0)
+  label_axes(ax, "mean weight")
 
 
-def _plot_band(ax, values, label, color):
-  """Plots the mean ± standard deviation over seeds of values `[epochs, S]`."""
+def label_axes(ax: axes_lib.Axes, quantity: str) -> None:
+  """Labels the axes of a quantity over epochs, which are whole numbers."""
+  ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+  ax.set_xlabel("epoch")
+  ax.set_ylabel(quantity)
+
+
+def plot_band(
+  ax: axes_lib.Axes, values: np.ndarray, label: str, number: int
+) -> None:
+  """Plots the mean ± standard deviation over seeds of values `[epochs, S]`.
+
+  `number` is that of the series, which chooses its style.
+  """
   epochs = np.arange(1, len(values) + 1)
   mean, std = values.mean(axis=1), values.std(axis=1)
-  ax.plot(epochs, mean, label=label, color=color, linewidth=1.2)
-  ax.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.2, lw=0)
+  style = palette.line(number)
+  # The markers of neighbouring lines stand at different epochs.
+  step = max(1, len(values) // _NUM_MARKERS)
+  first = 3 * number % step
+  ax.plot(
+    epochs, mean, label=label, linewidth=1.4, markevery=(first, step),
+    **style,
+  )  # fmt: skip
+  ax.fill_between(
+    epochs, mean - std, mean + std, color=style["color"], alpha=0.15, lw=0
+  )

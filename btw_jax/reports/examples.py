@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 from btw_jax.reports import curves
+from btw_jax.reports import palette
 from btw_jax.reports import prediction_file
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
@@ -26,17 +27,24 @@ def draw_examples(problem: study_lib.Problem) -> list[svg.Panel]:
     path = method.run.path
     if path not in tables:
       tables[path] = prediction_file.read(method.run)
-  panels = [_draw_calibration(problem, tables)]
-  for method in curves.weighted_methods(problem):
+  shown = {}
+  for label, method in curves.weighted_methods(
+    problem.methods.values()
+  ).items():
     rows = _select(tables[method.run.path], method)
     # If all examples of a seed have equal weights, a histogram over examples
     # would show nothing but the seeds.
     if _weights_differ(rows):
-      panels += [
-        _draw_histogram(method, rows),
-        _draw_scores(problem, method, rows),
-      ]
-  return panels
+      shown[label] = method, rows
+  top = max((rows["weights"].max() for _, rows in shown.values()), default=0)
+  edges = np.linspace(0, max(top, 1e-6), 31)
+  histograms = [_histogram(k, *v, edges) for k, v in shown.items()]
+  scores = [_scores(problem, k, *v) for k, v in shown.items()]
+  return [
+    *svg.draw([_calibration(problem, tables)]),
+    *svg.draw(histograms, share="y"),
+    *svg.draw(scores, share="xy"),
+  ]
 
 
 def _weights_differ(rows):
@@ -84,57 +92,58 @@ def calibration(
   return sums[0] / counts[filled], sums[1] / counts[filled]
 
 
-def _draw_calibration(problem, tables):
-  regression = problem.unit == "mae"
+def _calibration(problem, tables):
+  """Returns the drawing of the reliability of all methods."""
 
   def plot(ax):
-    ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
+    ax.plot([0, 1], [0, 1], color=palette.LIGHT.soft, lw=0.8, linestyle=":")
     low = 1.0
-    for number, method in enumerate(problem.methods.values()):
+    methods = curves.distinct_methods(problem.methods.values())
+    for number, (label, method) in enumerate(methods.items()):
       rows = _select(tables[method.run.path], method)
       predicted, observed = calibration(method, rows)
       ece = 100 * np.mean(method.row["metrics"]["ece"])
-      label = f"{method.name}, ECE {ece:.1f} %"
-      ax.plot(
-        predicted, observed, "o-", ms=3, lw=1.2, label=label, color=f"C{number}"
-      )
+      label = f"{label}, ECE {ece:.1f} %"
+      ax.plot(predicted, observed, lw=1.2, label=label, **palette.line(number))
       low = min(low, *predicted, *observed)
     ax.set_xlim(low - 0.02, 1.02)
     ax.set_ylim(low - 0.02, 1.02)
-    if regression:
+    if problem.is_regression:
       ax.set_xlabel("predicted quantile")
       ax.set_ylabel("share of targets below it")
     else:
       ax.set_xlabel("confidence of the decision")
       ax.set_ylabel("share of correct decisions")
-    number = len(problem.methods)
-    ax.figure.legend(
-      loc="outside lower center", ncols=2 if number > 1 else 1, frameon=False
-    )
+    svg.legend(ax)
 
-  return svg.draw(
-    "reliability", "calibration on the test split, all seeds", plot, height=3.6
-  )
+  title = "calibration on the test split, all seeds"
+  return svg.Drawing("reliability", title, plot, height=3.4)
 
 
-def _draw_histogram(method, rows):
+def _histogram(label, method, rows, edges):
+  """Returns the drawing of the number of examples by weight."""
   modalities = method.run.results["modalities"]
 
   def plot(ax):
-    top = max(rows["weights"].max(), 1e-6)
-    edges = np.linspace(0, top, 31)
     for number, modality in enumerate(modalities):
       weights = rows["weights"][:, number]
       counts, _ = np.histogram(weights[weights > 0], edges)
-      ax.stairs(counts, edges, label=modality, color=f"C{number}")
+      style = palette.line(number)
+      centres = (edges[:-1] + edges[1:]) / 2
+      ax.plot(
+        centres, counts, label=modality, lw=1.2, drawstyle="steps-mid",
+        markevery=[int(counts.argmax())], **style,
+      )  # fmt: skip
     ax.set_yscale("symlog")
+    # Powers of ten would have small exponents.
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.set_ylim(bottom=0)
     ax.set_xlabel("weight in an example")
     ax.set_ylabel("number of examples, all seeds")
     svg.legend(ax)
 
-  title = f"{method.name}: weights of test examples"
-  return svg.draw(f"histogram_{method.name}", title, plot)
+  title = f"{label}: weights of test examples"
+  return svg.Drawing(f"histogram_{method.name}", title, plot)
 
 
 def mean_by_fifth(
@@ -156,11 +165,11 @@ def mean_by_fifth(
   return np.mean(by_seed, axis=0) if by_seed else np.empty((2, 0))
 
 
-def _draw_scores(problem, method, rows):
-  """Draws the score of a method's examples by the weight of each modality."""
+def _scores(problem, label, method, rows):
+  """Returns the drawing of the score of examples by a modality's weight."""
   modalities = method.run.results["modalities"]
   score = rows["score"].mean(axis=1)
-  regression = problem.unit == "mae"
+  regression = problem.is_regression
   factor = 1 if regression else 100
 
   def plot(ax):
@@ -168,12 +177,14 @@ def _draw_scores(problem, method, rows):
       weight, mean = mean_by_fifth(
         rows["seed"], rows["weights"][:, number], score
       )
-      style = {"label": modality, "color": f"C{number}"}
-      ax.plot(weight, factor * mean, "o-", ms=3, lw=1.2, **style)
+      style = palette.line(number)
+      ax.plot(weight, factor * mean, lw=1.2, label=modality, **style)
     ax.set_xlabel("mean weight, by fifths of the examples of a seed")
-    ax.set_ylabel("mean error" if regression else "correct decisions, %")
+    ax.set_ylabel(
+      "MAE, unit of the target" if regression else "correct decisions, %"
+    )
     svg.legend(ax)
 
   quality = "error" if regression else "correctness"
-  title = f"{method.name}: {quality} by weight"
-  return svg.draw(f"{quality}_{method.name}", title, plot)
+  title = f"{label}: {quality} by weight"
+  return svg.Drawing(f"{quality}_{method.name}", title, plot)

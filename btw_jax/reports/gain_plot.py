@@ -1,31 +1,39 @@
-"""Plots of the gain of every method, with its 95 % interval."""
+"""Plots of the change by every method, with its 95 % interval."""
 
+from btw_jax.reports import palette
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 from btw_jax.reports import tables
 
-_COLORS = {1: "C2", 0: "0.45", -1: "C3"}
-
 
 def draw_gains(problem: study_lib.Problem) -> list[svg.Panel]:
-  """Draws one panel for each tested metric of a problem."""
-  return [_draw_metric(problem, metric) for metric in problem.metrics]
+  """Draws one panel for each tested metric of a problem.
+
+  The signs are those of the tables: a negative change of an error is better.
+  """
+  return svg.draw([_drawing(problem, metric) for metric in problem.metrics])
 
 
-def _draw_metric(problem, metric):
+def _drawing(problem, metric):
   comparisons = [c for c in problem.comparisons.values() if c.metric == metric]
-  column = tables.COLUMNS[metric]
+  column, change = tables.COLUMNS[metric], tables.CHANGES[metric]
+  factor = column.sign * column.factor
 
   def plot(ax):
-    ax.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+    ax.axvline(0, color=palette.LIGHT.soft, linewidth=0.8, linestyle=":")
     for place, c in enumerate(comparisons):
-      gain, low, high = (column.factor * x for x in (c.gain, *c.interval))
-      ax.plot([low, high], [place] * 2, color=_COLORS[c.verdict], lw=2)
-      ax.plot(gain, place, "o", color=_COLORS[c.verdict], ms=5)
+      color = palette.VERDICTS[c.verdict]
+      marker = palette.VERDICT_MARKERS[c.verdict]
+      low, high = (factor * end for end in c.interval)
+      ax.plot([low, high], [place] * 2, color=color, lw=2)
+      ax.plot(factor * c.gain, place, marker, color=color, ms=7)
     ax.set_yticks(range(len(comparisons)), [c.method for c in comparisons])
     ax.set_ylim(len(comparisons) - 0.5, -0.5)
-    ax.set_xlabel("improvement with 95 % interval (right is better)")
+    ax.locator_params(axis="x", nbins=5)
+    arrow = "better →" if column.sign > 0 else "← better"
+    ax.set_xlabel(f"{change}\n{arrow}")
 
-  title = f"improvement in {column.heading} over {problem.base.name}"
-  height = 1.5 + 0.3 * len(comparisons)
-  return svg.draw(f"gain_{metric}", title, plot, height=height)
+  name = change.partition(",")[0]
+  title = f"{name} from {problem.base.name}, 95 % interval"
+  height = 1.6 + 0.3 * len(comparisons)
+  return svg.Drawing(f"gain_{metric}", title, plot, height)

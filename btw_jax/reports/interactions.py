@@ -5,8 +5,10 @@ import os
 from typing import Any
 
 from matplotlib import figure as figure_lib
+from matplotlib import patheffects
 import numpy as np
 
+from btw_jax.reports import palette
 from btw_jax.reports import svg
 from btw_jax.reports import tables
 
@@ -40,12 +42,16 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
     places = np.arange(len(rows)) + 0.12 * (i - 1.5)
     ax.bar(
       range(len(rows)), means, 0.6, bottoms, label=label.format(**names),
-      color=f"C{i}", alpha=0.85,
+      **palette.bar(i),
     )  # fmt: skip
-    ax.errorbar(
-      places, bottoms + means, spread, fmt="none", ecolor="black",
+    _, caps, lines = ax.errorbar(
+      places, bottoms + means, spread, fmt="none", ecolor=palette.LIGHT.ink,
       elinewidth=1, capsize=3,
     )  # fmt: skip
+    # An edge tells the lines from dark bars.
+    edge = patheffects.withStroke(linewidth=3, foreground=palette.LIGHT.paper)
+    for artist in (*caps, *lines):
+      artist.set_path_effects([edge])
     bottoms += means
   gap = max(max(row["nats"]["gap"]) for row in rows)
   title = "Information about the decision: {first} and {second}".format(**names)
@@ -68,24 +74,30 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
   drawing.savefig(path, dpi=110)
 
 
-def panel(rows: Sequence[Mapping[str, Any]], weighting: str) -> svg.Panel:
-  """Draws one bar per modality: the information of it and of all others.
+def drawing(
+  rows: Sequence[Mapping[str, Any]], weighting: str, label: str
+) -> svg.Drawing:
+  """Returns one bar per modality: the information of it and of all others.
 
-  The rows are those of `interactions.json`, pairs of a modality and all others.
+  Args:
+    rows: those of `interactions.json`, pairs of a modality and all others.
+    weighting: the weighting to draw.
+    label: its name in the title.
   """
   rows = [row for row in rows if row["weighting"] == weighting]
   labels = ("either", "modality alone", "others alone", "only both")
 
   def plot(ax):
     bottoms = np.zeros(len(rows))
-    for atom, label in zip(_ATOMS, labels, strict=True):
+    for i, (atom, name) in enumerate(zip(_ATOMS, labels, strict=True)):
       means = np.array([np.mean(row["nats"][atom]) for row in rows])
-      ax.bar(range(len(rows)), means, 0.7, bottoms, label=label, alpha=0.85)
+      style = palette.bar(i)
+      ax.bar(range(len(rows)), means, 0.7, bottoms, label=name, **style)
       bottoms += means
     names = [row["first"] for row in rows]
     ax.set_xticks(range(len(rows)), names, rotation=40, ha="right")
     ax.set_ylabel("information, nats")
     svg.legend(ax)
 
-  title = f"{weighting}: information by modality"
-  return svg.draw(f"interactions_{weighting}", title, plot)
+  title = f"{label}: information by modality"
+  return svg.Drawing(f"interactions_{weighting}", title, plot)

@@ -1,18 +1,25 @@
 """Heat maps of the decisions that change when a modality is replaced."""
 
 from collections.abc import Mapping, Sequence
+import functools
 import os
 from typing import Any
 
 from matplotlib import figure as figure_lib
 import numpy as np
 
+from btw_jax.reports import palette
 from btw_jax.reports import svg
 
 _COLUMNS = 3
 
 
-def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+def picture(
+  rows: Sequence[Mapping[str, Any]],
+  path: str | os.PathLike,
+  *,
+  regression: bool = False,
+) -> None:
   """Draws one heat map per model, modality by intervention, into a PNG file.
 
   The rows are the `effects` of `interference.json`.
@@ -41,44 +48,65 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
     ax.remove()
   axes = axes.flat[: len(models)]
   for ax, model, values in zip(axes, models, shares, strict=True):
-    image = ax.imshow(values, cmap="magma_r", vmin=0.0, vmax=top, aspect="auto")
-    for (m, k), share in np.ndenumerate(values):
-      color = "white" if share > 0.55 * top else "black"
-      ax.text(k, m, f"{share:.0f}", ha="center", va="center", color=color)
+    image = _draw_cells(ax, values, top)
     ax.set_title(model.replace(" + ", "\n+ ", 1), fontsize=9)
     ax.set_xticks(range(len(kinds)), kinds, rotation=45, ha="right")
     ax.set_yticks(range(len(modalities)), modalities)
     ax.tick_params(length=0)
   drawing.colorbar(
-    image, ax=list(axes), label="decisions changed, %", shrink=0.8
+    image, ax=list(axes), label=f"{_changed(regression)}, %", shrink=0.8
   )
   drawing.savefig(path, dpi=110)
 
 
-def panel(rows: Sequence[Mapping[str, Any]], kind: str) -> svg.Panel:
-  """Draws one heat map of a kind of intervention, modality by model.
+def panels(
+  rows: Sequence[Mapping[str, Any]], *, regression: bool
+) -> list[svg.Panel]:
+  """Draws one heat map of each kind of intervention, modality by model.
 
   The rows are the `effects` of `interference.json`, of one or several runs.
   """
-  rows = [row for row in rows if row["kind"] == kind]
-  models, modalities = (
+  models, modalities, kinds = (
     list(dict.fromkeys(row[field] for row in rows))
-    for field in ("model", "modality")
+    for field in ("model", "modality", "kind")
   )
-  shares = np.zeros((len(modalities), len(models)))
+  shares = {kind: np.zeros((len(modalities), len(models))) for kind in kinds}
   for row in rows:
     place = modalities.index(row["modality"]), models.index(row["model"])
-    shares[place] = 100 * np.mean(row["flipped"]["seeds"])
+    shares[row["kind"]][place] = 100 * np.mean(row["flipped"]["seeds"])
+  top = max((values.max() for values in shares.values()), default=0.0)
 
-  def plot(ax):
-    top = max(1.0, shares.max())
-    ax.imshow(shares, cmap="magma_r", vmin=0.0, vmax=top, aspect="auto")
-    for (m, k), share in np.ndenumerate(shares):
-      color = "white" if share > 0.55 * top else "black"
-      ax.text(k, m, f"{share:.0f}", ha="center", va="center", color=color)
+  def plot(values, ax):
+    _draw_cells(ax, values, max(1.0, top))
     ax.set_xticks(range(len(models)), models, rotation=40, ha="right")
     ax.set_yticks(range(len(modalities)), modalities)
     ax.tick_params(length=0)
 
-  title = f"decisions changed by {kind}, %"
-  return svg.draw(f"interference_{kind}", title, plot)
+  return svg.draw(
+    [
+      svg.Drawing(
+        f"interference_{kind}",
+        f"{_changed(regression)} by {kind}, %",
+        functools.partial(plot, values),
+      )
+      for kind, values in shares.items()
+    ]
+  )
+
+
+def _changed(regression):
+  """Names the predictions that an intervention changes."""
+  return "predictions moved" if regression else "decisions changed"
+
+
+def _draw_cells(ax, values, top):
+  """Draws a heat map from 0 to `top`, with its values as text."""
+  image = ax.imshow(
+    values, cmap=palette.SEQUENTIAL, vmin=0.0, vmax=top, aspect="auto"
+  )
+  for (row, column), value in np.ndenumerate(values):
+    ax.text(
+      column, row, f"{value:.0f}", ha="center", va="center",
+      color=palette.cell_ink(value / top),
+    )  # fmt: skip
+  return image

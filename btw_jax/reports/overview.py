@@ -7,9 +7,11 @@ from typing import Any
 from matplotlib import figure as figure_lib
 import numpy as np
 
+from btw_jax.reports import palette
 from btw_jax.reports import tables
 
-_COLOURS = {"train": "C0", "valid": "C1", "test": "C2"}
+# split -> number of its series
+_SPLITS = {"train": 0, "valid": 1, "test": 2}
 
 
 def list_warnings(summary: Mapping[str, Any]) -> list[str]:
@@ -55,7 +57,7 @@ def picture(
   drawing.suptitle(f"{name}, {summary['task']}: {sizes} examples")
   lines = list_warnings(summary)
   if lines:
-    drawing.supxlabel("; ".join(lines), fontsize=9, color="C3", wrap=True)
+    drawing.supxlabel("; ".join(lines), fontsize=9, wrap=True)
   drawing.savefig(path, dpi=110)
 
 
@@ -63,18 +65,19 @@ def _draw_labels(ax, summary):
   """Draws the share of each label, or the label density, in every split."""
   splits = summary["splits"]
   for i, (split, description) in enumerate(splits.items()):
-    labels, style = (
-      description["labels"],
-      {"color": _COLOURS[split], "label": split},
-    )
+    labels, number = description["labels"], _SPLITS[split]
     if summary["task"] == "regression":
       total = max(sum(labels["counts"]), 1)
       shares = np.array(labels["counts"]) / total
-      ax.stairs(100 * shares, labels["edges"], **style)
+      ax.stairs(
+        100 * shares, labels["edges"], label=split, lw=1.5,
+        color=palette.color(number), ls=palette.line(number)["linestyle"],
+      )  # fmt: skip
       continue
     place = np.arange(len(labels)) + (i - (len(splits) - 1) / 2) * 0.27
     shares = np.array(list(labels.values())) / max(description["examples"], 1)
-    ax.bar(place, 100 * shares, 0.27, **style)
+    style = palette.bar(number)
+    ax.bar(place, 100 * shares, 0.27, label=split, **style)
     ax.set_xticks(np.arange(len(labels)), list(labels), fontsize=8)
   multilabel = summary["task"] == "multilabel"
   ax.set_title("examples with each label, %" if multilabel else "labels, %")
@@ -90,7 +93,8 @@ def _draw_bars(ax, title, modalities, value):
     splits = modality["splits"]
     for i, (split, description) in enumerate(splits.items()):
       place = m + (i - (len(splits) - 1) / 2) * 0.27
-      ax.barh(place, value(description), 0.27, color=_COLOURS[split])
+      style = palette.bar(_SPLITS[split])
+      ax.barh(place, value(description), 0.27, **style)
   ax.set_yticks(range(len(names)), names)
   ax.invert_yaxis()
   if not ax.dataLim.width:
@@ -107,7 +111,7 @@ def _draw_values(ax, modalities):
     for i, (split, description) in enumerate(splits.items()):
       ax.errorbar(
         description["mean"], m + (i - (len(splits) - 1) / 2) * 0.2,
-        xerr=description["std"], fmt="o", capsize=3, color=_COLOURS[split],
+        xerr=description["std"], capsize=3, **palette.line(_SPLITS[split]),
       )  # fmt: skip
   titles = [f"{name}\n{m['shape']}" for name, m in modalities.items()]
   ax.set_yticks(range(len(titles)), titles, fontsize=8)

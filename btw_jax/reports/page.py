@@ -15,6 +15,8 @@ from btw_jax.reports import examples
 from btw_jax.reports import gain_plot
 from btw_jax.reports import interactions
 from btw_jax.reports import interference
+from btw_jax.reports import page_texts
+from btw_jax.reports import palette
 from btw_jax.reports import recommendation
 from btw_jax.reports import results
 from btw_jax.reports import routing
@@ -22,49 +24,17 @@ from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 from btw_jax.reports import tables
 
-_TEMPLATE = pathlib.Path(__file__).with_name("page.html")
-
-
-# The title of each group of panels, in order, and its caption.
-_CAPTIONS = {
-  "Gain of each weighting": (
-    "The mean paired difference to the first row of the table. Green marks a"
-    " significant improvement, red a significant loss, and grey no"
-    " significant difference."
-  ),
-  "Learning curves and calibration": (
-    "The first two plots show the loss in each epoch. The third shows the"
-    " share of correct decisions by their confidence or, in regression, the"
-    " share of targets below each predicted quantile: the closer to the"
-    " dotted line, the better."
-  ),
-  "Weights over training": (
-    "The mean weight of each modality over the training examples. Equal"
-    " weights are the same as the uniform model."
-  ),
-  "Weights of test examples": (
-    "The number of test examples with each weight, and the quality of"
-    " decisions where a modality has a small or a large weight."
-  ),
-  "Experts": (
-    "The share of each modality's gates that each expert received in the last"
-    " epoch."
-  ),
-  "Contribution of each modality": (
-    "The Shapley value of each modality for the log-likelihood of the test"
-    " examples, with its 95 % interval over seeds and examples. The values of"
-    " a model add up to what all modalities tell together."
-  ),
-  "Information about the decision": (
-    "Partial information decomposition between one modality and all others:"
-    " information about the model's decision that either of them gives"
-    " (redundant), that only one gives (unique), or that only both together"
-    " give (synergistic)."
-  ),
-  "Interference": (
-    "The share of decisions that change when one modality is replaced by"
-    " noise, or by that of an example with another class (mismatch)."
-  ),
+TEMPLATE = pathlib.Path(__file__).with_name("page.html")
+# heading of a table -> the same with its unit
+_HEADINGS = {
+  heading: text
+  for metric, change in tables.CHANGES.items()
+  for heading, text in (
+    (f"Δ {tables.COLUMNS[metric].heading}", change),
+    (tables.COLUMNS[metric].heading, change.removeprefix("Δ ")),
+  )
+  # Values of the accuracy are in %, and only its changes in points.
+  if (metric, heading[0]) != ("accuracy", "a")
 }
 
 
@@ -82,10 +52,12 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
     m.run.path: m.run for p in problems for m in p.methods.values()
   }.values()
   first = problems[0].base.run
+  dates = [run.results["finished"] for run in runs if "finished" in run.results]
+  regression = {problem.is_regression for problem in problems}
   num_seeds = len(first.results["seeds"])
   num_compared = sum(len(p.others) for p in problems)
   template = jinja2.Template(
-    _TEMPLATE.read_text(encoding="utf-8"),
+    TEMPLATE.read_text(encoding="utf-8"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
   )
@@ -96,6 +68,9 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
       f" {tables.quantity(num_seeds, 'seed')},"
       f" {tables.quantity(num_compared, 'comparison')} with the uniform model"
     ),
+    date=max(dates, default=""),
+    light=palette.LIGHT.css(),
+    dark=palette.DARK.css(),
     sections=[
       _section(problem, advice)
       for problem, advice in zip(
@@ -106,8 +81,13 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
       recommendation.spread(problems),
       *recommendation.limits(problems),
     ],
-    overview=results.overview(problems),
-    legend=results.LEGEND,
+    overview=[_with_units(row) for row in results.overview(problems)],
+    legend=results.legend(problems),
+    glossary=page_texts.glossary(
+      classification=False in regression,
+      regression=True in regression,
+      contributions=any(_read(run, "contribution") for run in runs),
+    ),
     ranks=results.ranks(problems),
     versions=", ".join(f"{k} {v}" for k, v in first.versions.items()),
     seconds=[
@@ -124,9 +104,19 @@ def _section(problem, advice) -> Mapping[str, Any]:
     "name": problem.name,
     "anchor": re.sub(r"\W+", "_", problem.name),
     "advice": advice,
-    "rows": results.rows(problem),
+    "rows": [_with_units(row) for row in results.rows(problem)],
     "held_fixed": results.held_fixed(problem),
     "groups": [group for group in _groups(problem) if group[2]],
+  }
+
+
+def _with_units(row):
+  """Returns a row, heading -> cell, with the units of headings and metrics."""
+  return {
+    _HEADINGS.get(heading, heading): (
+      _HEADINGS.get(cell, cell) if heading == "metric" else cell
+    )
+    for heading, cell in row.items()
   }
 
 
@@ -144,46 +134,51 @@ def _groups(problem):
     _interactions(problem),
     _interference(problem),
   )
-  for (title, text), of_group in zip(_CAPTIONS.items(), panels, strict=True):
+  captions = page_texts.captions(regression=problem.is_regression)
+  for (title, text), of_group in zip(captions.items(), panels, strict=True):
     yield _Group(title, text, [_encode(panel) for panel in of_group])
 
 
 def _experts(problem):
-  panels = []
-  for method in curves.distinct_methods(problem):
+  shares = {}
+  methods = curves.distinct_methods(problem.methods.values())
+  for label, method in methods.items():
     path, choice = method.run.path / "routing.csv", method.row["choice"]
     if path.exists():
-      shares = routing.read(path, choice["variant"], choice["strength"])
-      panels.append(routing.panel(shares, method.name))
-  return panels
+      shares[label] = routing.read(path, choice["variant"], choice["strength"])
+  return routing.panels(shares)
 
 
 def _contributions(problem):
-  file = problem.base.run.path / "contribution.json"
-  if not file.exists():
-    return []
-  rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
-  return [contributions.panel(rows)]
+  content = _read(problem.base.run, "contribution")
+  return [contributions.panel(content["rows"])] if content else []
 
 
 def _interactions(problem):
-  panels = []
-  for method in curves.distinct_methods(problem):
-    file = method.run.path / "interactions.json"
-    if file.exists() and not method.run.config["mitigation"]:
-      rows = json.loads(file.read_text(encoding="utf-8"))["decompositions"]
-      panels.append(interactions.panel(rows, method.weighting))
-  return panels
+  drawings = []
+  methods = curves.distinct_methods(problem.methods.values())
+  for label, method in methods.items():
+    content = _read(method.run, "interactions")
+    if content and not method.run.config["mitigation"]:
+      rows = content["decompositions"]
+      drawings.append(interactions.drawing(rows, method.weighting, label))
+  return svg.draw(drawings, share="y")
 
 
 def _interference(problem):
+  runs = {m.run.path: m.run for m in problem.methods.values()}.values()
   rows = []
-  for path in dict.fromkeys(m.run.path for m in problem.methods.values()):
-    file = path / "interference.json"
-    if file.exists():
-      rows += json.loads(file.read_text(encoding="utf-8"))["effects"]
-  kinds = dict.fromkeys(row["kind"] for row in rows)
-  return [interference.panel(rows, kind) for kind in kinds]
+  for run in runs:
+    rows += _read(run, "interference").get("effects", [])
+  return interference.panels(rows, regression=problem.is_regression)
+
+
+def _read(run, analysis) -> Mapping[str, Any]:
+  """Reads what an analysis of a run found; empty if it did not run."""
+  file = run.path / f"{analysis}.json"
+  if not file.exists():
+    return {}
+  return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _encode(panel: svg.Panel) -> Mapping[str, str]:

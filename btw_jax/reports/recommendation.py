@@ -99,21 +99,7 @@ def paragraphs(problems: Sequence[study_lib.Problem]) -> list[str]:
 
 def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
   """Writes sentences on the conclusions that the comparisons do not allow."""
-  sentences, powerless = [], []
-  for problem in problems:
-    seeds, number = len(problem.base.run.results["seeds"]), len(problem.others)
-    least = min(1.0, number * statistics.least_p_value(seeds))
-    if number and least >= study_lib.LEVEL:
-      powerless.append(
-        f"{problem.name} ({tables.quantity(seeds, 'seed')},"
-        f" {tables.quantity(number, 'comparison')}, smallest possible"
-        f" p = {least:.2g})"
-      )
-  if powerless:
-    sentences.append(
-      f"No difference can be significant for {'; '.join(powerless)}: train more"
-      " seeds or compare fewer methods."
-    )
+  sentences = []
   shared = [p.name for p in problems if not _drawn_anew(p.base.run.config)]
   if shared:
     sentences.append(
@@ -150,8 +136,9 @@ def spread(problems: Sequence[study_lib.Problem]) -> str:
       for p, c in chosen
     ]
     sentences.append(
-      f"Methods whose accuracy or MAE varies significantly {word} over seeds"
-      f" than that of the uniform model: {'; '.join(names) or 'none'}."
+      f"Methods whose {study_lib.name_units(problems)} varies significantly"
+      f" {word} over seeds than that of the uniform model:"
+      f" {'; '.join(names) or 'none'}."
     )
   return " ".join(sentences)
 
@@ -172,7 +159,7 @@ def _choice(advice):
   start = f"{problem.name}: use {_with_setting(problem, advice.method)}"
   decides, likely = problem.metrics
   if advice.reason is None:
-    return f"{start}. {_no_gain(problem)}"
+    return f"{start}. {_powerless(problem) or _no_gain(problem)}"
   order = (decides, likely)
   if advice.reason == likely:
     start, order = f"{start}, because of its likelihood", (likely, decides)
@@ -181,6 +168,20 @@ def _choice(advice):
     for c in (advice.comparisons[metric] for metric in order)
   )
   return f"{start}. Compared with {problem.base.name}: {compared}."
+
+
+def _powerless(problem):
+  """Says that no difference can be significant, or returns ""."""
+  seeds, number = len(problem.base.run.results["seeds"]), len(problem.others)
+  least = min(1.0, number * statistics.least_p_value(seeds))
+  if not number or least < study_lib.LEVEL:
+    return ""
+  return (
+    f"The study cannot tell with {tables.quantity(seeds, 'seed')} if another"
+    f" method is better: after the correction for"
+    f" {tables.quantity(number, 'comparison')}, the smallest possible p-value"
+    f" is {least:.2g}. Train more seeds or compare fewer methods."
+  )
 
 
 def _no_gain(problem):

@@ -15,16 +15,6 @@ from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
 
 _MARKS = {1: " ▲", 0: "", -1: " ▼"}
-LEGEND = (
-  "Values are the mean ± the standard deviation over seeds. Δ is the mean"
-  " paired difference to the uniform model, the first row of the tables below;"
-  " the brackets give its 95 % bootstrap interval. ▲ marks a significant"
-  " improvement and ▼ a significant loss: p < .05 in a paired permutation test,"
-  " after Holm's correction for the methods of one data set and model. Spread"
-  " is the standard deviation of the accuracy or MAE over seeds, divided by"
-  " that of the uniform model; * marks a significant difference (Brown–Forsythe"
-  " test with the same correction)."
-)
 # Characters that LaTeX prints only as mathematical commands.
 _SYMBOLS = {
   "±": r"$\pm$",
@@ -33,6 +23,21 @@ _SYMBOLS = {
   "▲": r"$\blacktriangle$",
   "▼": r"$\blacktriangledown$",
 }
+
+
+def legend(problems: Sequence[study_lib.Problem]) -> str:
+  """Explains the numbers and marks of the tables."""
+  return (
+    "Values are the mean ± the standard deviation over seeds. Δ is the mean"
+    " paired difference to the uniform model, the first row of the tables"
+    " below; the brackets give its 95 % bootstrap interval. ▲ marks a"
+    " significant improvement and ▼ a significant loss: p < .05 in a paired"
+    " permutation test, after Holm's correction for the methods of one data set"
+    " and model. Spread is the standard deviation of the"
+    f" {study_lib.name_units(problems)} over seeds, divided by that of the"
+    " uniform model; * marks a significant difference (Brown–Forsythe test with"
+    " the same correction)."
+  )
 
 
 def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
@@ -119,9 +124,8 @@ def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
   if len(problems) < 2 or len(names) < 2:
     return []
   columns = {}
-  for place, heading in enumerate(
-    ("mean rank by accuracy or MAE", "mean rank by NLL")
-  ):
+  for place, metric in enumerate((study_lib.name_units(problems), "NLL")):
+    heading = f"mean rank by {metric}"
     scores = np.array(
       [[_score(p, name, p.metrics[place]) for name in names] for p in problems]
     )
@@ -199,7 +203,7 @@ def markdown(problems: Sequence[study_lib.Problem]) -> str:
   blocks += [recommendation.spread(problems)]
   blocks += recommendation.limits(problems)
   blocks += ["# Results", tables.markdown(overview(problems))]
-  blocks += [LEGEND]
+  blocks += [legend(problems)]
   for problem in problems:
     blocks += [
       f"## {problem.name}",

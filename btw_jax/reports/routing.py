@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 import csv
+import functools
 import os
 import pathlib
 from typing import NamedTuple
 
 from matplotlib import figure as figure_lib
+from matplotlib import ticker
 import numpy as np
 
 from btw_jax import errors
+from btw_jax.reports import palette
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 from btw_jax.reports import tables
@@ -120,7 +123,7 @@ def picture(shares: Shares, path: str | os.PathLike) -> None:
   names = list(shares.modalities)
   for layer, (left, right) in enumerate(axes):
     image = left.imshow(
-      shares.values[0, layer], cmap="Blues", vmin=0, aspect="auto"
+      shares.values[0, layer], cmap=palette.SEQUENTIAL, vmin=0, aspect="auto"
     )
     left.set_title(
       f"layer {layer + 1}: share of a modality's gates, first seed"
@@ -129,7 +132,9 @@ def picture(shares: Shares, path: str | os.PathLike) -> None:
     left.set_xticks(range(shares.values.shape[-1]))
     left.set_yticks(range(len(names)), names)
     drawing.colorbar(image, ax=left)
-    image = right.imshow(by_pair[layer], cmap="Blues", vmin=0, vmax=1)
+    image = right.imshow(
+      by_pair[layer], cmap=palette.SEQUENTIAL, vmin=0, vmax=1
+    )
     right.set_title(
       f"overlap of modalities, {tables.quantity(len(shares.values), 'seed')}"
     )
@@ -140,25 +145,45 @@ def picture(shares: Shares, path: str | os.PathLike) -> None:
       right.text(
         place[1], place[0], f"{value:.2f}".removeprefix("0"),
         ha="center", va="center", fontsize=7,
-        color="white" if value > 0.6 else "black",
+        color=palette.cell_ink(value),
       )  # fmt: skip
   drawing.savefig(path, dpi=110)
 
 
-def panel(shares: Shares, name: str) -> svg.Panel:
+def panels(by_name: Mapping[str, Shares]) -> list[svg.Panel]:
   """Draws each modality's experts in the last layer, as a mean over seeds.
 
   The experts of each seed are sorted by use first: the number of an expert has
-  no meaning across seeds.
+  no meaning across seeds. The colours of all panels have the same scale.
   """
-  values = shares.values[:, -1]
-  order = np.argsort(-values.sum(axis=1), axis=-1, kind="stable")
-  values = np.take_along_axis(values, order[:, None], axis=-1).mean(axis=0)
+  sorted_shares = {name: _sort(shares) for name, shares in by_name.items()}
+  top = max((values.max() for values in sorted_shares.values()), default=1.0)
 
-  def plot(ax):
-    image = ax.imshow(values, cmap="Blues", vmin=0, aspect="auto")
+  def plot(name, ax):
+    modalities = by_name[name].modalities
+    image = ax.imshow(
+      sorted_shares[name], cmap=palette.SEQUENTIAL, vmin=0, vmax=top,
+      aspect="auto",
+    )  # fmt: skip
     ax.set_xlabel("expert (sorted by use)")
-    ax.set_yticks(range(len(shares.modalities)), shares.modalities)
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
+    ax.set_yticks(range(len(modalities)), modalities)
     ax.figure.colorbar(image, ax=ax, label="share of gates")
 
-  return svg.draw(f"routing_{name}", f"{name}: experts of the last layer", plot)
+  return svg.draw(
+    [
+      svg.Drawing(
+        f"routing_{name.partition(',')[0]}",
+        f"{name}: experts of the last layer",
+        functools.partial(plot, name),
+      )
+      for name in by_name
+    ]
+  )
+
+
+def _sort(shares):
+  """Returns `[M, E]`: the last layer's shares, experts sorted by their use."""
+  values = shares.values[:, -1]
+  order = np.argsort(-values.sum(axis=1), axis=-1, kind="stable")
+  return np.take_along_axis(values, order[:, None], axis=-1).mean(axis=0)

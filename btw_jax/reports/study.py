@@ -103,6 +103,11 @@ class Problem(NamedTuple):
   baseline_comparisons: Mapping[tuple[str, str], Comparison]
 
   @property
+  def is_regression(self) -> bool:
+    """True if the target is a number."""
+    return self.unit == "mae"
+
+  @property
   def base(self) -> Method:
     """The method that the others are compared with."""
     return next(iter(self.methods.values()))
@@ -116,6 +121,13 @@ class Problem(NamedTuple):
   def metrics(self) -> tuple[str, str]:
     """The tested metrics: `unit`, then the likelihood (NLL)."""
     return self.unit, "nll"
+
+
+def name_units(problems: Sequence[Problem]) -> str:
+  """Names the metrics of decisions: "accuracy", "MAE" or "accuracy or MAE"."""
+  names = {"accuracy": "accuracy", "mae": "MAE"}
+  units = {problem.unit for problem in problems}
+  return " or ".join(name for unit, name in names.items() if unit in units)
 
 
 def stage(variant: str) -> str:

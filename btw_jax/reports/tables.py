@@ -55,6 +55,13 @@ COLUMNS = {
   "ece": Column("ECE %", 100.0, 2, -1),
 }
 
+# metric -> its change, with the unit
+CHANGES = {
+  "accuracy": "Δ accuracy, points",
+  "mae": "Δ MAE, unit of the target",
+  "nll": "Δ NLL, nats",
+}
+
 
 def quantity(number: int, noun: str) -> str:
   """Formats a count with its noun: "1 epoch", "2 modalities", "1,500 runs"."""

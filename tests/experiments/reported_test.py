@@ -131,9 +131,14 @@ def page_of(study):
 def test_a_browser_shows_the_report(page_of, tmp_path, width):
   report = browser.look(page_of, tmp_path, width)
   assert report["problems"] == []
-  figures = [name.partition(": ")[2] for name in report["figures"]]
+  figures = []
+  for name in report["figures"]:
+    _, *labels, title = name.split(": ")
+    # A label names all methods that are the same model.
+    methods = "".join(labels).split(", ")
+    figures += [f"{m}: {title}" if m else title for m in methods]
   for expected, number in (
-    ("improvement in accuracy % over uniform", 2),
+    ("Δ accuracy from uniform, 95 % interval", 2),
     ("contribution of each modality, 95 % interval", 2),
     ("validation loss, mean ± std over seeds", 2),
     ("calibration on the test split, all seeds", 2),
@@ -149,7 +154,7 @@ def test_a_browser_shows_the_report(page_of, tmp_path, width):
 
 def test_the_browser_finds_what_is_wrong(page_of, tmp_path):
   for change, message in (
-    (("base64,", "base64,AAAA"), "shows nothing: first: improvement in"),
+    (("base64,", "base64,AAAA"), "shows nothing: first: Δ accuracy"),
     (("</body>", "<script>missing()</script></body>"), "missing is not"),
     (
       ("<h1>", f"<h1 style='white-space: nowrap'>{'long ' * 99}"),

@@ -96,10 +96,12 @@ def test_without_a_gain_beyond_chance_nothing_is_used():
   few.base.run.results["seeds"] = [0, 1, 2]
   (few,) = study.problems([few.base.run])
   assert recommendation.advise(few).reason is None
-  assert (
-    "(3 seeds, 1 comparison, smallest possible p = 0.25): train more seeds"
-    in (recommendation.limits([few])[0])
-  )
+  assert recommendation.paragraphs([few]) == [
+    "made: use uniform. The study cannot tell with 3 seeds if another method is"
+    " better: after the correction for 1 comparison, the smallest possible"
+    " p-value is 0.25. Train more seeds or compare fewer methods."
+  ]
+  assert not recommendation.limits([few])
   assert not recommendation.limits([problem])
 
 
@@ -178,11 +180,10 @@ def test_the_claim_of_less_spread_is_tested():
   text = recommendation.spread([studies.problem(spread)])
   # The spreads are multiplied by 1 + 8, 1 − .95 and 1 + .1.
   assert text == (
-    "Methods whose accuracy or MAE varies significantly less over seeds than"
-    " that of the uniform model: mi on made (0.05 times the standard"
-    " deviation). Methods whose accuracy or MAE varies significantly more over"
-    " seeds than that of the uniform model: kl on made (9.00 times the standard"
-    " deviation)."
+    "Methods whose accuracy varies significantly less over seeds than that of"
+    " the uniform model: mi on made (0.05 times the standard deviation)."
+    " Methods whose accuracy varies significantly more over seeds than that of"
+    " the uniform model: kl on made (9.00 times the standard deviation)."
   )
   text = recommendation.spread([studies.problem({"kl": (0.1, 0.0)})])
   assert text.count("that of the uniform model: none.") == 2

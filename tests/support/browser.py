@@ -30,6 +30,7 @@ window.addEventListener("load", async () => {
         && element.scrollWidth > element.clientWidth + slack)
       problems.push("text overflows: " + element.outerHTML.slice(0, 80));
   const images = [...document.querySelectorAll("figure img")];
+  let smallest = Infinity;
   const stage = document.body.appendChild(document.createElement("div"));
   for (const image of images) {
     if (!image.complete || !image.naturalWidth)
@@ -38,6 +39,11 @@ window.addEventListener("load", async () => {
       atob(image.src.split(",")[1]), "image/svg+xml").documentElement;
     stage.replaceChildren(svg);
     const frame = svg.getBoundingClientRect();
+    const shown = image.getBoundingClientRect().width;
+    const scale = shown / svg.viewBox.baseVal.width;
+    for (const text of svg.querySelectorAll("text, tspan"))
+      smallest = Math.min(
+        smallest, scale * parseFloat(getComputedStyle(text).fontSize));
     for (const text of svg.querySelectorAll("text")) {
       const box = text.getBoundingClientRect();
       if (box.left < frame.left - slack || box.right > frame.right + slack
@@ -53,7 +59,9 @@ window.addEventListener("load", async () => {
     if (!link.href.startsWith("data:image/svg+xml") || !link.download)
       problems.push("cannot be saved: " + link.download);
   }
-  const report = {problems, figures: images.map((image) => image.alt)};
+  const report = {
+    problems, figures: images.map((image) => image.alt), smallest,
+    width: window.innerWidth };
   const script = document.createElement("script");
   script.id = "report"; script.type = "application/json";
   script.textContent = JSON.stringify(report);
@@ -79,7 +87,9 @@ def look(html: str, folder: pathlib.Path, width: int) -> dict:
     width: the width of the window in pixels.
 
   Returns:
-    A dict of "problems" (texts) and "figures" (alternative texts).
+    A dict of "problems" (texts), "figures" (alternative texts), "smallest"
+    (the size of the smallest text of figures, in pixels) and "width" (that of
+    the window).
   """
   page = folder / f"page{width}.html"
   head, body = html.split("<head>", 1)
