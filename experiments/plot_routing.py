@@ -1,6 +1,8 @@
 """Draws which experts the modalities of a run use, and compares two groups.
 
-python -m experiments.plot_routing --workdir=runs/moe --apart=noise0,noise1
+  python -m experiments.plot_routing --workdir=runs/moe --apart=noise0,noise1
+
+Reads routing.csv, which training with --model=moe leaves in the workdir.
 """
 
 import pathlib

@@ -26,8 +26,8 @@ from . import flags as flags_lib
 _RECIPES = flags.DEFINE_list(
   "recipes",
   [],
-  "data sets: recipes in experiments/recipes by name, or flagfiles; those that"
-  " read files are left out without --data_dir; --dataset alone if empty",
+  "data sets: recipes by name, or flagfiles; those that read files are left out"
+  " without --data_dir; --dataset alone if empty",
 )
 _MODELS = flags.DEFINE_list(
   "models",

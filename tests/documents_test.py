@@ -9,6 +9,7 @@ import pytest
 
 from btw_jax.data import assembly
 from btw_jax.data import catalog
+from experiments import app
 from support import markdown
 from support import programs
 
@@ -38,7 +39,7 @@ MAX_LINES, MAX_ROWS, MAX_EXAMPLE = 200, 8, 15
 # Each of these examples has a test of its own, which also runs it.
 _CHECKED = (
   "weighting.weigh", "np.savez", "pid.broja", "interference.diagnose",
-  "contribution.plan",
+  "contribution.plan", "btw_jax.fit(",
 )  # fmt: skip
 # first heading of a table -> why it may have more rows in a prose document
 _LONGER = {
@@ -82,9 +83,12 @@ def test_the_readme_links_to_every_document():
 def test_the_readme_is_short_and_its_start_is_enough():
   lines = markdown.text(README).splitlines()
   assert len(lines) <= MAX_LINES
-  start = "\n".join(lines[:60])
+  start = "\n".join(lines[:80])
   for needed in (
     "pip install .",
+    "btw_jax.fit(",
+    "btw-jax train",
+    "btw-jax predict",
     "bash launch/local.sh",
     "bash launch/test.sh",
     "scales = weighting.multipliers(weights, present)",
@@ -100,6 +104,12 @@ def test_every_program_that_is_named_exists():
     for program in re.findall(pattern, markdown.text(document))
   }
   assert {program for _, program in named} <= set(PROGRAMS)
+  commands = {
+    (markdown.name(document), command)
+    for document in markdown.DOCUMENTS
+    for command in re.findall(r"btw-jax ([a-z]+)", markdown.text(document))
+  }
+  assert {command for _, command in commands} == set(app.COMMANDS)
   for document, program in named:
     path = ROOT / "experiments" / program.replace(".", "/")
     main = path.with_suffix(".py"), path / "__main__.py"
@@ -143,9 +153,12 @@ def test_every_command_has_flags_of_its_program():
     for line in markdown.commands(document):
       line = line.partition("  #")[0]
       program = re.search(r"python -m experiments\.([a-z_.]+)(.*)", line)
+      command = re.search(r"btw-jax ([a-z]+)(.*)", line)
       script = re.search(r"\blaunch/(\w+\.sh)(.*)", line)
       if program:
         text, arguments = _help()[program[1]], program[2]
+      elif command:
+        text, arguments = _help()[app.COMMANDS[command[1]]], command[2]
       elif script and script[1] in _PASSED_ON:
         text, arguments = _help()[_PASSED_ON[script[1]]], script[2]
       elif script:

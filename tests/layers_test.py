@@ -59,7 +59,7 @@ def test_layers():
 
 def test_experiments_holds_programs_only():
   """Programs are short; the package contains their shared code."""
-  shared = {"__init__.py", "app.py", "cluster.py", "flags.py"}
+  shared = {"__init__.py", "app.py", "cluster.py", "flags.py", "tutorial.py"}
   programs = [
     path
     for path in (environment.ROOT / "experiments").glob("*.py")

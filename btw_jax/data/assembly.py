@@ -1,6 +1,6 @@
 """The assembly of a checked data set from the splits that a loader yields."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -49,13 +49,13 @@ def assemble(
   task = (
     options.task or loaded.task or checks.infer_task(splits["train"].target)
   )
-  classes = labels.class_names(task, splits["train"].target)
+  classes = labels.classes_of(task, splits["train"].target)
   notes = [*loaded.notes]
   notes.append(
     f"task: {task}" + (" (inferred, see --task)" if is_inferred else "")
   )
   if classes and task != "multilabel" and not _are_numbers(classes):
-    notes.append(f"classes: {', '.join(classes)}")
+    notes.append(f"classes: {', '.join(labels.names(classes))}")
   drawn = not catalog.find(name).reads or "valid" not in splits
   drawn |= options.split_by == "subject"
   if "valid" not in splits:
@@ -124,7 +124,10 @@ def summarise(
 
 
 def load_split(
-  name: str, options: catalog.Options, split: str, classes: tuple[str, ...]
+  name: str,
+  options: catalog.Options,
+  split: str,
+  classes: Sequence[labels.Class],
 ) -> dataset_lib.Examples:
   """Loads and checks one split alone, for a trained model.
 
@@ -150,7 +153,7 @@ def check_split(
   split: str,
   examples: dataset_lib.Examples,
   options: catalog.Options,
-  classes: tuple[str, ...],
+  classes: Sequence[labels.Class],
 ) -> dataset_lib.Examples:
   """Checks one split for a trained model; see `load_split`."""
   examples = _select_and_check(split, examples, options)
@@ -235,5 +238,5 @@ def _hold_out_valid(splits, task, options):
 
 
 def _are_numbers(classes):
-  """Returns True for the names "0", "1", ..., which need no explanation."""
-  return classes == tuple(map(str, range(len(classes))))
+  """Returns True for the classes 0, 1, ..., which need no explanation."""
+  return classes == tuple(range(len(classes)))

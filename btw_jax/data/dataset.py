@@ -227,7 +227,8 @@ class Dataset:
     name: the name of its dataset loader.
     task: one of regression, binary, multiclass, multilabel.
     num_classes: classes or labels; 1 for regression and binary.
-    classes: the names of the classes or labels, in order; none for regression.
+    classes: the classes, or the numbers of the labels, in order; none for
+      regression.
     splits: split name -> examples.
     drawn: True if the splits or added noise depend on the seed.
     notes: lines for the log.
@@ -236,7 +237,7 @@ class Dataset:
   name: str
   task: str
   num_classes: int
-  classes: tuple[str, ...]
+  classes: tuple[int | bool | str, ...]
   splits: Mapping[str, Examples]
   drawn: bool
   notes: tuple[str, ...] = ()

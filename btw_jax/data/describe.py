@@ -63,7 +63,7 @@ def _describe_labels(target, task, edges):
   if task == "multilabel":
     return {str(c): int(n) for c, n in enumerate(target.sum(axis=0))}
   values, counts = np.unique(target, return_counts=True)
-  names = labels.to_text(values)
+  names = labels.names(values)
   return {name: int(n) for name, n in zip(names, counts, strict=True)}
 
 

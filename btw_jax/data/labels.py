@@ -1,5 +1,6 @@
-"""The names of classes, and their numbers 0 to C − 1."""
+"""Classes: the labels of the data, and their numbers 0 to C − 1."""
 
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
@@ -7,9 +8,12 @@ import numpy as np
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 
+# A class: a whole number, a truth value or a name.
+Class = int | bool | str
 
-def class_names(task: str, target: np.ndarray) -> tuple[str, ...]:
-  """Returns the names of the classes or labels of training targets, in order.
+
+def classes_of(task: str, target: np.ndarray) -> tuple[Class, ...]:
+  """Returns the classes or labels of training targets, in order.
 
   The classes are the distinct values of the targets `[N]`: numbers in ascending
   order, or words in alphabetical order. Several labels `[N, C]` are numbered.
@@ -18,12 +22,15 @@ def class_names(task: str, target: np.ndarray) -> tuple[str, ...]:
   if task == "regression":
     return ()
   if task == "multilabel":
-    return tuple(map(str, range(target.shape[-1])))
-  return tuple(to_text(np.unique(target)))
+    return tuple(range(target.shape[-1]))
+  values = np.unique(target)
+  if is_number(values) and np.all(values == np.round(values)):
+    values = values.astype(np.int64)
+  return tuple(values.tolist())
 
 
 def encode(
-  examples: dataset_lib.Examples, task: str, classes: tuple[str, ...]
+  examples: dataset_lib.Examples, task: str, classes: Sequence[Class]
 ) -> dataset_lib.Examples:
   """Casts targets: classes to their numbers in `classes`, values to float32.
 
@@ -52,7 +59,7 @@ def encode(
     if task == "binary" and len(classes) > 2:
       raise errors.InputError(
         f"{file}: the training targets have {len(classes)} values"
-        f" ({', '.join(classes[:3])}, ...), but --task=binary has two classes:"
+        f" ({_shorten(classes)}), but --task=binary has two classes:"
         " set --task=multiclass."
       )
     target = _to_numbers(target, file, task, classes)
@@ -64,8 +71,8 @@ def _to_numbers(target, file, task, classes):
   values, first, inverse = np.unique(
     target, return_index=True, return_inverse=True
   )
-  numbers = {name: number for number, name in enumerate(classes)}
-  for value, name, row in zip(values, to_text(values), first, strict=True):
+  numbers = {name: number for number, name in enumerate(names(classes))}
+  for value, name, row in zip(values, names(values), first, strict=True):
     if is_number(values) and value != np.round(value):
       raise errors.InputError(
         f"{file}: the label of row {row} is {value}, but {task} labels are"
@@ -76,7 +83,7 @@ def _to_numbers(target, file, task, classes):
         f"{file}: the label of row {row} is {name}, but the training labels"
         f" are {_shorten(classes)}: change it, or leave the row out."
       )
-  codes = np.array([numbers[name] for name in to_text(values)], np.int32)
+  codes = np.array([numbers[name] for name in names(values)], np.int32)
   return codes[inverse]
 
 
@@ -100,13 +107,15 @@ def is_number(values: np.ndarray) -> bool:
   return np.issubdtype(values.dtype, np.number)
 
 
-def to_text(values: np.ndarray) -> list[str]:
-  """Returns the names of classes, given their distinct values `[C]`."""
+def names(values: np.ndarray | Sequence[Class]) -> list[str]:
+  """Returns the names of classes: whole numbers have no fraction."""
+  values = np.asarray(values)
   if is_number(values):
     return [f"{value:.17g}" for value in values]
   return [str(value) for value in values]
 
 
 def _shorten(classes):
-  shown = ", ".join(classes[:6])
+  """Lists the first classes."""
+  shown = ", ".join(names(classes)[:6])
   return f"{shown} ..." if len(classes) > 6 else shown

@@ -32,7 +32,6 @@ from btw_jax.pipeline import workdir as workdir_lib
 
 # The settings that `fit` sets itself.
 _SET_BY_FIT = ("dataset", "data_dir")
-_WEIGHTS_FILE = "train_weights.npy"
 
 
 class Values(NamedTuple):
@@ -198,9 +197,9 @@ class Result:
     return self._models[0].shape.modalities
 
   @property
-  def classes(self) -> tuple[str, ...]:
-    """The names of the classes, in the order of the probabilities."""
-    return self._models[0].shape.classes
+  def classes(self) -> np.ndarray:
+    """The classes `[C]`, in the order of the probabilities."""
+    return np.array(self._models[0].shape.classes)
 
   @property
   def weightings(self) -> list[str]:
@@ -213,7 +212,7 @@ class Result:
 
     They are those of `weigh`, in the order of the examples given to `fit`.
     """
-    file = self.workdir / _WEIGHTS_FILE
+    file = self.workdir / workdir_lib.WEIGHTS
     if file.exists():
       return np.load(file, allow_pickle=False)
     if self._train is not None:
@@ -284,7 +283,7 @@ class Result:
     seed: int | None = None,
     **options: Any,
   ) -> np.ndarray:
-    """Returns the class of each example, by name `[N]`; see `predict`.
+    """Returns the class of each example `[N]`; see `predict`.
 
     These are the 0 or 1 of each of several labels `[N, C]`, and the means of a
     regression.
@@ -293,7 +292,7 @@ class Result:
       modalities, weighting, seed, options
     ).predicted
     if self.results["task"] in ("binary", "multiclass"):
-      return np.array(self.classes)[predicted.decision]
+      return self.classes[predicted.decision]
     return predicted.decision
 
   def weigh(
@@ -322,7 +321,7 @@ class Result:
     if self.results["task"] == "regression":
       return float(sklearn_metrics.r2_score(target, decided))
     if target.ndim == 1:
-      target = np.array(labels_lib.to_text(target))
+      target, decided = labels_lib.names(target), labels_lib.names(decided)
     return float(sklearn_metrics.accuracy_score(target, decided))
 
   def save(self, folder: str | os.PathLike) -> None:

@@ -3,7 +3,7 @@
 Of several processes only the first one writes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import json
 import os
@@ -20,13 +20,20 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def write_text(path: str | os.PathLike, text: str) -> None:
   """Writes text in full or not at all."""
+  write(path, lambda p: p.write_text(text, encoding="utf-8", newline=""))
+
+
+def write(
+  path: str | os.PathLike, write_file: Callable[[pathlib.Path], Any]
+) -> None:
+  """Writes a file in full or not at all; `write_file` writes to a path."""
   if jax.process_index():
     return
   path = pathlib.Path(path)
   partial = path.with_name(path.name + ".partial")
   with name_in_errors(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding="utf-8", newline="")
+    write_file(partial)
     partial.replace(path)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from btw_jax.data import labels
 from btw_jax.evaluation import evaluate
 from btw_jax.pipeline import files
 from btw_jax.pipeline import workdir as workdir_lib
@@ -26,7 +27,8 @@ def columns(
   has the columns `mean` and `std`. A column `weight_<modality>` has the weight
   of each modality.
   """
-  of_values = [f"p_{name}" for name in shape.classes] or ["mean", "std"]
+  of_values = [f"p_{name}" for name in labels.names(shape.classes)]
+  of_values = of_values or ["mean", "std"]
   return [
     "id",
     *(["target"] if has_target else []),
@@ -72,7 +74,7 @@ def to_text(shape: workdir_lib.DataShape, value: np.ndarray) -> str:
     return f"{value:.7g}"
   if shape.task == "multilabel":
     return " ".join(f"{int(v)}" for v in value)
-  return shape.classes[int(value)]
+  return str(shape.classes[int(value)])
 
 
 def write(

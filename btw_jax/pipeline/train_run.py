@@ -32,6 +32,7 @@ from btw_jax.pipeline import results_table
 from btw_jax.pipeline import run_data
 from btw_jax.pipeline import stages
 from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.reports import training_plot
 from btw_jax.training import model_checkpoints
 from btw_jax.training import selection
 from btw_jax.training import state as state_lib
@@ -311,6 +312,9 @@ def finish(
     path / "results.md", results_table.tables(results, style="github") + "\n"
   )
   files.write_json(path / "results.json", results)
+  files.write(
+    path / "training.png", lambda file: training_plot.picture(path, file)
+  )
   return results
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import btw_jax
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import labels
 from btw_jax.models import routers
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import csv_table
@@ -23,7 +24,12 @@ from btw_jax.training import vectorized_runs
 
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 _CONFIG, _RESULTS = "config.json", "results.json"
-_STALE = (_RESULTS, "results.md", "predictions.csv", "choices.json")
+# The weights of the training examples of a run that was given arrays.
+WEIGHTS = "train_weights.npy"
+_STALE = (
+  _RESULTS, "results.md", "predictions.csv", "choices.json", "training.png",
+  WEIGHTS,
+)  # fmt: skip
 _RUN_COLUMNS = ("strength", "scale", "seed", "epoch")
 
 
@@ -38,7 +44,8 @@ class DataShape:
     num_classes: number of classes or labels.
     num_steps: number of steps of each modality; 0 for a vector.
     num_scalers: 1 if seeds share the examples, else the number of seeds.
-    classes: the names of the classes or labels, in order; none for regression.
+    classes: the classes, or the numbers of the labels, in order; none for
+      regression.
   """
 
   modalities: tuple[str, ...]
@@ -47,7 +54,7 @@ class DataShape:
   num_classes: int
   num_steps: tuple[int, ...]
   num_scalers: int
-  classes: tuple[str, ...] = ()
+  classes: tuple[labels.Class, ...] = ()
 
   @classmethod
   def from_dataset(
@@ -322,7 +329,7 @@ def read(path: str | os.PathLike) -> SavedConfig:
     # Runs of earlier versions numbered their classes.
     if not shape.get("classes") and shape["task"] != "regression":
       number = 2 if shape["task"] == "binary" else shape["num_classes"]
-      shape["classes"] = tuple(map(str, range(number)))
+      shape["classes"] = tuple(range(number))
     settings = {**values["config"], "workdir": str(path)}
     return SavedConfig(
       config_lib.from_dict(settings),

@@ -96,7 +96,7 @@ def _calibration(problem, tables):
   """Returns the drawing of the reliability of all methods."""
 
   def plot(ax):
-    ax.plot([0, 1], [0, 1], color=palette.LIGHT.soft, lw=0.8, linestyle=":")
+    ax.plot([0, 1], [0, 1], color=palette.LIGHT.soft, lw=1.2, linestyle=":")
     low = 1.0
     methods = curves.distinct_methods(problem.methods.values())
     for number, (label, method) in enumerate(methods.items()):

@@ -20,7 +20,7 @@ def _drawing(problem, metric):
   factor = column.sign * column.factor
 
   def plot(ax):
-    ax.axvline(0, color=palette.LIGHT.soft, linewidth=0.8, linestyle=":")
+    ax.axvline(0, color=palette.LIGHT.soft, linewidth=1.2, linestyle=":")
     for place, c in enumerate(comparisons):
       color = palette.VERDICTS[c.verdict]
       marker = palette.VERDICT_MARKERS[c.verdict]

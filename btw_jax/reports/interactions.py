@@ -44,24 +44,19 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
       range(len(rows)), means, 0.6, bottoms, label=label.format(**names),
       **palette.bar(i),
     )  # fmt: skip
-    _, caps, lines = ax.errorbar(
-      places, bottoms + means, spread, fmt="none", ecolor=palette.LIGHT.ink,
-      elinewidth=1, capsize=3,
-    )  # fmt: skip
-    # An edge tells the lines from dark bars.
-    edge = patheffects.withStroke(linewidth=3, foreground=palette.LIGHT.paper)
-    for artist in (*caps, *lines):
-      artist.set_path_effects([edge])
+    _draw_spread(ax, places, bottoms + means, spread)
     bottoms += means
   gap = max(max(row["nats"]["gap"]) for row in rows)
-  title = "Information about the decision: {first} and {second}".format(**names)
+  title = "Information about the prediction: {first} and {second}".format(
+    **names
+  )
   if rows[0]["control"]:
     title += f", given {rows[0]['control']}"
   num_seeds = len(rows[0]["nats"]["gap"])
   drawing.suptitle(title, fontsize=11)
   ax.set_xticks(range(len(rows)), [row["weighting"] for row in rows])
   ax.set_xlim(-0.6, len(rows) - 0.4)
-  ax.set_ylabel("information about the decision, nats")
+  ax.set_ylabel("information about the prediction, nats")
   ax.set_xlabel(
     f"mean ± standard deviation over {tables.quantity(num_seeds, 'seed')};\n"
     f"numerical error at most {gap:.0e} nats",
@@ -72,6 +67,17 @@ def picture(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
     handles[::-1], labels[::-1], loc="outside right center", fontsize=8
   )
   drawing.savefig(path, dpi=110)
+
+
+def _draw_spread(ax, places, heights, spread):
+  """Draws error bars whose white edge tells them from dark bars."""
+  _, caps, lines = ax.errorbar(
+    places, heights, spread, fmt="none", ecolor=palette.LIGHT.ink,
+    elinewidth=1, capsize=3,
+  )  # fmt: skip
+  edge = patheffects.withStroke(linewidth=3, foreground=palette.LIGHT.paper)
+  for artist in (*caps, *lines):
+    artist.set_path_effects([edge])
 
 
 def drawing(

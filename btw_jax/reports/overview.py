@@ -57,7 +57,8 @@ def picture(
   drawing.suptitle(f"{name}, {summary['task']}: {sizes} examples")
   lines = list_warnings(summary)
   if lines:
-    drawing.supxlabel("; ".join(lines), fontsize=9, wrap=True)
+    text = f"Warning: {'; '.join(lines)}"
+    drawing.supxlabel(text, fontsize=9, wrap=True)
   drawing.savefig(path, dpi=110)
 
 

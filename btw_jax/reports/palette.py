@@ -64,8 +64,8 @@ DARK = Theme(
   line="#3a434f",
   mark="#8cc4ff",
   series=(
-    "#3891cf", "#ed883a", "#2dc699", "#a05a86", "#f4e846", "#ffffff", "#a0d8ff",
-    "#9e5b2c",
+    "#3590cf", "#f08a3c", "#4cd4a5", "#b06996", "#fff251", "#ffffff", "#a0d8ff",
+    "#a15d2e",
   ),
 )  # fmt: skip
 _MARKERS = "osD^vPX*"

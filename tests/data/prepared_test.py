@@ -113,6 +113,6 @@ def test_what_is_not_prepared_or_damaged_is_named(tmp_path):
   file.write_bytes(content)
   (folder / "metadata.json").write_text("{}")
   with pytest.raises(
-    errors.InputError, match="was not written by experiments."
+    errors.InputError, match="was not written by the program prep"
   ):
     assembly.load("tfds:mmsa_mosi", options)

@@ -95,19 +95,30 @@ def test_a_study_goes_on_and_tells_the_same(study):
 @pytest.mark.parametrize(
   ("flag", "message"),
   [
-    ("--num_epochs=3", "first_mlp: holds a run with other flags"),
+    ("--num_epochs=1", "first_mlp: holds a run with other flags"),
     ("--recipes=nowhere", "--recipes=nowhere: neither a file nor one of "),
     ("--recipes=study_quick", "--recipes=study_quick: neither a file nor one"),
     ("--recipes=", "--recipes= is empty: name recipes or flagfiles"),
     ("--mitigations=hope", "'hope' is unknown: use none, or some of heuristic"),
     ("--weighting=kl", "--weighting=kl: has no uniform"),
-    ("--data_dir=", "--recipes: all of them read files: set --data_dir"),
+    ("--data_dir=", "--data_dir is needed: first and second read files"),
   ],
 )
 def test_a_wrong_study_is_refused_in_a_line(study, flag, message):
   wrong = programs.run(*study[1], *flag.split(), status=2)
   assert message in wrong.stderr
   assert len(wrong.stderr.strip().splitlines()) == 1
+
+
+def test_a_data_set_needs_no_recipe(tmp_path):
+  data = dataset_files.write_npz(tmp_path / "data")
+  done = programs.run(
+    "study", *programs.TINY, "--dataset=npz", f"--data_dir={data}",
+    "--analyses=", f"--workdir={tmp_path / 'out'}",
+  )  # fmt: skip
+  assert done.stdout.strip().endswith(str(tmp_path / "out/report.html"))
+  results = dataset_files.read_json(tmp_path / "out/runs/npz_mlp/results.json")
+  assert results["sizes"]["train"] == 60
 
 
 @pytest.fixture(scope="module")

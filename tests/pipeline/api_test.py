@@ -108,7 +108,7 @@ def test_a_result_predicts_weighs_and_scores(result, splits):
   probs = result.predict(modalities)
   np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-6)
   np.testing.assert_array_equal(result.predict_proba(modalities), probs)
-  assert result.classes == tuple(NAMES)
+  np.testing.assert_array_equal(result.classes, NAMES)
   decided = result.decide(modalities)
   np.testing.assert_array_equal(decided, NAMES[probs.argmax(axis=1)])
   accuracy = result.score(modalities, labels)

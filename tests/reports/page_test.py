@@ -14,7 +14,9 @@ from support import browser
 from support import run_files
 from support import studies
 
-_METHODS = {"gate": (0.0, 0.0), "mi": (0.02, 0.1), "auto": (0.02, 0.1)}
+_METHODS = {
+  "gate": (0.0, 0.0), "kl": (0.0, 0.0), "mi": (0.02, 0.1), "auto": (0.02, 0.1)
+}  # fmt: skip
 
 
 def _write(folder, **units):
@@ -107,23 +109,32 @@ def test_the_change_has_the_sign_of_the_table(texts, unit, change, better):
   assert max(ticks, key=abs) * {"classes": 1, "numbers": -1}[unit] > 0
 
 
-def test_panels_side_by_side_share_their_scale(texts):
+@pytest.mark.parametrize(
+  "pair",
+  [
+    ("training loss, mean ± std over seeds",
+     "validation loss, mean ± std over seeds"),
+    ("kl: weights, mean ± std over seeds",
+     "mi, auto: weights, mean ± std over seeds"),
+    ("kl: weights of test examples", "mi, auto: weights of test examples"),
+    ("kl: correctness by weight", "mi, auto: correctness by weight"),
+    ("kl: information by modality", "mi, auto: information by modality"),
+  ],
+)  # fmt: skip
+def test_panels_side_by_side_share_their_scale(texts, pair):
   figures = _figures(texts["classes"])
-
-  def ticks(title):
-    # The labels of the vertical axis stand left of it.
-    labels = re.findall(
-      r'text-anchor: end[^"]*" x="([\d.]+)" y="([\d.]+)"[^>]*>([\d.]+)<',
-      figures[title],
+  ticks = [
+    # The labels of the vertical axis end left of it.
+    set(
+      re.findall(
+        r'text-anchor: end[^"]*" x="[\d.]+" y="([\d.]+)"[^>]*>([\d.]+)<',
+        figures[title],
+      )
     )
-    return {(float(y), text) for _, y, text in labels}
-
-  losses = [
-    ticks(f"{split} loss, mean ± std over seeds")
-    for split in ("training", "validation")
+    for title in pair
   ]
-  assert len(losses[0]) > 2
-  assert losses[0] == losses[1]
+  assert len(ticks[0]) > 2
+  assert ticks[0] == ticks[1]
 
 
 def test_epochs_are_whole(texts):

@@ -60,8 +60,9 @@ def test_each_panel_shows_its_rows_of_the_tables(drawn):
       np.testing.assert_allclose(panels[title][0][label], expected)
   for name, values in panels["validation loss alone"][0].items():
     np.testing.assert_allclose(values, _fall(losses[name]))
-  weights = panels["kl: weights"][0]["a"]
-  np.testing.assert_allclose(weights, 0.5 + 0.05 * np.arange(len(weights)))
+  for title, name in (("kl: weights", "kl"), ("mi, auto: weights", "mi")):
+    rise = run_files.WEIGHT_STEPS[name] * np.arange(run_files.NUM_EPOCHS)
+    np.testing.assert_allclose(panels[title][0]["a"], 0.5 + rise)
   # Panels of the same quantity share their scale.
   assert panels["training loss"][1] == panels["validation loss"][1]
   assert panels["kl: weights"][1] == panels["mi, auto: weights"][1]

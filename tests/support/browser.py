@@ -60,14 +60,22 @@ window.addEventListener("load", async () => {
       problems.push("cannot be saved: " + link.download);
   }
   const report = {
-    problems, figures: images.map((image) => image.alt), smallest,
-    width: window.innerWidth };
-  const script = document.createElement("script");
-  script.id = "report"; script.type = "application/json";
-  script.textContent = JSON.stringify(report);
-  document.body.appendChild(script);
+    problems, figures: images.map((image) => image.alt), smallest };
+  parent.postMessage(JSON.stringify(report), "*");
 });
 </script>"""
+# A window is never narrower than 500 pixels, but a frame can be.
+_FRAME = """<!doctype html>
+<script>
+addEventListener("message", (event) => {
+  const script = document.createElement("script");
+  script.id = "report"; script.type = "application/json";
+  script.textContent = event.data;
+  document.body.appendChild(script);
+});
+</script>
+<iframe src="WIDTH.html" width="WIDTH" height="900" style="border: 0"></iframe>
+"""
 
 
 def find() -> str:
@@ -87,20 +95,21 @@ def look(html: str, folder: pathlib.Path, width: int) -> dict:
     width: the width of the window in pixels.
 
   Returns:
-    A dict of "problems" (texts), "figures" (alternative texts), "smallest"
-    (the size of the smallest text of figures, in pixels) and "width" (that of
-    the window).
+    A dict of "problems" (texts), "figures" (alternative texts) and "smallest"
+    (the size of the smallest text of figures, in pixels).
   """
-  page = folder / f"page{width}.html"
+  page = folder / f"{width}.html"
   head, body = html.split("<head>", 1)
   html = f"{head}<head>{_LISTEN}{body.replace('</body>', _LOOK + '</body>')}"
   page.write_text(html, encoding="utf-8")
+  frame = folder / f"frame{width}.html"
+  frame.write_text(_FRAME.replace("WIDTH", str(width)), encoding="utf-8")
   done = subprocess.run(
     [
       find(), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
-      f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900",
+      f"--user-data-dir={folder / 'profile'}", "--window-size=1600,1000",
       "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000",
-      page.as_uri(),
+      frame.as_uri(),
     ],
     capture_output=True,
     text=True,

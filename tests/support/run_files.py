@@ -6,6 +6,8 @@ import json
 import numpy as np
 
 NUM_EPOCHS = 7
+# The rise of the weight of a in each epoch, by weighting.
+WEIGHT_STEPS = {"kl": 0.02, "mi": 0.05}
 # The validation loss of the models of single modalities, of these weightings,
 # and of everything else, at the first epoch.
 LOSSES = {"a": 4.0, "b": 5.0, "uniform": 2.0, "kl": 1.0, "mi": 1.5}
@@ -16,7 +18,7 @@ def write(folder, problem, *, date=None):
 
   The problem is that of `studies.problem`, with the modalities a and b. The
   loss of every model falls by 0.1 in each epoch, and a training loss is half of
-  a validation loss. The weight of a grows by 0.05 in each epoch.
+  a validation loss. The information of later weightings is larger.
   """
   run = problem.base.run
   task = "regression" if problem.is_regression else "multiclass"
@@ -84,7 +86,8 @@ def _write_weights(path, settings, seeds):
     {
       "run": setting["variant"], "strength": setting["strength"],
       "scale": setting["scale"], "seed": seed, "epoch": epoch,
-      "a": 0.5 + 0.05 * epoch, "b": 0.5 - 0.05 * epoch,
+      "a": 0.5 + epoch * WEIGHT_STEPS.get(setting["variant"], 0.0),
+      "b": 0.5 - epoch * WEIGHT_STEPS.get(setting["variant"], 0.0),
     }
     for setting in settings
     for seed in seeds
@@ -120,7 +123,7 @@ def _write_predictions(path, weightings, seeds, task):
 
 def _write_analyses(folder, weightings):
   effects, decompositions, shares = [], [], []
-  for weighting in weightings:
+  for place, weighting in enumerate(weightings):
     for number, modality in enumerate("ab", 1):
       effects += [
         {
@@ -130,7 +133,7 @@ def _write_analyses(folder, weightings):
         for kind, share in (("noise", 1.0), ("mismatch", 3.0))
       ]  # fmt: skip
       atoms = ("redundant", "unique1", "unique2", "synergistic")
-      nats = {atom: [0.25 * number] for atom in atoms}
+      nats = {atom: [0.25 * number * (1 + place)] for atom in atoms}
       decompositions.append(
         {"weighting": weighting, "first": modality, "nats": nats}
       )
