@@ -92,43 +92,28 @@ def score(
   split = with_unimodal(
     predictor.Predictor(trainers.unimodal), models.unimodal.params, batch
   )
-  examples, scalers = per_seed(examples, seeds), per_seed(scalers, seeds)
-
-  def interpret(outputs):
-    """Reads outputs `[S, N, ...]`; returns the predictions of each seed."""
-    return [
-      evaluate.interpret(trainers.task, _select(outputs, s), scaler)
-      for s, scaler in enumerate(scalers)
-    ]
-
-  def measure(predicted, modality=None):
-    """Measures the examples that have a modality, or all if none is given."""
-    for of_seed, p in zip(examples, predicted, strict=True):
-      where = slice(None) if modality is None else of_seed.present[modality]
-      yield evaluate.measure(
-        trainers.task,
-        p.select(where),
-        of_seed.target[where],
-        sentiment=sentiment,
-      )
-
+  examples = per_seed(examples, seeds)
+  seeds_metrics = _SeedMetrics(
+    trainers.task, examples, per_seed(scalers, seeds), sentiment
+  )
   rows, of_examples = [], []
   outputs = np.asarray(split.unimodal)
   for m, modality in enumerate(shape.modalities):
-    metrics = measure(interpret(outputs[:, m]), modality)
-    rows.append(_row(modality, "modality", list(metrics)))
+    predicted = seeds_metrics.interpret(outputs[:, m])
+    metrics = seeds_metrics.measure(predicted, modality)
+    rows.append(_row(modality, "modality", metrics))
   predict = functools.partial(
     predict_multimodal, predictor.Predictor(trainers.multimodal), split
   )
   for name, outputs in baselines.predict(
     models, split, shape.modalities, predict
   ).items():
-    metrics = measure(interpret(jax.tree.map(np.asarray, outputs)))
-    rows.append(_row(name, "baseline", list(metrics)))
+    predicted = seeds_metrics.interpret(jax.tree.map(np.asarray, outputs))
+    rows.append(_row(name, "baseline", seeds_metrics.measure(predicted)))
   for name, model in models.multimodal.items():
     outputs, weights = predict(model)
-    predicted = interpret(outputs)
-    row = _row(name, "weighting", list(measure(predicted)))
+    predicted = seeds_metrics.interpret(outputs)
+    row = _row(name, "weighting", seeds_metrics.measure(predicted))
     mean_weights = {
       modality: weights[:, :, m].mean(axis=1).tolist()
       for m, modality in enumerate(shape.modalities)
@@ -154,9 +139,37 @@ def per_seed(values: Sequence[Any], seeds: Sequence[int]) -> list[Any]:
   return list(values) * len(seeds)
 
 
-def _select(outputs, seed):
-  """Returns the outputs or predictions of one seed of `[S, N, ...]`."""
-  return jax.tree.map(lambda x: x[seed], outputs)
+class _SeedMetrics:
+  """The metrics of each seed's models on its examples."""
+
+  def __init__(self, task, examples, scalers, sentiment):
+    """Takes the examples and the scaler of each seed."""
+    self._task, self._examples = task, examples
+    self._scalers, self._sentiment = scalers, sentiment
+
+  def interpret(self, outputs):
+    """Reads outputs `[S, N, ...]`; returns the predictions of each seed."""
+    return [
+      evaluate.interpret(
+        self._task, jax.tree.map(lambda x, s=s: x[s], outputs), scaler
+      )
+      for s, scaler in enumerate(self._scalers)
+    ]
+
+  def measure(self, predicted, modality=None):
+    """Measures the examples that have a modality, or all if none is given."""
+    metrics = []
+    for examples, p in zip(self._examples, predicted, strict=True):
+      where = slice(None) if modality is None else examples.present[modality]
+      metrics.append(
+        evaluate.measure(
+          self._task,
+          p.select(where),
+          examples.target[where],
+          sentiment=self._sentiment,
+        )
+      )
+    return metrics
 
 
 def _row(name, kind, metrics):

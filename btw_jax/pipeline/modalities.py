@@ -47,35 +47,16 @@ class Modalities:
     subjects: Any = None,
   ):
     """Converts the values to arrays."""
-    if not isinstance(values, Mapping) or not values:
-      raise errors.InputError(
-        f"modalities: a {type(values).__name__}: give a mapping from the name"
-        " of each modality to its array."
-      )
-    options = {
-      "present": present,
-      "lengths": lengths,
-      "times": times,
-      "observed": observed,
-    }
-    for name, option in options.items():
-      _check_option(name, option, values)
-    columns = {
-      str(name): arrays.Column(
-        str(name),
-        value,
-        **{k: option[name] for k, option in options.items()
-           if option and name in option},
-      )
-      for name, value in values.items()
-    }  # fmt: skip
+    columns = _read_columns(
+      values,
+      {
+        "present": present,
+        "lengths": lengths,
+        "times": times,
+        "observed": observed,
+      },
+    )
     number = len(next(iter(columns.values())))
-    for name, column in columns.items():
-      if len(column) != number:
-        raise errors.InputError(
-          f"modality {name!r} has {len(column)} rows, but"
-          f" {next(iter(columns))!r} has {number}: give one row per example."
-        )
     if subjects is not None:
       subjects = _names("subjects", subjects, number)
     index = _shared_index(values)
@@ -195,6 +176,29 @@ def convert(modalities: ModalitiesLike, **options: Any) -> Modalities:
       " are."
     )
   return modalities
+
+
+def _read_columns(values, options):
+  """Returns modality -> column; options map a name to modality -> array."""
+  if not isinstance(values, Mapping) or not values:
+    raise errors.InputError(
+      f"modalities: a {type(values).__name__}: give a mapping from the name of"
+      " each modality to its array."
+    )
+  for name, option in options.items():
+    _check_option(name, option, values)
+  columns = {}
+  for name, value in values.items():
+    given = {k: o[name] for k, o in options.items() if o and name in o}
+    columns[str(name)] = arrays.Column(str(name), value, **given)
+  first, *_ = columns
+  for name, column in columns.items():
+    if len(column) != len(columns[first]):
+      raise errors.InputError(
+        f"modality {name!r} has {len(column)} rows, but {first!r} has"
+        f" {len(columns[first])}: give one row per example."
+      )
+  return columns
 
 
 def _check_option(name, option, values):

@@ -200,9 +200,10 @@ def output_file(
   if output:
     return pathlib.Path(output, name)
   workdir = pathlib.Path(saved.config.workdir)
-  path = pathlib.Path(data_dir).resolve()
-  own = pathlib.Path(saved.config.data.data_dir).resolve()
-  if data_dir and path != own:
+  path, trained_on = (
+    pathlib.Path(p).resolve() for p in (data_dir, saved.config.data.data_dir)
+  )
+  if data_dir and path != trained_on:
     return workdir / f"on_{path.stem}" / name
   return workdir / name
 

@@ -109,13 +109,16 @@ class Progress:
     logging.info("%s", line)
 
   def _repeat(self):
-    """Says what is going on if no other line has said so for a while."""
     while not self._ended.wait(1.0):
-      now = time.monotonic()
-      if self._activity and now - self._last >= _MOST_SECONDS:
-        # The pace of epochs is measured from `_last` too: count none of them.
-        self._last_epoch = self._epoch
-        self._log(f"{self._activity}: {now - self._start:.0f} s so far")
+      self.remind()
+
+  def remind(self) -> None:
+    """Says what is going on if no other line has said so for a while."""
+    now = time.monotonic()
+    if self._activity and now - self._last >= _MOST_SECONDS:
+      # The pace of epochs is measured from `_last` too: count none of them.
+      self._last_epoch = self._epoch
+      self._log(f"{self._activity}: {now - self._start:.0f} s so far")
 
   def _clear_bar(self, record):
     """Clears the line of the bar before a line of the log, which it covers."""
