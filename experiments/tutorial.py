@@ -32,8 +32,8 @@ result = btw_jax.fit(
   train_labels,
   test=(test, test_labels),
   weighting="uniform,gate,auto",
-  num_seeds=3,
-  num_epochs=30,
+  num_seeds=2,
+  num_epochs=20,
 )
 print(result)
 
