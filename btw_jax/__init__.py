@@ -21,8 +21,8 @@ __version__ = "0.1.0"
 # the libraries that training needs takes seconds.
 _MODULES = {
   "fit": "api",
-  "load": "api",
-  "Result": "api",
+  "load": "result",
+  "Result": "result",
   "Modalities": "modalities",
   "Classifier": "estimators",
   "Regressor": "estimators",

@@ -3,8 +3,8 @@
 A run passes through the first eight lines; the others read what it leaves:
 
   config, config_sections        the settings, nested by section
-  api, estimators, modalities    btw_jax.fit and load: arrays in memory, which
-                                 arrays and settings convert and check
+  api, result, estimators        btw_jax.fit and load: arrays in memory, which
+                                 modalities, arrays, settings convert and check
   run_data, build, mitigations   data, trainers and hooks made of the settings
   train_run, stages              both stages of a run, to results.json
   modality_tests                 tests of modalities, which decide the gate

@@ -1,5 +1,6 @@
 """`btw_jax.fit` and `load`, and estimators in scikit-learn's tools."""
 
+import pickle
 import re
 
 import numpy as np
@@ -124,6 +125,19 @@ def test_a_result_predicts_weighs_and_scores(result, splits):
   assert "evaluated on 30 test examples" in repr(result)
   assert result.weightings == ["uniform", "kl+mi"]
   assert result.modalities == ("text", "audio")
+
+
+def test_a_pickled_result_brings_its_models(result, splits):
+  modalities, _ = splits["test"]
+  copy = pickle.loads(pickle.dumps(result))
+  assert copy.workdir != result.workdir
+  np.testing.assert_array_equal(
+    copy.predict(modalities), result.predict(modalities)
+  )
+  np.testing.assert_array_equal(copy.weights, result.weights)
+  folder = copy.workdir
+  del copy
+  assert not folder.exists()
 
 
 def test_pictures_and_pages_are_written(result, tmp_path):
