@@ -1,10 +1,10 @@
 """Training on arrays in memory: `btw_jax.fit`."""
 
 from collections.abc import Mapping
+import dataclasses
 import os
 import shutil
 import signal
-import tempfile
 from typing import Any
 
 from btw_jax import errors
@@ -80,14 +80,10 @@ def fit(
   loaded = modalities_lib.to_splits(splits)
   is_temporary = workdir is None
   config = settings_lib.make_config(
-    {
-      **settings,
-      "dataset": catalog.ARRAYS,
-      "workdir": tempfile.mkdtemp(prefix="btw_jax_")
-      if is_temporary
-      else workdir,
-    }
+    {**settings, "dataset": catalog.ARRAYS, "workdir": workdir or ""}
   )
+  if is_temporary:
+    config = dataclasses.replace(config, workdir=result_lib.make_folder())
   try:
     with logs.shown(verbose):
       results = train_run.train(config, _NoInterrupt(), loaded)
@@ -95,9 +91,7 @@ def fit(
     if is_temporary:
       shutil.rmtree(config.workdir, ignore_errors=True)
     raise
-  result = result_lib.Result(
-    config.workdir, results, train=loaded.splits["train"]
-  )
+  result = result_lib.Result(config.workdir, results, loaded.splits["train"])
   if is_temporary:
     result_lib.remove_with(result)
   return result

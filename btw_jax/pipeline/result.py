@@ -79,7 +79,6 @@ class Result:
     self,
     workdir: str | os.PathLike,
     results: Mapping[str, Any],
-    *,
     train: dataset_lib.Examples | None = None,
   ):
     """Loads nothing yet.
