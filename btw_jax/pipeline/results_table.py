@@ -36,6 +36,8 @@ def describe(results: Mapping[str, Any]) -> str:
   evaluated = split
   if split in sizes:
     evaluated = tables_lib.quantity(sizes[split], f"{_SPLITS[split]} example")
+  if split == "valid":
+    evaluated += ", which chose the epochs"
   mitigation = ""
   # Results of earlier versions lack the field.
   if results.get("mitigation"):

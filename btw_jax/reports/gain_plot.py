@@ -7,10 +7,12 @@ from btw_jax.reports import tables
 
 
 def draw_gains(problem: study_lib.Problem) -> list[svg.Panel]:
-  """Draws one panel for each tested metric of a problem.
+  """Draws one panel for each tested metric of a problem, if there are tests.
 
   The signs are those of the tables: a negative change of an error is better.
   """
+  if not problem.comparisons:
+    return []
   return svg.draw([_drawing(problem, metric) for metric in problem.metrics])
 
 

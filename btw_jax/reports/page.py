@@ -78,7 +78,7 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
       )
     ],
     limits=[
-      recommendation.spread(problems),
+      *recommendation.spread(problems),
       *recommendation.limits(problems),
     ],
     overview=[_with_units(row) for row in results.overview(problems)],

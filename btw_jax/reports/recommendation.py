@@ -107,6 +107,15 @@ def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
       " intervals cover other initial parameters and batches, not other test"
       " examples."
     )
+  optimistic = [
+    p.name for p in problems if p.base.run.results.get("split") == "valid"
+  ]
+  if optimistic:
+    sentences.append(
+      f"There is no test split of {'; '.join(optimistic)}: the results are of"
+      " the validation examples, which chose the epochs, so they are"
+      " optimistic."
+    )
   if len(problems) > 1:
     sentences.append(
       "P-values are corrected within each data set and model, not across them:"
@@ -118,8 +127,10 @@ def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
   return sentences
 
 
-def spread(problems: Sequence[study_lib.Problem]) -> str:
+def spread(problems: Sequence[study_lib.Problem]) -> list[str]:
   """Names the methods that vary significantly less, or more, over seeds."""
+  if not any(p.others for p in problems):
+    return []
   differ = [
     (p, c)
     for p in problems
@@ -140,7 +151,7 @@ def spread(problems: Sequence[study_lib.Problem]) -> str:
       f" {word} over seeds than that of the uniform model:"
       f" {'; '.join(names) or 'none'}."
     )
-  return " ".join(sentences)
+  return [" ".join(sentences)]
 
 
 def _drawn_anew(config):
@@ -157,6 +168,8 @@ def _choice(advice):
   """Names the method to use and compares it with the base."""
   problem = advice.problem
   start = f"{problem.name}: use {_with_setting(problem, advice.method)}"
+  if not problem.others:
+    return f"{start}. No other weighting was trained to compare it with."
   decides, likely = problem.metrics
   if advice.reason is None:
     return f"{start}. {_powerless(problem) or _no_gain(problem)}"
@@ -174,7 +187,7 @@ def _powerless(problem):
   """Says that no difference can be significant, or returns ""."""
   seeds, number = len(problem.base.run.results["seeds"]), len(problem.others)
   least = min(1.0, number * statistics.least_p_value(seeds))
-  if not number or least < study_lib.LEVEL:
+  if least < study_lib.LEVEL:
     return ""
   return (
     f"The study cannot tell with {tables.quantity(seeds, 'seed')} if another"

@@ -200,7 +200,7 @@ def markdown(problems: Sequence[study_lib.Problem]) -> str:
   """Writes the advice and all tables of a study as one Markdown text."""
   blocks = ["# Which weighting to use"]
   blocks += recommendation.paragraphs(problems)
-  blocks += [recommendation.spread(problems)]
+  blocks += recommendation.spread(problems)
   blocks += recommendation.limits(problems)
   blocks += ["# Results", tables.markdown(overview(problems))]
   blocks += [legend(problems)]

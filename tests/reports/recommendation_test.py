@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from btw_jax.reports import gain_plot
 from btw_jax.reports import recommendation
 from btw_jax.reports import study
 from support import studies
@@ -177,7 +178,7 @@ def test_the_claim_of_less_spread_is_tested():
     "mi": (-0.95 * (studies.BASE - np.median(studies.BASE)), 0.0),
     "kl+mi": (0.1 * (studies.BASE - studies.BASE.mean()), 0.0),
   }
-  text = recommendation.spread([studies.problem(spread)])
+  (text,) = recommendation.spread([studies.problem(spread)])
   # The spreads are multiplied by 1 + 8, 1 − .95 and 1 + .1.
   assert text == (
     "Methods whose accuracy varies significantly less over seeds than that of"
@@ -185,7 +186,7 @@ def test_the_claim_of_less_spread_is_tested():
     " Methods whose accuracy varies significantly more over seeds than that of"
     " the uniform model: kl on made (9.00 times the standard deviation)."
   )
-  text = recommendation.spread([studies.problem({"kl": (0.1, 0.0)})])
+  (text,) = recommendation.spread([studies.problem({"kl": (0.1, 0.0)})])
   assert text.count("that of the uniform model: none.") == 2
 
 
@@ -199,6 +200,24 @@ def test_seeds_that_share_their_test_examples_are_named():
   assert (
     "All seeds of made use the same test" in recommendation.limits([drawn])[0]
   )
+
+
+def test_one_weighting_alone_is_compared_with_nothing():
+  alone = studies.problem({})
+  (advice,) = recommendation.paragraphs([alone])
+  assert advice.startswith(
+    "made: use uniform. No other weighting was trained to compare it with."
+  )
+  assert "significantly" not in advice
+  assert recommendation.spread([alone]) == []
+  assert gain_plot.draw_gains(alone) == []
+
+
+def test_results_of_validation_are_called_optimistic():
+  problem = studies.problem({"kl": (0.0, 0.0)})
+  problem.base.run.results["split"] = "valid"
+  (limit,) = recommendation.limits([problem])
+  assert limit.startswith("There is no test split of made: the results are of")
 
 
 def _tested(alone, together):
