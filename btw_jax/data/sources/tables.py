@@ -48,7 +48,7 @@ class _Table:
 
   Attributes:
     path: the file.
-    values: column -> `[N]` numbers, or words where a label may stand.
+    values: column -> `[N]` numbers, or words.
     names: "id", "subject" -> `[N]` strings, for the columns that it has.
   """
 
@@ -73,8 +73,8 @@ class _Table:
       if not np.issubdtype(column.dtype, np.number):
         row = next(i for i, v in enumerate(column) if not _is_number(v))
         raise errors.InputError(
-          f"{self.path}: row {row}, column {name!r} is {column[row]!r}: give"
-          " numbers, the label last."
+          f"{self.path}: row {row}, column {name!r} is {str(column[row])!r}:"
+          " give numbers, the label last."
         )
     return np.stack(list(self.values.values()), axis=1)
 
@@ -148,9 +148,11 @@ def _with_labels(tables, label, label_table):
   """Returns the examples of a split: modality -> table, and their labels."""
   if label_table is not None:
     target_table = label_table
-    target = next(iter(label_table.values.values()))
     if len(label_table.values) > 1:
       target = label_table.features()
+    else:
+      _, target = _take_label(label_table, "")
+      _check_labels(label_table, target)
   else:
     having = [t for t in tables.values() if not label or label in t.values]
     if not having:
@@ -164,6 +166,7 @@ def _with_labels(tables, label, label_table):
     tables = dict(tables)
     for table, rest, column in taken:
       rest.check_has_columns()
+      _check_labels(table, column)
       _check_same_rows(table, target_table)
       _check_equal("label", table, target_table, column, target)
       tables[next(m for m, t in tables.items() if t is table)] = rest
@@ -203,6 +206,15 @@ def _take_label(table, label):
   values = dict(table.values)
   target = values.pop(label or list(values)[-1])
   return dataclasses.replace(table, values=values), target
+
+
+def _check_labels(table, target):
+  """Checks that no label that is a word is empty."""
+  empty = np.flatnonzero(target == "") if target.dtype.kind == "U" else []
+  if len(empty):
+    raise errors.InputError(
+      f"{table.path}: the label of row {empty[0]} is empty: give every label."
+    )
 
 
 def _check_same_rows(table, reference):
@@ -251,36 +263,19 @@ def _read_table(path, columns):
     raise errors.InputError(
       f"{path}: has no column of numbers: give features, then the label."
     )
-  label = columns.label or table.column_names[-1]
   values = {
-    name: _read_column(path, table, name, may_be_words=name == label)
-    for name in table.column_names
+    name: _read_column(table.column(name)) for name in table.column_names
   }
   return _Table(path, values, names)
 
 
-def _read_column(path, table, name, *, may_be_words):
-  """Returns a column as float64; an empty cell is NaN. Labels may be words."""
-  column = table.column(name)
+def _read_column(column):
+  """Returns a column as float64, where an empty cell is NaN, or as words."""
   try:
     return column.cast(pyarrow.float64()).to_numpy()
   except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
     values = column.to_pylist()
-  if may_be_words:
-    for row, value in enumerate(values):
-      if value is None or value == "":
-        raise errors.InputError(
-          f"{path}: row {row}, column {name!r} is empty: give every label."
-        ) from None
-    return np.array([str(value) for value in values])
-  # pyarrow does not name the row: find the first value that is no number.
-  for row, value in enumerate(values):
-    if not _is_number(value):
-      raise errors.InputError(
-        f"{path}: row {row}, column {name!r} is {value!r}: give numbers, the"
-        " label last."
-      ) from None
-  return np.array([np.nan if v in (None, "") else float(v) for v in values])
+    return np.array(["" if v is None else str(v) for v in values])
 
 
 def _has_header(path):

@@ -157,3 +157,77 @@ def test_bad_tables_are_named(tmp_path):
   refuse("words_test", {"id": numbers["id"]}, "has no column of numbers")
   refuse("words_test", numbers, "words_test.parquet: has 1 column: give feat")
   refuse("label_test", {"y": np.arange(n)}, "label_train.parquet: no such file")
+
+
+def _named(folder, split, n, **columns):
+  """Writes two tables whose columns stand in an unusual order."""
+  rng = np.random.default_rng(n)
+  x = {m: rng.normal(size=(n, 2)) for m in ("sound", "words")}
+  shared = {"patient": [f"p{i}" for i in range(n)],
+            "clinic": [f"c{i % 2}" for i in range(n)]}  # fmt: skip
+  for modality, values in x.items():
+    of_table = {"a": values[:, 0], **shared, **columns, "b": values[:, 1]}
+    # The label need not be in every table.
+    if modality == "words":
+      of_table.pop("stage", None)
+    _csv(folder / f"{modality}_{split}", of_table)
+  return x
+
+
+def test_columns_that_are_no_features_are_named(tmp_path):
+  for split, n in dataset_files.SIZES.items():
+    stages = [("early", "late")[i % 2] for i in range(n)]
+    x = _named(tmp_path, split, n, stage=stages)
+  names = {"label": "stage", "id": "patient", "subject": "clinic"}
+  dataset = dataset_files.load("csv", tmp_path, **names)
+  assert (dataset.task, dataset.classes) == ("binary", ("early", "late"))
+  test = dataset.splits["test"]
+  np.testing.assert_array_equal(test.ids, [f"p{i}" for i in range(6)])
+  np.testing.assert_array_equal(test.subjects, ["c0", "c1"] * 3)
+  np.testing.assert_array_equal(test.target, [0, 1] * 3)
+  for modality, values in x.items():
+    np.testing.assert_allclose(test.features[modality], values, rtol=1e-6)
+  with pytest.raises(errors.InputError, match="--label=grade: .* has no such"):
+    dataset_files.load("csv", tmp_path, **{**names, "label": "grade"})
+  # Without its name, the label is the last column: the tables disagree.
+  with pytest.raises(errors.InputError, match="the label of row 0 is"):
+    dataset_files.load("csv", tmp_path, id="patient", subject="clinic")
+
+
+def test_tables_without_labels_are_read_by_the_widths_of_the_model(tmp_path):
+  def read(**options):
+    options = catalog.Options(
+      data_dir=str(tmp_path), labelled=False, task="binary",
+      widths={"sound": 3, "words": 3}, **options,
+    )  # fmt: skip
+    return assembly.load_split("csv", options, "test", (0, 1))
+
+  content = _tables(tmp_path, _csv)["test"]
+  labelled = read()
+  for modality in ("sound", "words"):
+    path = tmp_path / f"{modality}_test.csv"
+    table = arrow_csv.read_csv(path).drop_columns(["label"])
+    arrow_csv.write_csv(table, path)
+  unlabelled = read()
+  for examples in (labelled, unlabelled):
+    assert examples.target is None
+    for modality in ("sound", "words"):
+      np.testing.assert_allclose(
+        examples.features[modality], content[modality], rtol=1e-6
+      )
+  with pytest.raises(errors.InputError, match="the label of row 0 is"):
+    dataset_files.load("csv", tmp_path)
+
+
+def test_labels_are_words_or_numbers(tmp_path):
+  _tables(tmp_path, _csv, label=lambda rng, n: np.array(["no", "yes"])[
+    np.arange(n) % 2])  # fmt: skip
+  dataset = dataset_files.load("csv", tmp_path)
+  assert dataset.classes == ("no", "yes")
+  path = tmp_path / "sound_test.csv"
+  lines = path.read_text().splitlines()
+  lines[3] = lines[3].rpartition(",")[0] + ","
+  path.write_text("\n".join(lines))
+  message = "sound_test.csv: the label of row 2 is empty: give every label"
+  with pytest.raises(errors.InputError, match=message):
+    dataset_files.load("csv", tmp_path)
