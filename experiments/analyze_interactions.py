@@ -67,6 +67,7 @@ def main() -> None:
   from btw_jax.pipeline import files
   from btw_jax.pipeline import finished_run
   from btw_jax.pipeline import interactions
+  from btw_jax.pipeline import progress
   from btw_jax.pipeline import workdir as workdir_lib
   from btw_jax.reports import tables as tables_lib
 
@@ -84,7 +85,8 @@ def main() -> None:
     _SEED.value,
   )
   pairs = interactions.pairs(len(modalities), control)
-  rows = interactions.measure(run, pairs, options)
+  with progress.doing("decomposing decisions"):
+    rows = interactions.measure(run, pairs, options)
   content = {
     "note": f"{run.saved.config.data.dataset}, {_SPLIT.value} examples,"
     f" {options.joint}: mean ± standard deviation over {len(run.seeds)} seeds",

@@ -68,6 +68,7 @@ def main() -> None:
   from btw_jax.pipeline import finished_run
   from btw_jax.pipeline import interference
   from btw_jax.pipeline import interference_tables
+  from btw_jax.pipeline import progress
   from btw_jax.reports import interference as picture_lib
 
   runs = [
@@ -83,7 +84,8 @@ def main() -> None:
     _NUM_RESAMPLES.value,
     _SEED.value,
   )
-  rows = interference.measure(models, options)
+  with progress.doing("intervening on modalities"):
+    rows = interference.measure(models, options)
   note = (
     f"{first.saved.config.data.dataset}, {_SPLIT.value} examples: mean ±"
     f" standard deviation over {len(first.seeds)} seeds (paired difference to"

@@ -53,6 +53,7 @@ def main() -> None:
   from btw_jax.pipeline import explain
   from btw_jax.pipeline import files
   from btw_jax.pipeline import finished_run
+  from btw_jax.pipeline import progress
   from btw_jax.reports import contributions
 
   _check_flags()
@@ -69,7 +70,8 @@ def main() -> None:
     options = contribution.Options(
       removal=_REMOVAL.value, num_examples=_NUM_EXAMPLES.value
     )
-    explanation = contribution.measure(run, weightings, options)
+    with progress.doing("measuring contributions"):
+      explanation = contribution.measure(run, weightings, options)
     print(contribution.table(explanation))
     if _PICTURE.value:
       contributions.picture(explanation["rows"], _PICTURE.value)

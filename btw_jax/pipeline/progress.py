@@ -1,5 +1,7 @@
 """The progress of a run: a bar on a terminal, log lines elsewhere."""
 
+from collections.abc import Callable, Iterator
+import contextlib
 import sys
 import threading
 import time
@@ -9,6 +11,38 @@ import tqdm
 
 # Elsewhere than on a terminal, lines come no more and no less often than this.
 _LEAST_SECONDS, _MOST_SECONDS = 5.0, 15.0
+
+
+@contextlib.contextmanager
+def doing(activity: str) -> Iterator[None]:
+  """Says what goes on, at its start and as long as it takes."""
+  logging.info("%s ...", activity)
+  start = last = time.monotonic()
+
+  def remind():
+    nonlocal last
+    now = time.monotonic()
+    if now - last >= _MOST_SECONDS:
+      last = now
+      logging.info("%s: %.0f s so far", activity, now - start)
+
+  ended = _call_every_second(remind)
+  try:
+    yield
+  finally:
+    ended.set()
+
+
+def _call_every_second(function: Callable[[], None]) -> threading.Event:
+  """Calls a function from another thread until the event is set."""
+  ended = threading.Event()
+
+  def call():
+    while not ended.wait(1.0):
+      function()
+
+  threading.Thread(target=call, daemon=True).start()
+  return ended
 
 
 class Progress:
@@ -30,12 +64,12 @@ class Progress:
     self._activity, self._start = "", time.monotonic()
     # The time and the epoch of the latest line.
     self._last, self._last_epoch = self._start, 0
-    self._bar, self._ended = None, threading.Event()
+    self._bar = self._ended = None
     if sys.stderr.isatty():
       self._bar = tqdm.tqdm(total=num_epochs, unit="epoch", dynamic_ncols=True)
       logging.get_absl_logger().addFilter(self._clear_bar)
     else:
-      threading.Thread(target=self._repeat, daemon=True).start()
+      self._ended = _call_every_second(self.remind)
 
   def begin(self, name: str, num_epochs: int) -> None:
     """Begins a stage of so many epochs, which compiles its program first."""
@@ -90,7 +124,8 @@ class Progress:
 
   def close(self) -> None:
     """Ends the bar or the lines."""
-    self._ended.set()
+    if self._ended is not None:
+      self._ended.set()
     if self._bar is not None:
       logging.get_absl_logger().removeFilter(self._clear_bar)
       self._bar.close()
@@ -107,10 +142,6 @@ class Progress:
   def _log(self, line):
     self._last = time.monotonic()
     logging.info("%s", line)
-
-  def _repeat(self):
-    while not self._ended.wait(1.0):
-      self.remind()
 
   def remind(self) -> None:
     """Says what is going on if no other line has said so for a while."""

@@ -12,6 +12,7 @@ from btw_jax.pipeline import finished_run
 from btw_jax.pipeline import interactions
 from btw_jax.pipeline import interference
 from btw_jax.pipeline import interrupt as interrupt_lib
+from btw_jax.pipeline import progress
 from btw_jax.pipeline import study_grid
 from btw_jax.pipeline import train_run
 from btw_jax.pipeline import workdir as workdir_lib
@@ -81,8 +82,8 @@ def _analyse(path, analyses):
     return
   run = finished_run.load(path, "test")
   for name, file in missing.items():
-    logging.info("%s: %s", path.name, name)
-    files.write_json(file, ANALYSIS_FUNCTIONS[name](run))
+    with progress.doing(f"{path.name}: {name}"):
+      files.write_json(file, ANALYSIS_FUNCTIONS[name](run))
 
 
 def _interference(run):
