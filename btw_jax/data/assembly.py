@@ -9,6 +9,7 @@ import numpy as np
 from btw_jax import errors
 from btw_jax.data import catalog
 from btw_jax.data import checks
+from btw_jax.data import columns
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import describe
 from btw_jax.data import labels
@@ -87,7 +88,7 @@ def arrange(
     for split, examples in loaded.splits.items()
   }
   if not options.stream:
-    checks.check_same_modalities(splits)
+    splits = _order_alike(splits)
     splits = dataset_lib.pad_to_longest(splits)
   notes = [*loaded.notes, *_note_replaced(splits)]
   if options.split_by == "subject":
@@ -157,18 +158,35 @@ def check_split(
 ) -> dataset_lib.Examples:
   """Checks one split for a trained model; see `load_split`."""
   examples = _select_and_check(split, examples, options)
+  if not options.stream:
+    examples = columns.align(examples, options.columns or {})
   if examples.target is None:
     return examples
   return labels.encode(examples, options.task, classes)
+
+
+def _order_alike(splits):
+  """Orders modalities and features of all splits as those of the first."""
+  checks.check_same_modalities(splits)
+  first, *_ = splits.values()
+  return {
+    split: columns.align(examples.select(first.modalities), first.columns)
+    for split, examples in splits.items()
+  }
 
 
 def _select_and_check(split, examples, options):
   """Selects modalities, checks the split and averages steps, as options say."""
   for modality in options.modalities:
     if modality not in examples.modalities:
+      has = ", ".join(examples.modalities)
+      if options.widths is None:
+        raise errors.InputError(
+          f"--modalities: {modality!r} is unknown: use some of {has}."
+        )
       raise errors.InputError(
-        f"--modalities: {modality!r} is unknown: use some of"
-        f" {', '.join(examples.modalities)}."
+        f"{examples.files['id']}: has no modality {modality!r}, which the model"
+        f" has, only {has}: add it; single examples may lack it."
       )
   examples = examples.select(options.modalities or examples.modalities)
   # A prepared data set was checked before it was written.

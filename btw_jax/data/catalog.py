@@ -42,6 +42,8 @@ class Options:
     subject: name of the column of subjects.
     widths: modality -> its number of features, which tells a table of features
       from one that has a label too; needed for tables without labels.
+    columns: modality -> names of its features, by which those of the files are
+      ordered.
     seed: draws the splits and the noise.
   """
 
@@ -59,6 +61,7 @@ class Options:
   id: str = "id"
   subject: str = "subject"
   widths: Mapping[str, int] | None = None
+  columns: Mapping[str, Sequence[str]] | None = None
   seed: int = 0
 
 
@@ -221,6 +224,11 @@ def read(name: str, options: Options) -> dataset_lib.LoadedSplits:
     raise errors.InputError(
       "the run was trained on arrays in memory, which are not kept: set"
       f" --data_dir to a folder of examples ({loader.reads})."
+    )
+  if options.data_dir and not loader.reads:
+    raise errors.InputError(
+      f"--data_dir={options.data_dir}: --dataset={name} reads no files: leave"
+      " it out, or set --dataset to the format of the files."
     )
   if loader.reads and not options.data_dir:
     raise errors.InputError(

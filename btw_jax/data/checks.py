@@ -27,7 +27,10 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
   for modality, x in examples.features.items():
     place = f"{files[modality]}: modality {modality!r}"
     present = examples.present[modality]
-    if not present.any():
+    if not x.shape[-1]:
+      raise errors.InputError(f"{place} has no features: leave it out.")
+    # A model may predict examples that all lack a modality.
+    if examples.target is not None and not present.any():
       raise errors.InputError(
         f"{place} is absent from every example of split {split!r}: leave it"
         " out with --modalities."

@@ -65,6 +65,7 @@ class Examples:
     subjects: `[N]` strings, the person each example belongs to; None if
       unknown.
     replaced: modality -> number of values that were not finite and became 0.
+    columns: modality -> names of its D features, where they have names.
     on_disk: False, because the features are in memory.
   """
 
@@ -78,6 +79,7 @@ class Examples:
   steps: Mapping[str, Steps] = dataclasses.field(default_factory=dict)
   subjects: np.ndarray | None = None
   replaced: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     """Returns the number of examples."""
@@ -189,6 +191,7 @@ def concatenate(splits: Sequence[Examples]) -> Examples:
     replaced={
       m: sum(e.replaced.get(m, 0) for e in splits) for m in first.features
     },
+    columns=first.columns,
   )
 
 
@@ -248,6 +251,11 @@ class Dataset:
     return next(iter(self.splits.values())).modalities
 
   @property
+  def columns(self) -> Mapping[str, Sequence[str]]:
+    """The names of the features of each modality that has names."""
+    return next(iter(self.splits.values())).columns
+
+  @property
   def widths(self) -> tuple[int, ...]:
     """The number of features D of each modality."""
     return next(iter(self.splits.values())).widths
@@ -268,6 +276,7 @@ def complete(
   steps: Mapping[str, Steps] | None = None,
   subjects: np.ndarray | None = None,
   replaced: Mapping[str, int] | None = None,
+  columns: Mapping[str, Sequence[str]] | None = None,
   name: str = "",
 ) -> Examples:
   """Builds `Examples` and fills in defaults for what is not given.
@@ -302,6 +311,7 @@ def complete(
     steps=steps,
     subjects=None if subjects is None else np.asarray(subjects).astype(str),
     replaced=dict(replaced or {}),
+    columns=dict(columns or {}),
   )
 
 

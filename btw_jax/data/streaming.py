@@ -61,6 +61,11 @@ class Streamed:
     return {}
 
   @property
+  def columns(self) -> dict[str, tuple[str, ...]]:
+    """Empty: records have no names of features."""
+    return {}
+
+  @property
   def widths(self) -> tuple[int, ...]:
     """The number of features D of each modality."""
     return tuple(self.reader.schemas[m].width for m in self.modalities)

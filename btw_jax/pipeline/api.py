@@ -85,7 +85,7 @@ def fit(
   if is_temporary:
     config = dataclasses.replace(config, workdir=result_lib.make_folder())
   try:
-    with logs.shown(verbose):
+    with logs.shown(verbose), settings_lib.named_in_python():
       results = train_run.train(config, _NoInterrupt(), loaded)
   except BaseException:
     if is_temporary:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from btw_jax import errors
+from btw_jax.data import columns
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import padding
 
@@ -17,6 +18,7 @@ class Column:
     present: `[N]` bool.
     steps: of a sequence; None otherwise.
     num_nan: number of rows of NaN that lack the modality because of that.
+    names: of the features, if the table has them; else empty.
   """
 
   def __init__(
@@ -31,6 +33,7 @@ class Column:
     """Converts and checks a modality; the options are those of `Modalities`."""
     self._name = name
     self.steps, own_lengths = None, None
+    self.names = _column_names(name, value)
     self.values, self.present = _to_array(name, value)
     if self.values.dtype == object:
       self.values, own_lengths = _pad(name, self.values, self.present)
@@ -157,6 +160,24 @@ def _to_array(name, value):
   return array, present
 
 
+def _column_names(name, value):
+  """Returns the names of the columns of a table; checks their kinds."""
+  if hasattr(value, "column_names"):  # a table of pyarrow
+    return columns.unique(value.column_names)
+  if not hasattr(value, "iloc"):
+    return ()
+  frame = value if value.ndim == 2 else value.to_frame()
+  for column, kind in frame.dtypes.items():
+    if getattr(kind, "kind", "") in ("M", "m"):
+      raise errors.InputError(
+        f"modality {name!r}: column {column!r} holds times: turn them into"
+        " numbers of the unit that you want."
+      )
+  # Without names, pandas numbers the columns.
+  are_numbers = list(frame.columns) == list(range(frame.shape[1]))
+  return () if are_numbers or value.ndim == 1 else columns.unique(frame.columns)
+
+
 def _pad(name, arrays, present):
   """Pads an object array of sequences `[t, D]` to `[N, T, D]`, with lengths."""
   shapes = {np.shape(a)[1:] for a, p in zip(arrays, present, strict=True) if p}
@@ -176,6 +197,10 @@ def _to_host(value):
   """Returns what NumPy can convert: no device, no gradient, nothing sparse."""
   if hasattr(value, "detach"):  # a tensor of torch
     value = value.detach().cpu()
+    if "bfloat16" in str(
+      getattr(value, "dtype", "")
+    ):  # NumPy has no such type.
+      value = value.float()
   if hasattr(value, "toarray"):  # a sparse matrix of SciPy
     value = value.toarray()
   if hasattr(value, "column_names"):  # a table of pyarrow

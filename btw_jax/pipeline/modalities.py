@@ -71,6 +71,7 @@ class Modalities:
       present={name: column.present for name, column in columns.items()},
       steps={n: c.steps for n, c in columns.items() if c.steps is not None},
       subjects=subjects,
+      columns={n: c.names for n, c in columns.items() if c.names},
       name="modalities",
     )
     notes = [
@@ -223,6 +224,49 @@ def _names(option, values, number):
       f"{option} have shape {names.shape} for {number} examples: give [N]."
     )
   return names
+
+
+def convert_some(
+  modalities: ModalitiesLike,
+  shapes: Mapping[str, tuple[int, int]],
+  options: Mapping[str, Any],
+) -> Modalities:
+  """Converts modalities, some of which may be None for all examples.
+
+  `shapes` maps each modality of the models to its numbers of steps, 0 for a
+  vector, and of features; the options are those of `convert`.
+
+  Raises:
+    InputError: if a value is wrong.
+  """
+  if not isinstance(modalities, Mapping):
+    return convert(modalities, **options)
+  known = {k: v for k, v in modalities.items() if not _is_none(v)}
+  given = convert(known or modalities, **options)
+  missing = [k for k in modalities if k not in known and k in shapes]
+  absent = dataset_lib.complete(
+    {
+      name: np.zeros([len(given), *(n for n in shapes[name] if n)], np.float32)
+      for name in missing
+    },
+    np.zeros(len(given)),
+    present=dict.fromkeys(missing, np.zeros(len(given), bool)),
+    name="modalities",
+  )
+  examples = given.examples
+  changes = {
+    field: {**getattr(examples, field), **getattr(absent, field)}
+    for field in ("features", "present", "steps", "files")
+  }
+  examples = dataclasses.replace(examples, **changes)
+  return given.replace_examples(examples, same_rows=True)
+
+
+def _is_none(value):
+  """Returns True for None, and for a list of None."""
+  if isinstance(value, list | tuple):
+    return all(v is None for v in value)
+  return value is None
 
 
 def check_index(modalities: Modalities, name: str, labels: Any) -> None:

@@ -18,6 +18,7 @@ from btw_jax.pipeline import prediction_table
 from btw_jax.pipeline import restore
 from btw_jax.pipeline import run_data
 from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.reports import tables
 
 
 class Prediction(NamedTuple):
@@ -177,10 +178,8 @@ def describe(saved: workdir_lib.SavedConfig, prediction: Prediction) -> str:
     what = ", ".join(f"{name}: {count}" for name, count in named if count)
   number = len(prediction.seeds)
   seeds = f"seed {prediction.seeds[0]}" if number == 1 else f"{number} seeds"
-  return (
-    f"{len(decision)} examples, predicted by {prediction.weighting}, {seeds}:"
-    f" {what}"
-  )
+  count = tables.quantity(len(decision), "example")
+  return f"{count}, predicted by {prediction.weighting}, {seeds}: {what}"
 
 
 def output_file(

@@ -23,6 +23,7 @@ from btw_jax.pipeline import modalities as modalities_lib
 from btw_jax.pipeline import predict_run
 from btw_jax.pipeline import results_table
 from btw_jax.pipeline import run_data
+from btw_jax.pipeline import settings as settings_lib
 from btw_jax.pipeline import workdir as workdir_lib
 
 # The folder of what only the training of a run needs.
@@ -47,7 +48,8 @@ def load(folder: str | os.PathLike) -> "Result":
   Raises:
     InputError: a `ValueError`, if the folder holds no finished run.
   """
-  saved = workdir_lib.read(folder)
+  with settings_lib.named_in_python():
+    saved = workdir_lib.read(folder)
   if not workdir_lib.is_finished(saved.config):
     raise errors.InputError(
       f"{folder}: the run is not finished: train it with the same settings."
@@ -166,7 +168,8 @@ class Result:
     """Predicts examples; no labels are needed.
 
     Args:
-      modalities: as in `fit`, with the same names.
+      modalities: as in `fit`, with the same names. None in place of an array
+        says that all examples lack the modality.
       weighting: the weighting whose models predict. If empty, `auto` if it was
         trained, else the one with the lowest validation loss.
       seed: the seed whose models predict; the mixture of the predictions of all
@@ -244,8 +247,11 @@ class Result:
 
     The options are those of `predict`.
     """
-    decided = self.decide(modalities, **options)
-    target = arrays.read_labels("labels", labels, len(decided))
+    choices = {k: options.pop(k) for k in ("weighting", "seed") if k in options}
+    given = self._convert(modalities, options)
+    modalities_lib.check_index(given, "labels", labels)
+    target = arrays.read_labels("labels", labels, len(given))
+    decided = self.decide(given, **choices)
     if self.results["task"] == "regression":
       return float(sklearn_metrics.r2_score(target, decided))
     if target.ndim == 1:
@@ -262,6 +268,8 @@ class Result:
       InputError: a `ValueError`, if the folder is not empty.
     """
     folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+      raise errors.InputError(f"{folder}: is a file: choose another folder.")
     if folder.exists() and any(folder.iterdir()):
       raise errors.InputError(f"{folder}: is not empty: choose another folder.")
     if self._train is not None:
@@ -290,12 +298,22 @@ class Result:
     """Draws losses and weights over the epochs.
 
     Returns the Matplotlib figure, and writes it if a path is given.
+
+    Raises:
+      InputError: a `ValueError`, if the ending names no kind of picture.
     """
+    from btw_jax.pipeline import files
     from btw_jax.reports import training_plot
 
     figure = training_plot.draw(self.workdir)
     if path is not None:
-      figure.savefig(path)
+      kind = pathlib.Path(path).suffix.removeprefix(".") or "png"
+      known = figure.canvas.get_supported_filetypes()
+      if kind not in known:
+        raise errors.InputError(
+          f"{path}: no such kind of picture: use one of {', '.join(known)}."
+        )
+      files.write(path, lambda file: figure.savefig(file, format=kind))
     return figure
 
   @functools.cached_property
@@ -303,18 +321,26 @@ class Result:
     return finished_run.load_models(self.workdir)
 
   def _predict_new(self, modalities, weighting, seed, options):
-    given = modalities_lib.convert(modalities, **options)
-    chosen = modalities_lib.select(given, self.modalities)
-    return self._predict(chosen.examples, weighting, seed)
+    given = self._convert(modalities, options)
+    return self._predict(given.examples, weighting, seed)
+
+  def _convert(self, modalities, options):
+    """Returns the modalities of the models, in their order."""
+    shape = self._models[0].shape
+    sizes = zip(shape.num_steps, shape.widths, strict=True)
+    shapes = dict(zip(shape.modalities, sizes, strict=True))
+    given = modalities_lib.convert_some(modalities, shapes, options)
+    return modalities_lib.select(given, shape.modalities)
 
   def _predict(self, examples, weighting, seed):
     saved, models = self._models
-    examples = assembly.check_split(
-      "new",
-      dataclasses.replace(examples, target=None),
-      run_data.split_options(saved),
-      saved.shape.classes,
-    )
-    examples = run_data.fit_shape(saved, examples)
-    run = finished_run.with_examples(saved, models, [examples])
-    return predict_run.predict(run, weighting, seed)
+    with settings_lib.named_in_python():
+      examples = assembly.check_split(
+        "new",
+        dataclasses.replace(examples, target=None),
+        run_data.split_options(saved),
+        saved.shape.classes,
+      )
+      examples = run_data.fit_shape(saved, examples)
+      run = finished_run.with_examples(saved, models, [examples])
+      return predict_run.predict(run, weighting, seed)

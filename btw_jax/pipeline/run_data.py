@@ -104,6 +104,7 @@ def split_options(saved: workdir_lib.SavedConfig) -> catalog.Options:
     task=shape.task,
     modalities=shape.modalities,
     widths=dict(zip(shape.modalities, shape.widths, strict=True)),
+    columns=shape.columns,
   )
 
 

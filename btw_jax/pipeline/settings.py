@@ -1,13 +1,25 @@
 """Settings given in Python, checked as flags are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import difflib
 import math
 import os
+import re
 from typing import Any
 
 from btw_jax import errors
 from btw_jax.pipeline import config as config_lib
+
+
+@contextlib.contextmanager
+def named_in_python() -> Iterator[None]:
+  """Names flags in errors as Python names settings: `name=value`."""
+  try:
+    yield
+  except errors.InputError as error:
+    text = re.sub(r"--no(resume)\b", r"\1=False", str(error))
+    raise errors.InputError(re.sub(r"--(?=[a-z_]+)", "", text)) from error
 
 
 def make_config(values: Mapping[str, Any]) -> config_lib.RunConfig:

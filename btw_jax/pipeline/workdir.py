@@ -46,6 +46,7 @@ class DataShape:
     num_scalers: 1 if seeds share the examples, else the number of seeds.
     classes: the classes, or the numbers of the labels, in order; none for
       regression.
+    columns: modality -> names of its features, where they have names.
   """
 
   modalities: tuple[str, ...]
@@ -55,6 +56,7 @@ class DataShape:
   num_steps: tuple[int, ...]
   num_scalers: int
   classes: tuple[labels.Class, ...] = ()
+  columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def from_dataset(
@@ -69,6 +71,7 @@ class DataShape:
       dataset.num_steps,
       num_scalers,
       dataset.classes,
+      {m: tuple(names) for m, names in dataset.columns.items()},
     )
 
 

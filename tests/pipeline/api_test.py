@@ -4,6 +4,7 @@ import pickle
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import base
 from sklearn import metrics
@@ -144,9 +145,45 @@ def test_pictures_and_pages_are_written(result, tmp_path):
   result.report(tmp_path / "report.html")
   page = (tmp_path / "report.html").read_text(encoding="utf-8")
   assert "kl+mi" in page and "<svg" not in page
-  figure = result.plot(tmp_path / "run.png")
+  figure = result.plot(tmp_path / "new/run.png")
   assert len(figure.axes) >= 2
-  assert (tmp_path / "run.png").read_bytes()[:4] == b"\x89PNG"
+  assert (tmp_path / "new/run.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_columns_are_matched_by_name():
+  modalities, labels = _draw(60, 5)
+  text = pd.DataFrame(modalities["text"], columns=["x", "y", "z"])
+  given = {"text": text, "audio": modalities["audio"]}
+  settings = TINY | {"num_seeds": 1, "weighting": "uniform"}
+  moved = {"text": text[["z", "x", "y"]], "audio": modalities["audio"]}
+  result = btw_jax.fit(given, labels, test=(moved, labels), **settings)
+  probs = result.predict(given)
+  np.testing.assert_array_equal(result.predict(moved), probs)
+  rows = dataset_files.read_table(result.workdir / "predictions.csv")
+  written = [[float(r[f"p_{name}"]) for name in NAMES] for r in rows]
+  np.testing.assert_allclose(written, probs, rtol=1e-5)
+  renamed = moved | {"text": text.rename(columns={"y": "v"})}
+  message = "modality 'text' has no column 'y', which the training split has"
+  with pytest.raises(errors.InputError, match=message):
+    result.predict(renamed)
+  # Arrays without names are taken as they are.
+  plain = given | {"text": text.to_numpy()}
+  np.testing.assert_array_equal(result.predict(plain), probs)
+  labels = pd.Series(labels).iloc[::-1]
+  with pytest.raises(errors.InputError, match="labels: the index of row 0 is"):
+    result.score(given, labels)
+
+
+def test_all_examples_may_lack_a_modality(result, splits):
+  modalities, _ = splits["test"]
+  lacking = modalities | {"audio": np.full((30, 2), np.nan)}
+  expected = result.predict(lacking)
+  for audio in (None, [None] * 30):
+    probs = result.predict(modalities | {"audio": audio})
+    np.testing.assert_array_equal(probs, expected)
+  one = {"text": modalities["text"][:1], "audio": None}
+  np.testing.assert_allclose(result.predict(one), expected[:1], rtol=1e-5)
+  np.testing.assert_array_equal(result.weigh(one), [[1, 0]])
 
 
 def test_what_is_wrong_is_said_in_one_line(result, splits, tmp_path):
@@ -166,7 +203,7 @@ def test_what_is_wrong_is_said_in_one_line(result, splits, tmp_path):
     lambda: result.predict(modalities, weighting="mi"),
   )
   refuse(
-    "--seed=7: the run has no such seed: use one of 0, 1",
+    "^seed=7: the run has no such seed: use one of 0, 1",
     lambda: result.predict(modalities, seed=7),
   )
   refuse(

@@ -106,6 +106,11 @@ def test_sequences_of_any_length_are_padded():
     ([VALUES, VALUES[:, :1]], {}, "'a' has rows of different shapes"),
     (["x", None], {}, "'a' holds <U1 values"),
     (pd.DataFrame({"w": ["no", "yes"]}), {}, "'a' cannot be read as numbers"),
+    (
+      pd.DataFrame({"on": pd.to_datetime(["2026-01-01"])}),
+      {},
+      "'a': column 'on' holds times: turn them into numbers",
+    ),
     (np.zeros((2, 1, 1, 1)), {}, r"'a' has shape \(2, 1, 1, 1\): give \[N, D"),
     (VALUES, {"present": [1]}, r"present of modality 'a' has shape \(1,\)"),
     (VALUES, {"lengths": [1, 1, 1]}, "'a' has lengths, times or a mask"),

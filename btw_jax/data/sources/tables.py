@@ -50,11 +50,13 @@ class _Table:
     path: the file.
     values: column -> `[N]` numbers, or words.
     names: "id", "subject" -> `[N]` strings, for the columns that it has.
+    has_header: whether the columns have names of their own.
   """
 
   path: pathlib.Path
   values: dict[str, np.ndarray]
   names: dict[str, np.ndarray]
+  has_header: bool
 
   def __len__(self) -> int:
     """Returns the number of rows."""
@@ -74,7 +76,7 @@ class _Table:
         row = next(i for i, v in enumerate(column) if not _is_number(v))
         raise errors.InputError(
           f"{self.path}: row {row}, column {name!r} is {str(column[row])!r}:"
-          " give numbers, the label last."
+          " give numbers, and the label last or in --label."
         )
     return np.stack(list(self.values.values()), axis=1)
 
@@ -197,6 +199,11 @@ def _join(tables, reference, target):
     ids=names.get("id"),
     subjects=names.get("subject"),
     files={name: str(table.path) for name, table in tables.items()},
+    columns={
+      name: tuple(table.values)
+      for name, table in tables.items()
+      if table.has_header
+    },
     name=str(reference.path),
   )
 
@@ -243,10 +250,12 @@ def _check_equal(column, table, reference, values, expected):
 
 def _read_table(path, columns):
   try:
+    has_header = True
     if path.suffix == ".parquet":
       table = parquet.read_table(path)
     else:
-      options = csv.ReadOptions(autogenerate_column_names=not _has_header(path))
+      has_header = _has_header(path)
+      options = csv.ReadOptions(autogenerate_column_names=not has_header)
       table = csv.read_csv(path, read_options=options)
   except (OSError, EOFError, UnicodeDecodeError, pyarrow.ArrowException) as e:
     reason = " ".join(str(e).split()).rstrip(".")
@@ -266,7 +275,7 @@ def _read_table(path, columns):
   values = {
     name: _read_column(table.column(name)) for name in table.column_names
   }
-  return _Table(path, values, names)
+  return _Table(path, values, names, has_header)
 
 
 def _read_column(column):
