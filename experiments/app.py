@@ -63,7 +63,7 @@ def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
 
   def parse(argv):
     if any(a.lstrip("-") in ("help", "h", "helpshort") for a in argv[1:]):
-      print(_help(main, groups))
+      _print_help(main, groups)
       sys.exit(0)
     try:
       arguments = flags.FLAGS(flags_lib.find_flagfiles(argv))
@@ -94,9 +94,7 @@ def _guarded(main):
     print("interrupted: nothing was saved", file=sys.stderr)
     sys.exit(interrupt.EXIT_STATUS + signal.SIGINT)
   except BrokenPipeError:
-    # The reader of the output has closed it, as `head` does.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(interrupt.EXIT_STATUS + signal.SIGPIPE)
+    _end_without_reader()
   except OSError as error:
     if error.errno not in _NO_SPACE or _DEBUG.value:
       raise
@@ -108,6 +106,19 @@ def _guarded(main):
     if not _is_about_other_process(error):
       raise
     _wait_for_runtime(error)
+
+
+def _print_help(main, groups):
+  try:
+    print(_help(main, groups), flush=True)
+  except BrokenPipeError:
+    _end_without_reader()
+
+
+def _end_without_reader():
+  """Ends because the reader of the output has closed it, as `head` does."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  sys.exit(interrupt.EXIT_STATUS + signal.SIGPIPE)
 
 
 def _is_about_other_process(error):

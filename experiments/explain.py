@@ -49,6 +49,7 @@ _OUTPUT = flags.DEFINE_string("output", "", "JSON file to write, if any")
 def main() -> None:
   """Explains, prints and writes."""
   # `--help` must not wait for JAX.
+  from btw_jax.data import labels
   from btw_jax.pipeline import contribution
   from btw_jax.pipeline import explain
   from btw_jax.pipeline import files
@@ -65,7 +66,8 @@ def main() -> None:
     explanation = explain.explain(
       run, _ID.value, _SPLIT.value, _SEED.value, weightings
     )
-    print(explain.table(explanation, run.task.name))
+    classes = labels.names(run.saved.shape.classes)
+    print(explain.table(explanation, run.task.name, classes))
   else:
     options = contribution.Options(
       removal=_REMOVAL.value, num_examples=_NUM_EXAMPLES.value
@@ -77,6 +79,9 @@ def main() -> None:
       contributions.picture(explanation["rows"], _PICTURE.value)
   if _OUTPUT.value:
     files.write_json(_OUTPUT.value, explanation)
+  written = [path for path in (_PICTURE.value, _OUTPUT.value) if path]
+  if written:
+    print("", *written, sep="\n")
 
 
 def _check_flags():

@@ -91,6 +91,8 @@ def arrange(
     splits = _order_alike(splits)
     splits = dataset_lib.pad_to_longest(splits)
   notes = [*loaded.notes, *_note_replaced(splits)]
+  if not options.stream:
+    notes += _note_missing(loaded.splits, splits)
   if options.split_by == "subject":
     splits, note = _split_by_subject(splits, options)
     notes.append(note)
@@ -191,8 +193,38 @@ def _select_and_check(split, examples, options):
   examples = examples.select(options.modalities or examples.modalities)
   # A prepared data set was checked before it was written.
   if not options.stream:
+    examples = _mark_missing(examples)
     checks.check_examples(split, examples)
   return examples.averaged() if options.average_steps else examples
+
+
+def _mark_missing(examples):
+  """Marks modalities as absent from rows of which every value is NaN."""
+  present = dict(examples.present)
+  for modality, x in examples.features.items():
+    rows = present[modality]
+    if len(rows) != len(x) or not np.isnan(x).any():
+      continue
+    is_nan = np.isnan(x)
+    if modality in examples.steps:
+      # Padding is 0.
+      is_nan |= ~examples.observed(modality)
+    axes = tuple(range(1, x.ndim))
+    present[modality] = rows & ~is_nan.all(axis=axes)
+  return dataclasses.replace(examples, present=present)
+
+
+def _note_missing(loaded, splits):
+  """Yields a note for each modality that rows of NaN lack."""
+  for split, examples in splits.items():
+    for modality, present in examples.present.items():
+      before = loaded[split].present[modality]
+      count = np.count_nonzero(before) - np.count_nonzero(present)
+      if count:
+        yield (
+          f"{split}: {count} of {len(present)} rows of {modality!r} are NaN or"
+          " empty: these examples lack the modality"
+        )
 
 
 def _note_replaced(splits):

@@ -7,6 +7,7 @@ data, and the libraries that they need, are therefore imported on first use.
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import importlib
+import pathlib
 from typing import NamedTuple
 
 from btw_jax import errors
@@ -233,5 +234,9 @@ def read(name: str, options: Options) -> dataset_lib.LoadedSplits:
   if loader.reads and not options.data_dir:
     raise errors.InputError(
       f"--dataset={name} reads files ({loader.reads}): set --data_dir."
+    )
+  if loader.reads and not pathlib.Path(options.data_dir).exists():
+    raise errors.InputError(
+      f"--data_dir={options.data_dir}: there is no such file or folder."
     )
   return loader.load(options)

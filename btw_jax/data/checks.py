@@ -48,7 +48,8 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
       _check_times(place, present, examples.steps[modality])
   if examples.target is not None:
     _check_finite_target(examples)
-  _check_ids(examples)
+    # Examples to predict may repeat their ids.
+    _check_ids(examples)
 
 
 def check_rows(split: str, examples: dataset_lib.Examples) -> None:

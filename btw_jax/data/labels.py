@@ -71,20 +71,33 @@ def _to_numbers(target, file, task, classes):
   values, first, inverse = np.unique(
     target, return_index=True, return_inverse=True
   )
-  numbers = {name: number for number, name in enumerate(names(classes))}
-  for value, name, row in zip(values, names(values), first, strict=True):
+  for value, row in zip(values, first, strict=True):
     if is_number(values) and value != np.round(value):
       raise errors.InputError(
         f"{file}: the label of row {row} is {value}, but {task} labels are"
         " whole numbers or names: change it, or set --task=regression."
       )
-    if name not in numbers:
+  check_known(file, target, classes)
+  numbers = {name: number for number, name in enumerate(names(classes))}
+  codes = np.array([numbers[name] for name in names(values)], np.int32)
+  return codes[inverse]
+
+
+def check_known(
+  file: str, target: np.ndarray, classes: Sequence[Class]
+) -> None:
+  """Checks that each label `[N]` is one of the classes, by name.
+
+  Raises:
+    InputError: naming the first label that is not.
+  """
+  values, first = np.unique(target, return_index=True)
+  for name, row in zip(names(values), first, strict=True):
+    if name not in names(classes):
       raise errors.InputError(
         f"{file}: the label of row {row} is {name}, but the training labels"
         f" are {_shorten(classes)}: change it, or leave the row out."
       )
-  codes = np.array([numbers[name] for name in names(values)], np.int32)
-  return codes[inverse]
 
 
 def _check_several(target, file, num_labels):

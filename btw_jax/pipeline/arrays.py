@@ -17,7 +17,6 @@ class Column:
     values: `[N, D]` or `[N, T, D]`.
     present: `[N]` bool.
     steps: of a sequence; None otherwise.
-    num_nan: number of rows of NaN that lack the modality because of that.
     names: of the features, if the table has them; else empty.
   """
 
@@ -39,6 +38,7 @@ class Column:
       self.values, own_lengths = _pad(name, self.values, self.present)
     if self.values.ndim == 1:
       self.values = self.values[:, None]
+    self._check_range()
     if self.values.ndim not in (2, 3):
       raise errors.InputError(
         f"modality {name!r} has shape {self.values.shape}: give [N, D], or"
@@ -48,7 +48,6 @@ class Column:
       mask = np.asarray(present)
       self._check_shape("present", mask, (len(self),))
       self.present = self.present & mask.astype(bool)
-    self._find_nan()
     if self.values.ndim == 3:
       lengths = own_lengths if lengths is None else lengths
       self._set_steps(lengths, times, observed)
@@ -62,12 +61,16 @@ class Column:
     """Returns the number of examples."""
     return len(self.values)
 
-  def _find_nan(self):
-    """Marks rows of NaN as missing."""
-    axes = tuple(range(1, self.values.ndim))
-    is_nan = np.isnan(self.values).all(axis=axes) & self.present
-    self.num_nan = int(np.count_nonzero(is_nan))
-    self.present = self.present & ~is_nan
+  def _check_range(self):
+    """Refuses numbers that are infinite as float32 only."""
+    large = np.isfinite(self.values)
+    large &= np.abs(self.values) > np.finfo(np.float32).max
+    if large.any():
+      row = np.argwhere(large)[0][0]
+      raise errors.InputError(
+        f"modality {self._name!r}, row {row}: {self.values[large][0]:g} is too"
+        " large for float32: scale the modality."
+      )
 
   def _set_steps(self, lengths, times, observed):
     num_steps = self.values.shape[1]
@@ -107,6 +110,8 @@ def read_labels(name: str, labels: Any, number: int) -> np.ndarray:
   Raises:
     InputError: if there are not `number` targets, or one is missing.
   """
+  if labels is None:
+    raise errors.InputError(f"{name} are missing: give one per example.")
   target = np.asarray(_to_host(labels))
   if target.ndim == 2 and target.shape[1] == 1:
     target = target[:, 0]
@@ -167,12 +172,19 @@ def _column_names(name, value):
   if not hasattr(value, "iloc"):
     return ()
   frame = value if value.ndim == 2 else value.to_frame()
-  for column, kind in frame.dtypes.items():
-    if getattr(kind, "kind", "") in ("M", "m"):
+  for place, (column, dtype) in enumerate(frame.dtypes.items()):
+    kind = getattr(dtype, "kind", "O")
+    if kind in ("M", "m"):
       raise errors.InputError(
         f"modality {name!r}: column {column!r} holds times: turn them into"
         " numbers of the unit that you want."
       )
+    for row, value in enumerate(frame.iloc[:, place] if kind == "O" else ()):
+      if isinstance(value, str) and not _is_float(value):
+        raise errors.InputError(
+          f"modality {name!r}: row {row}, column {column!r} is {value!r}: give"
+          " numbers."
+        )
   # Without names, pandas numbers the columns.
   are_numbers = list(frame.columns) == list(range(frame.shape[1]))
   return () if are_numbers or value.ndim == 1 else columns.unique(frame.columns)
@@ -232,6 +244,14 @@ def _to_numbers(name, value, *, scalar=False):
       " give real numbers, a row per example."
     )
   return array
+
+
+def _is_float(text):
+  try:
+    float(text)
+  except ValueError:
+    return False
+  return True
 
 
 def _is_missing(value):

@@ -66,7 +66,9 @@ def _confirms(run, plan, validation, gate):
     run.trainers.task.unit,
     validation.score_sign * difference.gain,
     difference.gain_error,
-    "closed" if confirmed else "this may do harm, so all modalities stay open",
+    "so the gate closes what it leaves out"
+    if confirmed
+    else "this may do harm, so all modalities stay open",
   )
   return confirmed
 

@@ -4,10 +4,15 @@ from typing import Any
 
 import numpy as np
 from sklearn import base
+from sklearn.utils import validation
 
 from btw_jax.pipeline import api
 from btw_jax.pipeline import arrays
 from btw_jax.pipeline import modalities as modalities_lib
+from btw_jax.pipeline import settings as settings_lib
+
+# The arguments of `fit` that are no settings.
+_OF_FIT = ("verbose", "valid", "test", "workdir")
 
 
 class _Estimator(base.BaseEstimator):
@@ -27,7 +32,14 @@ class _Estimator(base.BaseEstimator):
     return dict(self._settings)
 
   def set_params(self, **settings: Any) -> "_Estimator":
-    """Changes settings, and returns the estimator."""
+    """Changes settings, and returns the estimator.
+
+    Raises:
+      InputError: a `ValueError`, if a setting is unknown.
+    """
+    settings_lib.make_config(
+      {k: v for k, v in settings.items() if k not in _OF_FIT}
+    )
     self._settings |= settings
     return self
 
@@ -67,10 +79,12 @@ class Classifier(base.ClassifierMixin, _Estimator):
     self, modalities: modalities_lib.ModalitiesLike
   ) -> np.ndarray:
     """Returns the probability of each class, `[N, C]`."""
+    validation.check_is_fitted(self, "result_")
     return self.result_.predict_proba(modalities)
 
   def predict(self, modalities: modalities_lib.ModalitiesLike) -> np.ndarray:
     """Returns the label of each example `[N]`, or 0 and 1 `[N, C]`."""
+    validation.check_is_fitted(self, "result_")
     if self.result_.results["task"] == "multilabel":
       return self.result_.decide(modalities)
     probs = self.predict_proba(modalities)
@@ -90,5 +104,6 @@ class Regressor(base.RegressorMixin, _Estimator):
     self, modalities: modalities_lib.ModalitiesLike, return_std: bool = False
   ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Returns the means `[N]`, and the standard deviations if asked for."""
+    validation.check_is_fitted(self, "result_")
     values = self.result_.predict(modalities)
     return tuple(values) if return_std else values.mean

@@ -198,10 +198,16 @@ def _scaler(run, place):
   return scalers[place % len(scalers)]
 
 
-def table(explanation: Mapping[str, Any], task: str) -> str:
-  """Writes the explanation of `explain` as a table per weighting."""
+def table(
+  explanation: Mapping[str, Any], task: str, classes: Sequence[str] = ()
+) -> str:
+  """Writes the explanation of `explain` as a table per weighting.
+
+  `classes` are the names of the classes.
+  """
   parts = [
-    f"{explanation['id']}: target {_number(explanation['target'], task)};"
+    f"{explanation['id']}: target"
+    f" {_number(explanation['target'], task, classes)};"
     f" models of seed {explanation['seed']}"
   ]
   for name, reasons in explanation["weightings"].items():
@@ -210,21 +216,21 @@ def table(explanation: Mapping[str, Any], task: str) -> str:
       cells = [""] * len(_HEADINGS)
       if values is not None:
         cells = [
-          _decision(values["alone"], task),
+          _decision(values["alone"], task, classes),
           f"{values['divergence']:.3f}",
           f"{values['weight']:.3f}",
-          _decision(values["without"], task),
-          _decision(values["only"], task),
+          _decision(values["without"], task, classes),
+          _decision(values["only"], task, classes),
           f"{round(values['contribution'], 3) + 0.0:+.3f}",
         ]
       named_cells = dict(zip(_HEADINGS, cells, strict=True))
       lines.append({"modality": modality, **named_cells})
-    decision = _decision(reasons["prediction"], task)
+    decision = _decision(reasons["prediction"], task, classes)
     parts += [f"{name}: {decision}", tables_lib.markdown(lines)]
   return "\n\n".join(parts)
 
 
-def _decision(values, task):
+def _decision(values, task, classes):
   """Writes a decision with its probability, or a mean with its scale."""
   if values is None:
     return "nothing left"
@@ -232,13 +238,22 @@ def _decision(values, task):
     return f"{values[0]:.4g} ± {values[1]:.2g}"
   if task == "multiclass":
     best = int(np.argmax(values))
-    return f"{best} ({100 * values[best]:.0f} %)"
+    return f"{_name(best, task, classes)} ({100 * values[best]:.0f} %)"
   return ", ".join(
-    f"{int(p > 0.5)} ({100 * max(p, 1 - p):.0f} %)" for p in values
+    f"{_name(int(p > 0.5), task, classes)} ({100 * max(p, 1 - p):.0f} %)"
+    for p in values
   )
 
 
-def _number(target, task):
+def _number(target, task, classes):
+  """Writes a target: a value, a class, or several labels."""
   if task == "regression":
     return f"{target:.4g}"
-  return ", ".join(f"{t:g}" for t in np.atleast_1d(target))
+  return ", ".join(_name(t, task, classes) for t in np.atleast_1d(target))
+
+
+def _name(number, task, classes):
+  """Returns the name of a class; several labels are 0 or 1."""
+  if task == "multilabel" or not classes:
+    return f"{number:g}"
+  return classes[int(number)]

@@ -26,7 +26,7 @@ class _Words(NamedTuple):
 
 _WORDS = {
   "accuracy": _Words(
-    "misleads {:.1f} % of decisions",
+    "changes {:.1f} % of decisions",
     "accuracy {:.1f} % → {:.1f} %",
     {_MISLEADING: "taken from another class", "noise": "replaced by noise"},
   ),

@@ -74,27 +74,18 @@ class Modalities:
       columns={n: c.names for n, c in columns.items() if c.names},
       name="modalities",
     )
-    notes = [
-      f"modality {name!r}: {column.num_nan} of {number} rows are NaN: these"
-      " examples lack the modality"
-      for name, column in columns.items()
-      if column.num_nan
-    ]
-    self._set(examples, notes, index)
+    self._set(examples, index)
 
-  def _set(self, examples, notes=(), index=None):
-    """Sets examples, notes for the log, and the index of pandas tables."""
-    self.examples, self.notes, self.index = examples, list(notes), index
+  def _set(self, examples, index=None):
+    """Sets examples, and the index of pandas tables."""
+    self.examples, self.index = examples, index
 
   def replace_examples(
     self, examples: dataset_lib.Examples, *, same_rows: bool
   ) -> "Modalities":
-    """Returns other examples; what was known of rows is kept if they are."""
+    """Returns other examples, with the index if they are of the same rows."""
     changed = object.__new__(Modalities)
-    if same_rows:
-      changed._set(examples, self.notes, self.index)
-    else:
-      changed._set(examples)
+    changed._set(examples, self.index if same_rows else None)
     return changed
 
   @property
@@ -130,14 +121,13 @@ def to_splits(
     InputError: if a split lacks a modality.
   """
   order = next(iter(splits.values()))[0].examples.modalities
-  examples, notes = {}, []
+  examples = {}
   for split, (modalities, target) in splits.items():
     one = select(modalities, order).examples
     files = {field: f"{split}, {field}" for field in one.files}
     files["target"] = f"labels of {split}"
     examples[split] = dataclasses.replace(one, target=target, files=files)
-    notes += [f"{split}, {note}" for note in modalities.notes]
-  return dataset_lib.LoadedSplits(examples, notes=tuple(notes))
+  return dataset_lib.LoadedSplits(examples)
 
 
 def select(modalities: Modalities, names: Sequence[str]) -> Modalities:
@@ -181,11 +171,13 @@ def convert(modalities: ModalitiesLike, **options: Any) -> Modalities:
 
 def _read_columns(values, options):
   """Returns modality -> column; options map a name to modality -> array."""
-  if not isinstance(values, Mapping) or not values:
+  if not isinstance(values, Mapping):
     raise errors.InputError(
       f"modalities: a {type(values).__name__}: give a mapping from the name of"
       " each modality to its array."
     )
+  if not values:
+    raise errors.InputError("modalities: none is given: give at least one.")
   for name, option in options.items():
     _check_option(name, option, values)
   columns = {}

@@ -224,6 +224,6 @@ def check_overwrites(
     before = json.loads(about.read_text(encoding="utf-8")).get("fingerprint")
   if before != fingerprint:
     raise errors.InputError(
-      f"{path}: holds results for other data: set --output to another file, or"
-      " remove that one."
+      f"{path}: holds results for other data: set --output to another place, or"
+      " remove that file."
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -9,6 +10,9 @@ import time
 from absl import logging
 import tqdm
 
+# The bar needs so many columns.
+_LEAST_COLUMNS = 60
+_BAR = "{desc} |{bar:12}| {n_fmt}/{total_fmt} {elapsed}{postfix}"
 # Elsewhere than on a terminal, lines come no more and no less often than this.
 _LEAST_SECONDS, _MOST_SECONDS = 5.0, 15.0
 
@@ -45,6 +49,17 @@ def _call_every_second(function: Callable[[], None]) -> threading.Event:
   return ended
 
 
+def _is_terminal():
+  """Returns True if a bar can be drawn."""
+  if not sys.stderr.isatty():
+    return False
+  try:
+    columns = os.get_terminal_size(sys.stderr.fileno()).columns
+  except (OSError, ValueError):
+    return True
+  return columns >= _LEAST_COLUMNS
+
+
 class Progress:
   """Counts the epochs of each stage, and estimates the time left.
 
@@ -64,12 +79,13 @@ class Progress:
     self._activity, self._start = "", time.monotonic()
     # The time and the epoch of the latest line.
     self._last, self._last_epoch = self._start, 0
-    self._bar = self._ended = None
-    if sys.stderr.isatty():
-      self._bar = tqdm.tqdm(total=num_epochs, unit="epoch", dynamic_ncols=True)
+    self._bar = None
+    if _is_terminal():
+      self._bar = tqdm.tqdm(
+        total=num_epochs, bar_format=_BAR, dynamic_ncols=True
+      )
       logging.get_absl_logger().addFilter(self._clear_bar)
-    else:
-      self._ended = _call_every_second(self.remind)
+    self._ended = _call_every_second(self.remind)
 
   def begin(self, name: str, num_epochs: int) -> None:
     """Begins a stage of so many epochs, which compiles its program first."""
@@ -83,7 +99,7 @@ class Progress:
     """Begins something that takes a while, and says so."""
     self._activity, self._start = activity, time.monotonic()
     if self._bar is not None:
-      self._bar.set_description_str(activity)
+      self._bar.set_description_str(activity, refresh=False)
       self._bar.set_postfix_str("")
     else:
       self._log(f"{activity} ...")
@@ -108,7 +124,7 @@ class Progress:
     if self._bar is not None:
       self._epoch_seconds = pace
       self._last, self._last_epoch = now, self._epoch
-      left = f"{text}, {self._seconds_left():.0f} s left in all"
+      left = f"{text}, {self._seconds_left():.0f} s left"
       self._bar.set_postfix_str(left, refresh=False)
       self._bar.update()
     elif now - self._last >= _LEAST_SECONDS or self._epoch == self._num_epochs:
@@ -124,11 +140,15 @@ class Progress:
 
   def close(self) -> None:
     """Ends the bar or the lines."""
-    if self._ended is not None:
-      self._ended.set()
+    self._ended.set()
     if self._bar is not None:
       logging.get_absl_logger().removeFilter(self._clear_bar)
       self._bar.close()
+
+  @property
+  def position(self) -> str:
+    """The stage and the epoch that is finished, as words."""
+    return f"{self._where()}, epoch {self._epoch} of {self._num_epochs}"
 
   def _where(self):
     return f"stage {self._stage} of {self._num_stages}, {self._name}"
@@ -144,7 +164,10 @@ class Progress:
     logging.info("%s", line)
 
   def remind(self) -> None:
-    """Says what is going on if no other line has said so for a while."""
+    """Moves the clock of the bar, or says what goes on if no line has."""
+    if self._bar is not None:
+      self._bar.refresh()
+      return
     now = time.monotonic()
     if self._activity and now - self._last >= _MOST_SECONDS:
       # The pace of epochs is measured from `_last` too: count none of them.

@@ -255,6 +255,7 @@ class Result:
     if self.results["task"] == "regression":
       return float(sklearn_metrics.r2_score(target, decided))
     if target.ndim == 1:
+      labels_lib.check_known("labels", target, self.classes.tolist())
       target, decided = labels_lib.names(target), labels_lib.names(decided)
     return float(sklearn_metrics.accuracy_score(target, decided))
 

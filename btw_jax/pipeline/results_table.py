@@ -36,7 +36,9 @@ def describe(results: Mapping[str, Any]) -> str:
   evaluated = split
   if split in sizes:
     evaluated = tables_lib.quantity(sizes[split], f"{_SPLITS[split]} example")
-  if split == "valid":
+  if results.get("data_dir"):
+    evaluated += f" of {results['data_dir']}"
+  elif split == "valid":
     evaluated += ", which chose the epochs"
   mitigation = ""
   # Results of earlier versions lack the field.

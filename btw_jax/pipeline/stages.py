@@ -217,5 +217,6 @@ def is_stopping(run: Run) -> bool:
 def stop_if_requested(run: Run, saved: str, command: str = "") -> None:
   """Ends the run in every process if one of them was asked to stop."""
   if is_stopping(run):
-    message = f"{saved}; the same flags resume the run{command}"
+    where = run.progress.position
+    message = f"{where}: {saved}; the same flags resume the run{command}"
     raise interrupt_lib.Interrupted(message, run.interrupt.number)

@@ -50,7 +50,7 @@ def train(
 
   Args:
     config: the run.
-    interrupt: requests to stop; listens from the start of training by default.
+    interrupt: requests to stop; listens from the start by default.
     loaded: the splits of a data set in memory, in place of `config.data`'s.
 
   Returns:
@@ -61,6 +61,8 @@ def train(
     Interrupted: if the run stopped as requested.
   """
   start = time.monotonic()
+  # From the start: JAX swallows a KeyboardInterrupt in one of its callbacks.
+  interrupt = interrupt or interrupt_lib.Interrupt()
   inputs, saved = read_inputs(config, loaded)
   finished = workdir_lib.read_results(saved)
   if finished is not None:
@@ -76,9 +78,7 @@ def train(
     )
     if not config.refit:
       model_checkpoints.save(config.workdir, "unimodal", unimodal)
-    stages.stop_if_requested(
-      run, "the unimodal models and metrics.csv are complete"
-    )
+    stages.stop_if_requested(run, "the models so far and metrics.csv are saved")
     run = dataclasses.replace(
       run,
       unimodal_fingerprint=fingerprints.of_arrays(
@@ -130,7 +130,7 @@ def read_inputs(
 def prepare(
   saved: workdir_lib.SavedConfig,
   inputs: loading.Inputs,
-  interrupt: interrupt_lib.Interrupt | None = None,
+  interrupt: interrupt_lib.Interrupt,
 ) -> stages.Run:
   """Checks everything before any training, and opens the workdir."""
   config, shape = saved.config, saved.shape
@@ -143,7 +143,7 @@ def prepare(
   if plan.gate and not weighting.num_exchanges:
     raise errors.InputError(
       f"--num_exchanges=0: --weighting={','.join(weighting.names)} needs the"
-      " tests of modalities: give 20."
+      " tests of modalities: give at least 1, better 20."
     )
   if config.refit and inputs.splits["train"].on_disk:
     raise errors.InputError(
@@ -161,7 +161,7 @@ def prepare(
     progress=progress_lib.Progress(
       _num_stages(config, plan), config.num_epochs
     ),
-    interrupt=interrupt or interrupt_lib.Interrupt(),
+    interrupt=interrupt,
   )
 
 

@@ -116,7 +116,8 @@ def _calibration(problem, tables):
       ax.set_ylabel("share of correct decisions")
     svg.legend(ax)
 
-  title = "calibration on the test split, all seeds"
+  split = problem.base.run.results.get("split", "test")
+  title = f"calibration on the {split} split, all seeds"
   return svg.Drawing("reliability", title, plot, height=3.4)
 
 

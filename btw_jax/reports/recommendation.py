@@ -100,16 +100,18 @@ def paragraphs(problems: Sequence[study_lib.Problem]) -> list[str]:
 def limits(problems: Sequence[study_lib.Problem]) -> list[str]:
   """Writes sentences on the conclusions that the comparisons do not allow."""
   sentences = []
-  shared = [p.name for p in problems if not _drawn_anew(p.base.run.config)]
+  shared = [
+    p.name
+    for p in problems
+    if not _drawn_anew(p.base.run.config) and not _is_optimistic(p)
+  ]
   if shared:
     sentences.append(
       f"All seeds of {'; '.join(shared)} use the same test examples: the"
       " intervals cover other initial parameters and batches, not other test"
       " examples."
     )
-  optimistic = [
-    p.name for p in problems if p.base.run.results.get("split") == "valid"
-  ]
+  optimistic = [p.name for p in problems if _is_optimistic(p)]
   if optimistic:
     sentences.append(
       f"There is no test split of {'; '.join(optimistic)}: the results are of"
@@ -152,6 +154,11 @@ def spread(problems: Sequence[study_lib.Problem]) -> list[str]:
       f" {'; '.join(names) or 'none'}."
     )
   return [" ".join(sentences)]
+
+
+def _is_optimistic(problem):
+  """Returns True if the results are of the validation split."""
+  return problem.base.run.results.get("split") == "valid"
 
 
 def _drawn_anew(config):
@@ -257,8 +264,8 @@ def _modalities(problem):
   ]
   if together:
     yield (
-      "Tell nothing alone, but the uniform model loses without them:"
-      f" {', '.join(together)}. Keep them."
+      "These modalities tell nothing alone, but the uniform model loses"
+      f" without them: {', '.join(together)}. Keep them."
     )
 
 

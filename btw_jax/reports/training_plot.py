@@ -73,7 +73,7 @@ def _draw_modalities(part, run, weighted, num_rows):
     loss = curves.read_rows(run, "metrics.csv", ["loss"], where)["loss"]
     curves.plot_band(first, loss, modality, number)
   curves.label_axes(first, "loss, nats")
-  first.set_title("validation loss alone")
+  first.set_title("loss of each modality alone")
   for ax, (label, method) in zip(others, weighted.items(), strict=True):
     curves.plot_weights(ax, method)
     ax.set_title(f"{label}: weights")

@@ -23,7 +23,7 @@ def test_unknown_names_are_listed(write):
     assembly.load("npz", wrong)
   with pytest.raises(errors.InputError, match="set --data_dir"):
     assembly.load("npz", catalog.Options())
-  with pytest.raises(errors.InputError, match="train.npz, .*: name the folder"):
+  with pytest.raises(errors.InputError, match="=/nowhere: there is no such"):
     assembly.load("npz", catalog.Options(data_dir="/nowhere"))
 
 

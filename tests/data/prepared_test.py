@@ -86,6 +86,7 @@ def test_what_is_prepared_is_what_the_source_yields(tmp_path, name):
 def test_what_is_not_prepared_or_damaged_is_named(tmp_path):
   path, _ = dataset_files.mmsa(tmp_path)
   options = dataclasses.replace(_OPTIONS, data_dir=str(tmp_path / "out"))
+  (tmp_path / "out").mkdir()
   with pytest.raises(errors.InputError, match="no prepared data set 'mmsa_mos"):
     assembly.load("tfds:mmsa_mosi", options)
   dataset_files.prepare("mmsa_mosi", path, tmp_path / "out")

@@ -23,7 +23,10 @@ WRONG = [
   (["--num_epochs=0"], "--num_epochs=0: 0 is not a positive integer"),
   (["digits"], "'digits' is not a flag"),
   (["--modalities=smell"], "'smell' is unknown: use some of pixels"),
-  (["--dataset=npz", "--data_dir=/nowhere"], "/nowhere: holds none of tra"),
+  (
+    ["--dataset=npz", "--data_dir=/nowhere"],
+    "--data_dir=/nowhere: there is no such file",
+  ),
   (["--batch_size=x"], "--batch_size=x: 'x' is not an integer"),
   (["--num_train=5"], "--num_train=5: 5 is not an integer of at least 20"),
   (["--dropout=x"], "--dropout=x: 'x' is not a number"),

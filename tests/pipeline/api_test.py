@@ -247,9 +247,7 @@ def test_without_a_test_split_the_table_is_of_validation(splits, capfd):
   assert "evaluated on 24 validation examples" in str(result)
   assert len(result.weights) == 80
   log = capfd.readouterr().err
-  assert re.search(
-    "modality 'audio': 1 of 80 rows are NaN: these examples", log
-  )
+  assert "train: 1 of 80 rows of 'audio' are NaN or empty: these" in log
   assert re.search(r"stage 2 of 2, multimodal: epoch 2 of 2, .* 0 s left", log)
 
 

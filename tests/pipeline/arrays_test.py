@@ -49,7 +49,7 @@ def test_every_kind_of_table_has_the_same_values(kind):
   np.testing.assert_array_equal(column.values, VALUES)
   assert np.issubdtype(column.values.dtype, np.number)
   assert column.present.all()
-  assert (column.steps, column.num_nan, len(column)) == (None, 0, 3)
+  assert (column.steps, len(column)) == (None, 3)
 
 
 def test_one_feature_needs_no_second_axis():
@@ -59,19 +59,23 @@ def test_one_feature_needs_no_second_axis():
 
 
 @pytest.mark.parametrize(
-  ("value", "num_nan"),
+  "value",
   [
-    ([[1, 2], None, [5, 6]], 0),
-    (np.array([VALUES[0], None, VALUES[2]], object), 0),
-    (np.where([[1], [0], [1]], VALUES, np.nan), 1),
-    (pd.DataFrame([[1, 2], [pd.NA, pd.NA], [5, 6]]), 1),
+    [[1, 2], None, [5, 6]],
+    np.array([VALUES[0], None, VALUES[2]], object),
   ],
 )
-def test_none_and_rows_of_nan_are_missing(value, num_nan):
+def test_none_is_missing(value):
   column = arrays.Column("a", value)
   np.testing.assert_array_equal(column.present, [True, False, True])
   np.testing.assert_array_equal(column.values[[0, 2]], VALUES[[0, 2]])
-  assert column.num_nan == num_nan
+
+
+def test_missing_values_of_pandas_are_nan():
+  table = pd.DataFrame([[1, 2], [pd.NA, pd.NA], [5, 6]])
+  expected = np.where([[1], [0], [1]], VALUES, np.nan)
+  expected[0] = [1, 2]
+  np.testing.assert_array_equal(arrays.Column("a", table).values, expected)
 
 
 def test_a_mask_adds_to_what_is_missing():
@@ -105,7 +109,12 @@ def test_sequences_of_any_length_are_padded():
     ([[1, 2], [1, 2, 3]], {}, "'a' has rows of different shapes"),
     ([VALUES, VALUES[:, :1]], {}, "'a' has rows of different shapes"),
     (["x", None], {}, "'a' holds <U1 values"),
-    (pd.DataFrame({"w": ["no", "yes"]}), {}, "'a' cannot be read as numbers"),
+    (
+      pd.DataFrame({"w": ["1", "yes"]}, dtype=object),
+      {},
+      "'a': row 1, column 'w' is 'yes': give numbers",
+    ),
+    ([[1.0], [1e300]], {}, r"'a', row 1: 1e\+300 is too large for float32"),
     (
       pd.DataFrame({"on": pd.to_datetime(["2026-01-01"])}),
       {},
@@ -143,6 +152,7 @@ def test_labels_of_every_kind():
     assert read.dtype != object
   for labels, message in (
     ([1, None], "labels: row 1 is None: give every label"),
+    (None, "labels are missing: give one per example"),
     (pd.Series([pd.NA, "a"]), "labels: row 0 is .*: give every label"),
     ([1, 2, 3], r"labels have shape \(3,\) for 2 examples"),
   ):

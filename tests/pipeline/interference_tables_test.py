@@ -22,11 +22,11 @@ def test_the_modality_that_misleads_most_stands_first():
   ]
   assert interference_tables.misleading(rows, "accuracy") == [
     # (0.2 + 0.046) / 2 = 12.3 %.
-    "sound: misleads 12.3 % of decisions when taken from another class"
-    " (accuracy 95.1 % → 88.0 %); misleads 4.0 % of decisions when replaced by"
+    "sound: changes 12.3 % of decisions when taken from another class"
+    " (accuracy 95.1 % → 88.0 %); changes 4.0 % of decisions when replaced by"
     " noise (accuracy 95.1 % → 92.0 %)",
-    "words: misleads 5.0 % of decisions when replaced by noise (accuracy 95.1 %"
-    " → 93.0 %); misleads 3.0 % of decisions when taken from another class"
+    "words: changes 5.0 % of decisions when replaced by noise (accuracy 95.1 %"
+    " → 93.0 %); changes 3.0 % of decisions when taken from another class"
     " (accuracy 95.1 % → 94.0 %)",
   ]
   assert interference_tables.misleading(rows[1:2], "accuracy") == []

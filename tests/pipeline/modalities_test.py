@@ -82,7 +82,7 @@ def test_splits_have_the_modalities_of_the_first_by_name():
 def test_wrong_modalities_are_named():
   values = _values()
   _refuse("modalities: a ndarray: give a mapping from the name", values["text"])
-  _refuse("modalities: a dict: give a mapping", {})
+  _refuse("modalities: none is given: give at least one", {})
   _refuse(
     "modality 'audio' has 5 rows, but 'text' has 6: give one row",
     values | {"audio": values["audio"][:5]},

@@ -111,7 +111,7 @@ def test_the_bar_counts_the_epochs_of_a_stage_and_makes_way(log):
   progress.advance("mean loss 1")
   # The bar is drawn at most ten times a second, and with every activity.
   progress.do("testing")
-  assert re.search(r"testing: .* 2/4 ", stream.getvalue())
+  assert re.search(r"testing \|.*\| 2/4 ", stream.getvalue())
   stream.truncate(0)
   logging.info("a line of the log")
   # The bar is overwritten by spaces before the line begins.

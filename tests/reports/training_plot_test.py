@@ -48,7 +48,7 @@ def test_each_panel_shows_its_rows_of_the_tables(drawn):
   panels, path = drawn
   # Auto chose mi, so both are one line; a refit is not shown.
   assert list(panels) == [
-    "training loss", "validation loss", "validation loss alone",
+    "training loss", "validation loss", "loss of each modality alone",
     "kl: weights", "mi, auto: weights",
   ]  # fmt: skip
   losses = run_files.LOSSES
@@ -58,7 +58,7 @@ def test_each_panel_shows_its_rows_of_the_tables(drawn):
     for label, name in lines.items():
       expected = factor * _fall(losses[name])
       np.testing.assert_allclose(panels[title][0][label], expected)
-  for name, values in panels["validation loss alone"][0].items():
+  for name, values in panels["loss of each modality alone"][0].items():
     np.testing.assert_allclose(values, _fall(losses[name]))
   for title, name in (("kl: weights", "kl"), ("mi, auto: weights", "mi")):
     rise = run_files.WEIGHT_STEPS[name] * np.arange(run_files.NUM_EPOCHS)

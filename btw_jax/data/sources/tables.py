@@ -72,7 +72,7 @@ class _Table:
   def features(self) -> np.ndarray:
     """Returns all columns as `[N, D]` numbers."""
     for name, column in self.values.items():
-      if not np.issubdtype(column.dtype, np.number):
+      if column.dtype.kind not in "fb":
         row = next(i for i, v in enumerate(column) if not _is_number(v))
         raise errors.InputError(
           f"{self.path}: row {row}, column {name!r} is {str(column[row])!r}:"
@@ -119,6 +119,8 @@ def load(
           " splits."
         )
 
+  notes = []
+
   def read(files):
     tables = {name: _read_table(files[name], columns) for name in names}
     labels = tables.pop(_LABEL, None)
@@ -129,11 +131,12 @@ def load(
       )
     if widths is not None:
       return _without_labels(tables, columns.label, widths)
+    if labels is None and not columns.label:
+      notes.append(_note_label(tables))
     return _with_labels(tables, columns.label, labels)
 
-  return dataset_lib.LoadedSplits(
-    {split: read(files) for split, files in splits.items()}
-  )
+  loaded = {split: read(files) for split, files in splits.items()}
+  return dataset_lib.LoadedSplits(loaded, notes=tuple(dict.fromkeys(notes)))
 
 
 def _find_files(folder, split, suffixes):
@@ -173,6 +176,18 @@ def _with_labels(tables, label, label_table):
       _check_equal("label", table, target_table, column, target)
       tables[next(m for m, t in tables.items() if t is table)] = rest
   return _join(tables, target_table, target)
+
+
+def _note_label(tables):
+  """Says which column is the label; refuses another one called "label"."""
+  for table in tables.values():
+    *others, last = table.values
+    if _LABEL in others:
+      raise errors.InputError(
+        f"{table.path}: the column {_LABEL!r} is not the last: set"
+        f" --label={_LABEL}, or the name of the column of labels."
+      )
+  return f"label: the last column of every table, {last!r}; see --label"
 
 
 def _without_labels(tables, label, widths):
@@ -279,7 +294,12 @@ def _read_table(path, columns):
 
 
 def _read_column(column):
-  """Returns a column as float64, where an empty cell is NaN, or as words."""
+  """Returns a column as float64, where an empty cell is NaN, or as it is.
+
+  Truth values and words stay: they may be labels.
+  """
+  if pyarrow.types.is_boolean(column.type) and not column.null_count:
+    return column.to_numpy()
   try:
     return column.cast(pyarrow.float64()).to_numpy()
   except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):

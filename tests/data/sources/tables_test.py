@@ -219,6 +219,37 @@ def test_tables_without_labels_are_read_by_the_widths_of_the_model(tmp_path):
     dataset_files.load("csv", tmp_path)
 
 
+def test_a_label_column_that_is_not_the_last_must_be_named(tmp_path):
+  for split, n in dataset_files.SIZES.items():
+    columns = {"label": np.arange(n) % 2 == 1, "a": np.arange(n) * 1.0}
+    _csv(tmp_path / f"sound_{split}", columns)
+  message = "sound_train.csv: the column 'label' is not the last: set --label=l"
+  with pytest.raises(errors.InputError, match=message):
+    dataset_files.load("csv", tmp_path)
+  dataset = dataset_files.load("csv", tmp_path, label="label")
+  assert dataset.classes == (False, True)
+
+
+def test_rows_without_values_lack_the_modality(tmp_path):
+  content = _tables(tmp_path, _csv)["test"]
+  path = tmp_path / "words_test.csv"
+  lines = path.read_text().splitlines()
+  lines[3] = ",,," + lines[3].rpartition(",")[2]
+  path.write_text("\n".join(lines))
+  dataset = dataset_files.load("csv", tmp_path)
+  test = dataset.splits["test"]
+  present = np.arange(6) != 2
+  np.testing.assert_array_equal(test.present["words"], present)
+  np.testing.assert_allclose(
+    test.features["words"][present], content["words"][present], rtol=1e-6
+  )
+  (note,) = [note for note in dataset.notes if "lack the modality" in note]
+  assert note.startswith("test: 1 of 6 rows of 'words' are NaN or empty")
+  assert "label: the last column of every table, 'label'; see --label" in (
+    dataset.notes
+  )
+
+
 def test_labels_are_words_or_numbers(tmp_path):
   _tables(tmp_path, _csv, label=lambda rng, n: np.array(["no", "yes"])[
     np.arange(n) % 2])  # fmt: skip
