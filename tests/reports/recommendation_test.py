@@ -242,8 +242,8 @@ def test_the_gate_is_advised_with_the_modalities_that_it_closes():
     " not need them; the gate closes them."
   ) in text
   assert (
-    "Tell nothing alone, but the uniform model loses without them: a (2.10"
-    " nats). Keep them."
+    "These modalities tell nothing alone, but the uniform model loses without"
+    " them: a (2.10 nats). Keep them."
   ) in text
   assert text.endswith("and the closed modalities need not be computed.")
 
