@@ -16,7 +16,7 @@ from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import train_run
 from support import dataset_files
 
-pytestmark = pytest.mark.training
+pytestmark = pytest.mark.slow
 
 TINY = {
   "num_seeds": 2, "num_epochs": 4, "hidden_dim": 8, "embedding_dim": 8,
