@@ -48,6 +48,7 @@ _MEASURED = (
   "gate_information_valid",
   "joint_test",
   "benchmark_gate",
+  "benchmark_interface",
   "beyond_normal",
   "benchmark_train",
   "benchmark_estimators",
