@@ -20,19 +20,12 @@ def of_arrays(arrays: Iterable[Any]) -> str:
 
 
 def of_examples(examples: Sequence[dataset_lib.Examples]) -> str:
-  """Returns a fingerprint of examples, for example of those of each seed.
+  """Returns a fingerprint of the examples of several splits, in their order.
 
   It covers ids, targets, presence and features; of examples on disk it covers
   ids and targets only.
   """
   return of_arrays(array for one in examples for array in _arrays(one))
-
-
-def of_datasets(datasets: Sequence[dataset_lib.Dataset]) -> str:
-  """Returns a fingerprint of the examples of all splits of data sets."""
-  names = [np.array(split) for split in datasets[0].splits]
-  examples = (e for d in datasets for e in d.splits.values())
-  return of_arrays([*names, *(np.array(of_examples([e])) for e in examples)])
 
 
 def _arrays(examples):
@@ -45,4 +38,4 @@ def _arrays(examples):
       present = examples.present[modality]
       yield present
       # Rows without the modality may hold any values.
-      yield x[present]
+      yield x if present.all() else x[present]

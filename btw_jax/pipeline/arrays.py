@@ -32,7 +32,9 @@ class Column:
     """Converts and checks a modality; the options are those of `Modalities`."""
     self._name = name
     self.steps, own_lengths = None, None
-    self.names = _column_names(name, value)
+    if _is_pandas(value):
+      _check_kinds(name, value if value.ndim == 2 else value.to_frame())
+    self.names = _column_names(value)
     self.values, self.present = _to_array(name, value)
     if self.values.dtype == object:
       self.values, own_lengths = _pad(name, self.values, self.present)
@@ -165,13 +167,8 @@ def _to_array(name, value):
   return array, present
 
 
-def _column_names(name, value):
-  """Returns the names of the columns of a table; checks their kinds."""
-  if hasattr(value, "column_names"):  # a table of pyarrow
-    return columns.unique(value.column_names)
-  if not hasattr(value, "iloc"):
-    return ()
-  frame = value if value.ndim == 2 else value.to_frame()
+def _check_kinds(name, frame):
+  """Refuses columns of a pandas table that hold times or words."""
   for place, (column, dtype) in enumerate(frame.dtypes.items()):
     kind = getattr(dtype, "kind", "O")
     if kind in ("M", "m"):
@@ -179,15 +176,27 @@ def _column_names(name, value):
         f"modality {name!r}: column {column!r} holds times: turn them into"
         " numbers of the unit that you want."
       )
-    for row, value in enumerate(frame.iloc[:, place] if kind == "O" else ()):
-      if isinstance(value, str) and not _is_float(value):
+    for row, cell in enumerate(frame.iloc[:, place] if kind == "O" else ()):
+      if isinstance(cell, str) and not _is_float(cell):
         raise errors.InputError(
-          f"modality {name!r}: row {row}, column {column!r} is {value!r}: give"
+          f"modality {name!r}: row {row}, column {column!r} is {cell!r}: give"
           " numbers."
         )
+
+
+def _column_names(value):
+  """Returns the names of the columns of a table, or none."""
+  if hasattr(value, "column_names"):  # a table of pyarrow
+    return columns.unique(value.column_names)
+  if not _is_pandas(value) or value.ndim == 1:
+    return ()
   # Without names, pandas numbers the columns.
-  are_numbers = list(frame.columns) == list(range(frame.shape[1]))
-  return () if are_numbers or value.ndim == 1 else columns.unique(frame.columns)
+  are_numbers = list(value.columns) == list(range(value.shape[1]))
+  return () if are_numbers else columns.unique(value.columns)
+
+
+def _is_pandas(value):
+  return hasattr(value, "iloc")
 
 
 def _pad(name, arrays, present):
@@ -209,15 +218,14 @@ def _to_host(value):
   """Returns what NumPy can convert: no device, no gradient, nothing sparse."""
   if hasattr(value, "detach"):  # a tensor of torch
     value = value.detach().cpu()
-    if "bfloat16" in str(
-      getattr(value, "dtype", "")
-    ):  # NumPy has no such type.
+    # NumPy has no such type.
+    if "bfloat16" in str(getattr(value, "dtype", "")):
       value = value.float()
   if hasattr(value, "toarray"):  # a sparse matrix of SciPy
     value = value.toarray()
   if hasattr(value, "column_names"):  # a table of pyarrow
     value = np.stack([np.asarray(column) for column in value.columns], axis=1)
-  if hasattr(value, "iloc") and np.asarray(value).dtype == object:
+  if _is_pandas(value) and np.asarray(value).dtype == object:
     # A table of pandas whose missing values are no floats.
     try:
       value = value.convert_dtypes().to_numpy(np.float64, na_value=np.nan)

@@ -54,7 +54,7 @@ def load(folder: str | os.PathLike) -> "Result":
     raise errors.InputError(
       f"{folder}: the run is not finished: train it with the same settings."
     )
-  return Result(folder, workdir_lib.read_results(saved))
+  return Result(folder, workdir_lib.read_results(folder))
 
 
 def make_folder() -> str:

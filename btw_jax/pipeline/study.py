@@ -36,7 +36,8 @@ def run(
   interrupt = interrupt_lib.Interrupt()
   for number, one_run in enumerate(planned, 1):
     path = pathlib.Path(one_run.config.workdir)
-    is_finished = workdir_lib.is_finished(one_run.config)
+    config = one_run.config
+    is_finished = config.resume and workdir_lib.is_finished(config)
     logging.info(
       "run %d of %d, %s%s",
       number,

@@ -1,6 +1,6 @@
 """One run: a model per modality, then the multimodal models, weighted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -63,15 +63,17 @@ def train(
   start = time.monotonic()
   # From the start: JAX swallows a KeyboardInterrupt in one of its callbacks.
   interrupt = interrupt or interrupt_lib.Interrupt()
-  inputs, saved = read_inputs(config, loaded)
-  finished = workdir_lib.read_results(saved)
-  if finished is not None:
-    logging.info(
-      "%s: the run is finished, nothing is trained; --noresume trains it anew",
-      config.workdir,
-    )
-    return finished
-  run = prepare(saved, inputs, interrupt)
+  datasets, saved = read_datasets(config, loaded)
+  if config.resume:
+    workdir_lib.check_same_data(saved)
+    if workdir_lib.is_finished(config):
+      logging.info(
+        "%s: the run is finished, nothing is trained; --noresume trains it"
+        " anew",
+        config.workdir,
+      )
+      return workdir_lib.read_results(config.workdir)
+  run = prepare(saved, datasets, interrupt)
   with contextlib.closing(run.workdir), contextlib.closing(run.progress):
     unimodal, unimodal_best = stages.train_unimodal(
       run, "unimodal", vectorized_runs.RunSpec("uniform", 0.0, 1.0)
@@ -107,10 +109,10 @@ def train(
     return finish(run, models, tested, start)
 
 
-def read_inputs(
+def read_datasets(
   config: config_lib.RunConfig,
   loaded: dataset_lib.LoadedSplits | None = None,
-) -> tuple[loading.Inputs, workdir_lib.SavedConfig]:
+) -> tuple[list[dataset_lib.Dataset], workdir_lib.SavedConfig]:
   """Reads the data of a run, and what `config.json` is to say of both.
 
   Raises:
@@ -118,22 +120,22 @@ def read_inputs(
   """
   workdir_lib.check_same_config(config)
   datasets = run_data.read(config, loaded)
-  inputs = loading.prepare(datasets, run_data.reading(config))
-  shape = workdir_lib.DataShape.from_dataset(
-    inputs.dataset, len(inputs.scalers)
-  )
-  sizes = {s: len(e) for s, e in inputs.dataset.splits.items()}
-  fingerprint = fingerprints.of_datasets(datasets)
-  return inputs, workdir_lib.SavedConfig(config, shape, sizes, fingerprint)
+  # Those of other seeds hold the same examples, in other splits.
+  first = datasets[0]
+  shape = workdir_lib.DataShape.from_dataset(first, len(datasets))
+  sizes = {s: len(e) for s, e in first.splits.items()}
+  fingerprint = fingerprints.of_examples(list(first.splits.values()))
+  return datasets, workdir_lib.SavedConfig(config, shape, sizes, fingerprint)
 
 
 def prepare(
   saved: workdir_lib.SavedConfig,
-  inputs: loading.Inputs,
+  datasets: Sequence[dataset_lib.Dataset],
   interrupt: interrupt_lib.Interrupt,
 ) -> stages.Run:
   """Checks everything before any training, and opens the workdir."""
   config, shape = saved.config, saved.shape
+  inputs = loading.prepare(datasets, run_data.reading(config))
   weighting = config.weighting
   plan = selection.plan(weighting.names, weighting.strengths, 1.0)
   hook = mitigations.make_hook(config, shape.modalities, inputs.scalers)

@@ -103,7 +103,7 @@ class Workdir:
       unit: name of the mean score.
 
     Raises:
-      InputError: if the folder holds a run of another configuration.
+      InputError: if the folder cannot be made.
     """
     config, self._shape = saved.config, saved.shape
     self.path = pathlib.Path(config.workdir)
@@ -287,31 +287,35 @@ def check_same_config(config: config_lib.RunConfig) -> None:
     )
 
 
+def check_same_data(saved: SavedConfig) -> None:
+  """Refuses a workdir that holds a run that was trained on other data.
+
+  Raises:
+    InputError: if it does.
+  """
+  folder = pathlib.Path(saved.config.workdir)
+  if not (folder / _CONFIG).exists():
+    return
+  before = read(folder).fingerprint
+  if before and before != saved.fingerprint:
+    raise errors.InputError(
+      f"--workdir={folder}: holds a run that was trained on other data:"
+      " choose another folder, or start anew with --noresume."
+    )
+
+
 def is_finished(config: config_lib.RunConfig) -> bool:
-  """Returns whether the workdir holds the results of this configuration."""
+  """Returns whether the workdir holds the results of as many epochs."""
   folder = pathlib.Path(config.workdir)
-  if not config.resume or not (folder / _RESULTS).exists():
+  if not (folder / _RESULTS).exists():
     return False
   return read(folder).config.num_epochs == config.num_epochs
 
 
-def read_results(saved: SavedConfig) -> dict[str, Any] | None:
-  """Returns the content of `results.json`, or None if it is still to be made.
-
-  Raises:
-    InputError: if the workdir holds a run that was trained on other data.
-  """
-  folder = pathlib.Path(saved.config.workdir)
-  if saved.config.resume and (folder / _CONFIG).exists():
-    before = read(folder).fingerprint
-    if before and before != saved.fingerprint:
-      raise errors.InputError(
-        f"--workdir={folder}: holds a run that was trained on other data:"
-        " choose another folder, or start anew with --noresume."
-      )
-  if not is_finished(saved.config):
-    return None
-  return json.loads((folder / _RESULTS).read_text(encoding="utf-8"))
+def read_results(workdir: str | os.PathLike) -> dict[str, Any]:
+  """Reads the `results.json` of a finished run."""
+  file = pathlib.Path(workdir) / _RESULTS
+  return json.loads(file.read_text(encoding="utf-8"))
 
 
 def read(path: str | os.PathLike) -> SavedConfig:

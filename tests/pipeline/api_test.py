@@ -105,6 +105,12 @@ def test_a_loaded_run_predicts_what_training_wrote(result, splits, tmp_path):
   ))  # fmt: skip
 
 
+def test_a_run_that_was_not_to_resume_is_loaded(splits, tmp_path):
+  settings = TINY | {"num_seeds": 1, "num_epochs": 1, "resume": False}
+  result = btw_jax.fit(*splits["train"], workdir=tmp_path / "run", **settings)
+  assert str(btw_jax.load(tmp_path / "run")) == str(result)
+
+
 def test_a_result_predicts_weighs_and_scores(result, splits):
   modalities, labels = splits["test"]
   probs = result.predict(modalities)

@@ -78,6 +78,13 @@ def test_missing_values_of_pandas_are_nan():
   np.testing.assert_array_equal(arrays.Column("a", table).values, expected)
 
 
+def test_columns_of_objects_keep_their_names():
+  table = pd.DataFrame({"x": [1.0, 3.0, 5.0], "y": [2, pd.NA, 6]}, dtype=object)
+  column = arrays.Column("a", table)
+  assert column.names == ("x", "y")
+  np.testing.assert_array_equal(column.values, [[1, 2], [3, np.nan], [5, 6]])
+
+
 def test_a_mask_adds_to_what_is_missing():
   column = arrays.Column("a", [[1, 2], None, [5, 6]], present=[0, 1, 1])
   np.testing.assert_array_equal(column.present, [False, False, True])
