@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import errno
-import logging as std_logging
 import os
 import pathlib
 import re
@@ -162,8 +161,7 @@ def _quiet_logging():
     if (by_cluster or (record.exc_info and by_orbax)) and not _DEBUG.value:
       # The same error is raised afterwards, and then printed in one line.
       return False
-    is_ours = record.pathname.startswith(folders)
-    return record.levelno > std_logging.INFO or is_ours
+    return logs.is_shown(record, folders)
 
   handler.addFilter(keep)
   default_hook = sys.unraisablehook

@@ -116,12 +116,11 @@ def find_flagfiles(arguments: Sequence[str]) -> list[str]:
   """Replaces names of recipes in `--flagfile=NAME` by their paths."""
 
   def find(argument):
-    name = argument.partition("=")[2]
-    path = _RECIPES / f"{pathlib.PurePath(name).name}.flags"
-    is_recipe = re.fullmatch(r"--?flagfile=\w+", argument) and path.is_file()
-    if is_recipe and not pathlib.Path(name).exists():
-      return f"--flagfile={path}"
-    return argument
+    named = re.fullmatch(r"--?flagfile=(\w+)", argument)
+    if not named or pathlib.Path(named[1]).exists():
+      return argument
+    path = _RECIPES / f"{named[1]}.flags"
+    return f"--flagfile={path}" if path.is_file() else argument
 
   return [find(argument) for argument in arguments]
 

@@ -202,10 +202,10 @@ def _mark_missing(examples):
   """Marks modalities as absent from rows of which every value is NaN."""
   present = dict(examples.present)
   for modality, x in examples.features.items():
-    rows = present[modality]
-    if len(rows) != len(x) or not np.isnan(x).any():
+    rows, is_nan = present[modality], np.isnan(x)
+    # The checks, which come next, name what does not line up.
+    if len(rows) != len(x) or not is_nan.any():
       continue
-    is_nan = np.isnan(x)
     if modality in examples.steps:
       # Padding is 0.
       is_nan |= ~examples.observed(modality)

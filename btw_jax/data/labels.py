@@ -91,9 +91,10 @@ def check_known(
   Raises:
     InputError: naming the first label that is not.
   """
+  known = set(names(classes))
   values, first = np.unique(target, return_index=True)
   for name, row in zip(names(values), first, strict=True):
-    if name not in names(classes):
+    if name not in known:
       raise errors.InputError(
         f"{file}: the label of row {row} is {name}, but the training labels"
         f" are {_shorten(classes)}: change it, or leave the row out."

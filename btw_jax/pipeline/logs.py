@@ -26,7 +26,7 @@ def shown(verbose: bool) -> Iterator[None]:
   logger = logging.get_absl_logger()
   handler = std_logging.StreamHandler(sys.stderr)
   handler.setFormatter(formatter())
-  handler.addFilter(_keep)
+  handler.addFilter(lambda record: is_shown(record, (_PACKAGE,)))
   before = logging.get_verbosity(), logger.propagate
   logging.set_verbosity(logging.INFO if verbose else logging.WARNING)
   logger.addHandler(handler)
@@ -39,7 +39,7 @@ def shown(verbose: bool) -> Iterator[None]:
     logging.set_verbosity(before[0])
 
 
-def _keep(record):
-  """Keeps lines of this package, and warnings of all."""
-  is_ours = record.pathname.startswith(_PACKAGE)
+def is_shown(record: std_logging.LogRecord, folders: tuple[str, ...]) -> bool:
+  """Returns True for lines from modules in the folders, and for warnings."""
+  is_ours = record.pathname.startswith(folders)
   return record.levelno > std_logging.INFO or is_ours

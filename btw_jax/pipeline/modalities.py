@@ -1,6 +1,7 @@
 """The modalities of examples in memory."""
 
 from collections.abc import Mapping, Sequence
+import copy
 import dataclasses
 from typing import Any
 
@@ -74,18 +75,15 @@ class Modalities:
       columns={n: c.names for n, c in columns.items() if c.names},
       name="modalities",
     )
-    self._set(examples, index)
-
-  def _set(self, examples, index=None):
-    """Sets examples, and the index of pandas tables."""
     self.examples, self.index = examples, index
 
   def replace_examples(
     self, examples: dataset_lib.Examples, *, same_rows: bool
   ) -> "Modalities":
     """Returns other examples, with the index if they are of the same rows."""
-    changed = object.__new__(Modalities)
-    changed._set(examples, self.index if same_rows else None)
+    changed = copy.copy(self)
+    changed.examples = examples
+    changed.index = self.index if same_rows else None
     return changed
 
   @property

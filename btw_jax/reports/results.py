@@ -154,9 +154,13 @@ def held_fixed(problem: study_lib.Problem) -> list[str]:
   scales = config["embedding_scale"]
   tried = scales.replace("auto", "1,0.5,0.25").replace(",", ", ")
   tuned = "," in tried
+  # A run of `btw_jax.fit` may have no test split.
+  names = {"train": "training", "valid": "validation", "test": "test"}
+  *others, last = (split for split in names if split in sizes)
+  counts = ", ".join(f"{sizes[split]:,} {names[split]}" for split in others)
+  counts += f" and {tables.quantity(sizes[last], f'{names[last]} example')}"
   sentences = [
-    f"Data: {sizes['train']:,} training, {sizes['valid']:,} validation and"
-    f" {tables.quantity(sizes.get('test', 0), 'test example')}; modalities:"
+    f"Data: {counts}; modalities:"
     f" {', '.join(results['modalities'])}. For each seed, all methods use the"
     " same splits.",
     f"Seeds: {seeds[0]} to {seeds[-1]}. For each seed, all methods use the same"

@@ -159,22 +159,26 @@ def _with_labels(tables, label, label_table):
       _, target = _take_label(label_table, "")
       _check_labels(label_table, target)
   else:
-    having = [t for t in tables.values() if not label or label in t.values]
+    having = {
+      name: table
+      for name, table in tables.items()
+      if not label or label in table.values
+    }
     if not having:
       path = next(iter(tables.values())).path
       raise errors.InputError(
         f"--label={label}: {path} has no such column, nor has another table of"
         " the split: name a column of its header."
       )
-    taken = [(table, *_take_label(table, label)) for table in having]
-    target_table, target = taken[0][0], taken[0][2]
-    tables = dict(tables)
-    for table, rest, column in taken:
+    target_table = next(iter(having.values()))
+    _, target = _take_label(target_table, label)
+    for name, table in having.items():
+      rest, column = _take_label(table, label)
       rest.check_has_columns()
       _check_labels(table, column)
       _check_same_rows(table, target_table)
       _check_equal("label", table, target_table, column, target)
-      tables[next(m for m, t in tables.items() if t is table)] = rest
+      tables = {**tables, name: rest}
   return _join(tables, target_table, target)
 
 
