@@ -55,17 +55,20 @@ class Solution(NamedTuple):
     information: scalar nats, I_Q of a Q that keeps both pairs.
     gap: scalar nats; `information` exceeds I* by at most this.
     potentials: a `[Y, X1]` and b `[Y, X2]`, 0 where P of the pair is 0.
+    shares: `[X1]` and `[X2]` nats, the shares of each value of a source in
+      `information`, which is the sum over the values of either source.
   """
 
   information: chex.Array
   gap: chex.Array
-  potentials: "Factors"
+  potentials: "Pair"
+  shares: "Pair"
 
 
-class Factors(NamedTuple):
-  """The factors u and v of R for each y, or their logarithms.
+class Pair(NamedTuple):
+  """One array for each source, such as the factors u and v of R for each y.
 
-  They are flat, `[Y X1]` and `[Y X2]`, while solving.
+  Arrays by y are flat, `[Y X1]` and `[Y X2]`, while solving.
   """
 
   first: chex.Array
@@ -86,19 +89,19 @@ class _State(NamedTuple):
 
   log_r: chex.Array
   previous: chex.Array
-  factors: Factors
+  factors: Pair
   momentum: chex.Array
-  sums: Factors
+  sums: Pair
   total: chex.Array
 
 
-class _Problem(NamedTuple):
+class Margins(NamedTuple):
   """The margins of a joint.
 
   Attributes:
-    p_y: `[Y]`.
-    first: `[Y X1]` P(x1 | y).
-    second: `[Y X2]` P(x2 | y).
+    p_y: `[Y]`, sums to 1.
+    first: `[Y X1]`, flat: P(x1 | y), sums to 1 over x1 where P(y) is not 0.
+    second: `[Y X2]`, flat: P(x2 | y), likewise.
   """
 
   p_y: chex.Array
@@ -123,13 +126,12 @@ class _Problem(NamedTuple):
     return _dot((self.p_y[:, None] * first).T, second).ravel()
 
 
-def solve(joint: chex.Array, num_iterations: int, tolerance: float) -> Solution:
-  """Finds the least information of the sources of `[Y, X1, X2]` about y.
+def solve(problem: Margins, num_iterations: int, tolerance: float) -> Solution:
+  """Finds the least information of two sources about y, given its margins.
 
-  The joint sums to 1. The solver stops when the gap is at most `tolerance`, in
-  nats, or after `num_iterations` steps, and returns the best Q and bound.
+  The solver stops when the gap is at most `tolerance`, in nats, or after
+  `num_iterations` steps, and returns the best Q and bound.
   """
-  problem = _Problem.from_joint(joint)
   state = _initial_state(problem)
 
   def unfinished(carry):
@@ -157,8 +159,8 @@ def solve(joint: chex.Array, num_iterations: int, tolerance: float) -> Solution:
 def _initial_state(problem):
   """Starts with sources that are independent given y."""
   p_y, *margins = problem
-  log_r = _log(problem.mix(Factors(*margins)))
-  factors = Factors(
+  log_r = _log(problem.mix(Pair(*margins)))
+  factors = Pair(
     *(
       _divide(problem.table(c), _dot(p_y, problem.table(c))).ravel()
       for c in margins
@@ -202,7 +204,7 @@ def _scale(problem, r, second):
   for _ in range(_SCALINGS):
     first = _divide(problem.first, _dot(problem.table(second), r.T).ravel())
     second = _divide(problem.second, _dot(problem.table(first), r).ravel())
-  return Factors(first, second)
+  return Pair(first, second)
 
 
 def _potentials(factors):
@@ -223,11 +225,11 @@ def _certify(problem, state):
   joint = (first[:, :, None] * second[:, None]) * r.reshape(
     1, first.shape[1], second.shape[1]
   )
-  upper = _information(problem, _make_feasible(problem, joint))
+  upper, shares = _information(problem, _make_feasible(problem, joint))
   mean = jax.tree.map(lambda s: s / _replace_zeros(state.total), state.sums)
   return _combine(
     *(
-      Solution(upper, upper - _bound(problem, potentials), potentials)
+      Solution(upper, upper - _bound(problem, potentials), potentials, shares)
       for potentials in (_potentials(last), mean)
     )
   )
@@ -237,13 +239,15 @@ def _combine(a, b):
   """Combines the lesser information and the better bound of two solutions."""
   information = jnp.minimum(a.information, b.information)
   bounds = [s.information - s.gap for s in (a, b)]
-  b_is_better = bounds[1] > bounds[0]
+
+  def choose(b_is_better, x, y):
+    return jax.tree.map(lambda x, y: jnp.where(b_is_better, y, x), x, y)
+
   return Solution(
     information,
     information - jnp.maximum(*bounds),
-    jax.tree.map(
-      lambda x, y: jnp.where(b_is_better, y, x), a.potentials, b.potentials
-    ),
+    choose(bounds[1] > bounds[0], a.potentials, b.potentials),
+    choose(b.information < a.information, a.shares, b.shares),
   )
 
 
@@ -268,9 +272,12 @@ def _make_feasible(problem, joint):
 
 
 def _information(problem, joint):
-  """Computes I_Q(Y; X1 X2) from Q(x1, x2 | y)."""
+  """Computes I_Q(Y; X1 X2) from Q(x1, x2 | y), and each value's share in it."""
   table = joint * problem.p_y[:, None, None]
-  return discrete.from_joint(table.reshape(len(table), -1))
+  terms = discrete.terms(table.reshape(len(table), -1))
+  by_pair = jnp.sum(terms, axis=0).reshape(table.shape[1:])
+  shares = Pair(jnp.sum(by_pair, axis=1), jnp.sum(by_pair, axis=0))
+  return jnp.sum(shares.first), shares
 
 
 def _bound(problem, potentials):
@@ -280,7 +287,7 @@ def _bound(problem, potentials):
     _dot(p_y, jnp.sum(problem.table(c * potential), axis=1))
     for c, potential in zip(margins, potentials, strict=True)
   )
-  factors = Factors(
+  factors = Pair(
     *(
       jnp.where(c > 0, jnp.exp(potential), 0.0)
       for c, potential in zip(margins, potentials, strict=True)

@@ -153,22 +153,31 @@ def interval(
   level: float = 0.95,
   num_resamples: int = 1000,
   seed: int = 0,
+  groups: Sequence[Any] | None = None,
 ) -> np.ndarray:
   """Computes bootstrap percentile intervals of means over examples.
 
   Efron and Tibshirani (1993), "An introduction to the bootstrap", chapter 13.
   All means use the same resamples, so that they can be compared.
 
+  Examples may belong together, such as several questions about one image. Then
+  whole groups are resampled (Davison and Hinkley 1997, "Bootstrap methods and
+  their application", section 3.8), since examples of a group tell less than
+  independent ones.
+
   Args:
     values: K arrays `[N]`.
     level: coverage of an interval.
     num_resamples: number of resamples.
     seed: seed of the resamples.
+    groups: `[N]` the group of each example; each is its own by default.
 
   Returns:
     `[K, 2]` lower and upper ends.
   """
   table = np.stack([np.asarray(x, np.float64) for x in values])
+  if groups is not None:
+    return _group_interval(table, groups, level, num_resamples, seed)
   # SciPy rejects a single example.
   if table.shape[1] == 1:
     return np.repeat(table, 2, axis=1)
@@ -184,3 +193,18 @@ def interval(
     rng=np.random.default_rng(seed),
   )
   return np.stack(bootstrap.confidence_interval, axis=-1)
+
+
+def _group_interval(table, groups, level, num_resamples, seed):
+  """Computes the intervals of means `[K, N]` by resampling groups `[N]`."""
+  codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+  sizes = np.bincount(codes)
+  sums = np.stack([np.bincount(codes, row) for row in table])
+  rng = np.random.default_rng(seed)
+  means = np.empty((num_resamples, len(table)))
+  for resample in means:
+    drawn = rng.integers(len(sizes), size=len(sizes))
+    counts = np.bincount(drawn, minlength=len(sizes))
+    resample[:] = sums @ counts / (sizes @ counts)
+  tails = (1 - level) / 2, (1 + level) / 2
+  return np.quantile(means, tails, axis=0).T

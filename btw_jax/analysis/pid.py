@@ -230,7 +230,9 @@ def _solve(joint, num_iterations, tolerance):
   joint = jax.lax.stop_gradient(joint)
   tables = jnp.moveaxis(joint, -1, -3)
   solved = jax.vmap(
-    lambda table: broja_lib.solve(table, num_iterations, tolerance)
+    lambda table: broja_lib.solve(
+      broja_lib.Margins.from_joint(table), num_iterations, tolerance
+    )
   )(tables.reshape(-1, *tables.shape[-3:]))
   return jax.tree.map(
     lambda x: x.reshape(*joint.shape[:-3], *x.shape[1:]), solved

@@ -59,6 +59,22 @@ def from_joint(joint: chex.Array) -> chex.Array:
   Returns:
     `[...]` nats.
   """
+  return jnp.sum(terms(joint), axis=(-2, -1))
+
+
+def terms(joint: chex.Array) -> chex.Array:
+  """Computes the terms whose sum is the mutual information of a table.
+
+  The terms are `P_ab log(P_ab / (P_a P_b)) + P_a P_b - P_ab`; none is negative.
+  Their sum over a column b is that value's share in the information,
+  `Σ_a P_ab log(P_ab / (P_a P_b))`, if all `P_a` sum to 1.
+
+  Args:
+    joint: `[..., A, B]`, as for `from_joint`.
+
+  Returns:
+    `[..., A, B]` nats.
+  """
   (joint,) = types.as_float(joint)
   rows = jnp.sum(joint, axis=-1, keepdims=True)
   columns = jnp.sum(joint, axis=-2, keepdims=True)
@@ -74,7 +90,7 @@ def from_joint(joint: chex.Array) -> chex.Array:
   near = (r < 2 * p) & (p * p > 0)
   excess = jnp.where(near, r - p, 0.0) / jnp.where(near, p, 1.0)
   log_ratio = jnp.log(r) - jnp.log(p)
-  terms = jnp.where(
+  divergence = jnp.where(
     near, p * (excess - jnp.log1p(excess)), (r - p) - p * log_ratio
   )
-  return jnp.sum(jnp.where(occupied, terms, product), axis=(-2, -1))
+  return jnp.where(occupied, divergence, product)

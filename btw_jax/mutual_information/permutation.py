@@ -12,10 +12,10 @@ class PermutationTest(NamedTuple):
   """The result of a permutation test.
 
   Attributes:
-    value: scalar, the estimate.
-    null_mean: scalar, the mean estimate over permutations.
-    null_std: scalar, the standard deviation over permutations.
-    p_value: scalar, `(1 + #{null ≥ value}) / (1 + permutations)`.
+    value: `[...]` the estimate, usually a scalar.
+    null_mean: `[...]` the mean estimate over permutations.
+    null_std: `[...]` the standard deviation over permutations.
+    p_value: `[...]`, `(1 + #{null ≥ value}) / (1 + permutations)`.
   """
 
   value: chex.Array
@@ -32,6 +32,7 @@ def permutation_test(
   num_permutations: int,
   *,
   where: chex.Array | None = None,
+  batch_size: int | None = None,
 ) -> PermutationTest:
   """Compares an estimate with its null distribution under permutations of y.
 
@@ -39,16 +40,19 @@ def permutation_test(
   counts the estimate itself, so it is never 0 and the test keeps its level:
   Phipson & Smyth (2010), "Permutation p-values should never be zero".
 
-  The permutations are mapped by `vmap`, so memory grows with their number.
+  The permutations are mapped by `vmap`, so memory grows with their number, or
+  with `batch_size`.
 
   Args:
-    estimator: `(x, y) -> scalar`, called with `where=where` if that is given.
+    estimator: `(x, y) -> [...]`, one estimate or several that share the
+      permutations; called with `where=where` if that is given.
     key: random key for the permutations.
     x: array, or pytree such as a prediction, with leading axis N.
     y: array or pytree with leading axis N, paired with `x`.
     num_permutations: number of permutations, static, at least 1.
     where: `[N]` bool, the samples that count, and are permuted among
       themselves; all by default.
+    batch_size: number of permutations at once, static; all by default.
 
   Returns:
     The test; its p-value is at least `1 / (1 + num_permutations)`.
@@ -69,12 +73,15 @@ def permutation_test(
     return measure(x, jax.tree.map(lambda v: v[order], y))
 
   value = measure(x, y)
-  null = jax.vmap(measure_shuffled)(jax.random.split(key, num_permutations))
-  num_exceeding = jnp.sum(null >= value)
+  keys = jax.random.split(key, num_permutations)
+  null = jax.lax.map(
+    measure_shuffled, keys, batch_size=batch_size or num_permutations
+  )
+  num_exceeding = jnp.sum(null >= value, axis=0)
   return PermutationTest(
     value,
-    jnp.mean(null),
-    jnp.std(null),
+    jnp.mean(null, axis=0),
+    jnp.std(null, axis=0),
     (1 + num_exceeding) / (1 + num_permutations),
   )
 

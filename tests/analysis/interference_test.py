@@ -236,3 +236,29 @@ def test_intervals_cover_the_mean_as_often_as_they_say():
   constant = interference.interval([np.zeros(5), np.full(5, 2.0)])
   np.testing.assert_array_equal(constant, [[0, 0], [2, 2]])
   np.testing.assert_array_equal(interference.interval([[3.0]]), [[3, 3]])
+
+
+def test_groups_are_resampled_together():
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=(2, 60))
+  alone = interference.interval(values, groups=np.arange(60))
+  # Copies of an example in one group tell nothing more than the example.
+  copies = interference.interval(
+    np.repeat(values, 3, axis=1), groups=np.repeat(np.arange(60), 3)
+  )
+  np.testing.assert_allclose(copies, alone, atol=1e-12)
+  # As many examples that do not belong together tell more.
+  apart = interference.interval(
+    np.repeat(values, 3, axis=1), groups=np.arange(180)
+  )
+  ratio = np.ptp(apart, axis=1) / np.ptp(alone, axis=1)
+  np.testing.assert_allclose(ratio, 3**-0.5, rtol=0.15)
+
+
+def test_groups_of_different_sizes_keep_the_mean():
+  # Two groups: the mean of the examples is not that of the groups' means.
+  ends = interference.interval([[1.0, 0, 0, 0]], groups=["a", "b", "b", "b"])
+  # A resample holds both groups, one of them twice, or the other one twice.
+  np.testing.assert_array_equal(ends, [[0, 1]])
+  same = interference.interval([[1.0, 0, 0, 0]], groups=["a"] * 4)
+  np.testing.assert_array_equal(same, [[0.25, 0.25]])

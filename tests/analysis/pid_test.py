@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from btw_jax.analysis import broja
 from btw_jax.analysis import pid
 from support import oracles
 
@@ -303,3 +304,16 @@ def test_axes_before_are_problems_of_their_own():
 def test_tables_without_their_axes_are_refused(decompose):
   with pytest.raises(ValueError, match=r"shape \(2, 2\): give \[\.\.\., "):
     decompose(np.ones((2, 2)))
+
+
+def test_shares_of_values_add_up_to_the_least_information():
+  joint = np.random.default_rng(5).dirichlet(np.ones(60)).reshape(5, 4, 3)
+  # The third value of the first source tells nothing: it has the mean of y.
+  joint[2] = joint.sum() / 30 * joint.sum((0, 1)) / joint.sum() / 4
+  joint /= joint.sum()
+  margins = broja.Margins.from_joint(jnp.moveaxis(jnp.asarray(joint), 2, 0))
+  solution = jax.jit(broja.solve, static_argnums=(1, 2))(margins, 400, 1e-6)
+  for shares, size in zip(solution.shares, (5, 4), strict=True):
+    assert shares.shape == (size,)
+    assert np.all(np.asarray(shares) >= -1e-7)
+    np.testing.assert_allclose(np.sum(shares), solution.information, rtol=1e-5)

@@ -77,3 +77,19 @@ def test_a_nearly_independent_table_keeps_its_digits():
   assert 1e-8 < exact < 1e-6
   estimate = discrete.from_joint(jnp.asarray(table, jnp.float32))
   np.testing.assert_allclose(estimate, exact, rtol=5e-3)
+
+
+def test_terms_of_a_column_are_its_share_in_the_information():
+  table = np.random.default_rng(2).dirichlet(np.ones(12)).reshape(3, 4)
+  table[1, 2] = 0
+  table /= table.sum()
+  rows, columns = table.sum(axis=1), table.sum(axis=0)
+  terms = discrete.terms(jnp.asarray(table))
+  assert np.all(terms >= 0)
+  for b in range(4):
+    share = sum(
+      table[a, b] * np.log(table[a, b] / (rows[a] * columns[b]))
+      for a in range(3)
+      if table[a, b]
+    )
+    np.testing.assert_allclose(terms[:, b].sum(), share, atol=1e-6)

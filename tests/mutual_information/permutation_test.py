@@ -106,3 +106,28 @@ def test_jit_keys_and_predictions():
   assert once.null_mean != other.null_mean
   with pytest.raises(ValueError, match="num_permutations=0: give 1 or more"):
     permutation.permutation_test(_product, KEY, x, y, 0)
+
+
+def test_several_estimates_share_the_permutations():
+  x, y = _dependent(3, 30)
+
+  def products(x, y):
+    return jnp.stack([_product(x, y), _product(x**2, y)])
+
+  both = permutation.permutation_test(products, KEY, x, y, 19)
+  for place, columns in enumerate((x, x**2)):
+    one = permutation.permutation_test(_product, KEY, columns, y, 19)
+    for field, value in one._asdict().items():
+      np.testing.assert_allclose(
+        getattr(both, field)[place], value, rtol=1e-5, err_msg=field
+      )
+
+
+def test_the_number_at_once_changes_nothing():
+  x, y = _dependent(4, 30)
+  expected = permutation.permutation_test(_product, KEY, x, y, 19)
+  for batch_size in (1, 4):
+    test = permutation.permutation_test(
+      _product, KEY, x, y, 19, batch_size=batch_size
+    )
+    np.testing.assert_allclose(test, expected, rtol=1e-5)

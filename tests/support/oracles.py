@@ -256,3 +256,47 @@ def integrate_density(integrand, parameters):
     integrate.quad(integrand, a, b, epsabs=1e-10, limit=100)[0]
     for a, b in itertools.pairwise(edges)
   )
+
+
+def pass_atoms(both, first, second, p_y, num_steps=2000):
+  """Computes the atoms of a batch of passes, as the public PID code defines.
+
+  The passes are `[n, C]` probabilities. Information is measured against the
+  given P(Y) `[C]`, and I* is summed over the examples of the first source. That
+  code learns the coupling Q(x1, x2, y); here it is found by mirror descent
+  without momentum, with margins scaled in plain loops.
+  """
+  n = len(both)
+  log_p_y = np.log(p_y)
+
+  def information(probs):
+    return np.mean(np.sum(special.xlogy(probs, probs) - probs * log_p_y, 1))
+
+  # R(x1, x2), and Q(x1, x2, y) with margins p1(y | x1) / n and p2(y | x2) / n.
+  r = np.full((n, n), 1 / n**2)
+  for _ in range(num_steps):
+    coupling = np.repeat(r[:, :, None], len(p_y), axis=2)
+    for _ in range(20):
+      # A missing option has no mass, and 0 / 0 counts as 0.
+      coupling *= (first / n / _or_one(coupling.sum(axis=1)))[:, None, :]
+      coupling *= (second / n / _or_one(coupling.sum(axis=0)))[None]
+    r = coupling.sum(axis=2)
+  least = np.sum(
+    special.xlogy(coupling, coupling / _or_one(r)[:, :, None])
+    - coupling * log_p_y
+  )
+  both, first, second = (information(x) for x in (both, first, second))
+  return first + second - least, least - second, least - first, both - least
+
+
+def _or_one(x):
+  """Replaces zeros by ones."""
+  return np.where(x > 0, x, 1.0)
+
+
+def project(probs, p_y, num_steps=20000):
+  """Scales columns `[n, C]` to the mean P(Y) and rows to 1, in turns."""
+  for _ in range(num_steps):
+    probs = probs * (p_y / probs.mean(axis=0))
+    probs = probs / probs.sum(axis=1, keepdims=True)
+  return probs
