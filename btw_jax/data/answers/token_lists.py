@@ -1,0 +1,118 @@
+"""Lists of the likeliest tokens, reduced to the options of a question."""
+
+from collections.abc import Sequence
+import math
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from btw_jax.data.answers import choices
+from btw_jax.data.answers import conditions
+
+# "A", " A", "(A", "▁A", "A.": spaces as the tokenizers write them.
+_TOKEN = re.compile(r"[\s▁Ġ]*[(\[\"'*]*([A-Za-z])[)\].:,*\"']*\s*")
+
+# Chosen token, its log-probability, and token -> log-probability of the list.
+Entry = tuple[str, float, dict[str, float]]
+
+
+class Summary(NamedTuple):
+  """The list of one question, reduced to its options.
+
+  Attributes:
+    position: number of the token in the answer; None if no list has a letter.
+    log_masses: `[C]` log of the listed probability; −inf if not listed.
+    ceiling: `[C]` the largest possible log-probability.
+    mass: the probability of all letters of options together.
+  """
+
+  position: int | None
+  log_masses: np.ndarray
+  ceiling: np.ndarray
+  mass: float
+
+
+def read_entries(logprobs: Any) -> list[Entry]:
+  """Returns the tokens of an answer with their lists.
+
+  `logprobs` is that of a chat, with `content`, or that of a completion, with
+  `tokens` and a mapping per token.
+  """
+  if not isinstance(logprobs, dict):
+    return []
+  if logprobs.get("content"):
+    return [
+      (
+        entry.get("token", ""),
+        float(entry.get("logprob", -math.inf)),
+        {
+          item["token"]: float(item["logprob"])
+          for item in entry.get("top_logprobs") or ()
+        },
+      )
+      for entry in logprobs["content"]
+    ]
+  tokens, lists = logprobs.get("tokens") or (), logprobs.get("top_logprobs")
+  return [
+    (token, (listed or {}).get(token, -math.inf), dict(listed or {}))
+    for token, listed in zip(tokens, lists or (), strict=False)
+  ]
+
+
+def summarise(
+  entries: Sequence[Entry], count: int, texts: Sequence[str] = ()
+) -> Summary:
+  """Reduces the first list that holds an option to the `count` options.
+
+  Small letters are read only if no list holds a capital one, because "a" is a
+  word.
+  """
+  words = {choices.plain(text): place for place, text in enumerate(texts)}
+  for small in (False, True):
+    for place, (chosen, chosen_logprob, listed) in enumerate(entries):
+      found = {
+        token: _option(token, count, words, small)
+        for token in {**listed, chosen: 0}
+      }
+      if any(option != conditions.NONE for option in found.values()):
+        # A server may choose a token that is not among the likeliest ones.
+        tokens = {chosen: chosen_logprob, **listed}
+        return _reduce(place, chosen, tokens, found, count)
+  nothing = np.full(count, -np.inf)
+  return Summary(None, nothing, nothing, 0.0)
+
+
+def position(token: str, small: bool = False) -> int:
+  """Returns the position of the option whose letter a token is, or `NONE`."""
+  match = _TOKEN.fullmatch(token)
+  if not match or (match[1].islower() and not small):
+    return conditions.NONE
+  return ord(match[1].upper()) - ord("A")
+
+
+def _option(token, count, words, small):
+  """Returns the option that a token names by its text or letter, or `NONE`."""
+  word = choices.plain(token.strip("▁Ġ"))
+  # A text of one letter may be that of another option: letters come first.
+  if len(word) > 1 and word in words:
+    return words[word]
+  option = position(token, small)
+  return option if option < count else conditions.NONE
+
+
+def _reduce(place, chosen, tokens, found, count):
+  masses = np.zeros(count)
+  for token, option in found.items():
+    if option != conditions.NONE:
+      masses[option] += math.exp(tokens[token])
+  probs = {token: math.exp(value) for token, value in tokens.items()}
+  others = [value for token, value in probs.items() if token != chosen]
+  rest = max(1.0 - math.fsum(probs.values()), 0.0)
+  # No token outside the list is likelier than the last of the list. The chosen
+  # token may be listed although it is not among the likeliest.
+  bound = min([rest, *others])
+  with np.errstate(divide="ignore"):
+    log_masses = np.log(masses)
+    ceiling = np.where(masses > 0, log_masses, np.log(bound))
+  return Summary(place, log_masses, ceiling, float(masses.sum()))
