@@ -1,5 +1,6 @@
 """Files with answers, written as the programs they come from write them."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -7,7 +8,9 @@ import pathlib
 
 import numpy as np
 import openpyxl
+import pytest
 
+from btw_jax import errors
 from btw_jax.data.answers import choices
 
 
@@ -304,3 +307,16 @@ WRITERS = {
 }
 # These hold decisions only.
 HARD = ("vlmevalkit",)
+
+
+@contextlib.contextmanager
+def refuses(*parts):
+  """Expects an error of one line that has each of the parts, in order."""
+  with pytest.raises(errors.InputError) as error:
+    yield
+  message = str(error.value)
+  assert "\n" not in message
+  place = 0
+  for part in parts:
+    assert part in message[place:], message
+    place = message.index(part, place) + len(part)

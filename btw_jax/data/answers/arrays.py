@@ -5,6 +5,7 @@ of the second of two options, or `[N]` answers (whole numbers or texts).
 """
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import pathlib
 from typing import Any
 import zipfile
@@ -12,9 +13,9 @@ import zipfile
 import numpy as np
 
 from btw_jax import errors
-from btw_jax.data.answers import choices
 from btw_jax.data.answers import conditions
 from btw_jax.data.answers import joining
+from btw_jax.data.answers import labels as labels_lib
 from btw_jax.data.answers import questions
 from btw_jax.data.answers import read_options
 
@@ -65,6 +66,7 @@ def from_arrays(
   Raises:
     InputError: naming the first array that is wrong.
   """
+  options_read.check()
   return joining.join(
     _conditions(
       "arrays", dict(arrays), labels, ids, () if options is None else options,
@@ -101,39 +103,48 @@ def _take(arrays, names):
 
 def _conditions(file, arrays, labels, ids, names, columns, options):
   """Returns one condition per array."""
-  arrays = {name: _squeeze(np.asarray(x)) for name, x in arrays.items()}
+  arrays = {name: _squeeze(x) for name, x in arrays.items()}
   if not arrays:
     raise errors.InputError(
       f"{file}: holds no array of answers: give one array per condition."
     )
-  first, reference = next(iter(arrays.items()))
-  others = {"labels": labels, "ids": ids, **columns}
-  others = {k: _squeeze(np.asarray(x)) for k, x in others.items()
-            if x is not None}  # fmt: skip
-  for name, x in {**arrays, **others}.items():
-    if x.ndim == 0 or len(x) != len(reference):
-      raise errors.InputError(
-        f"{file}: {name!r} has shape {x.shape}, but {first!r} has"
-        f" {reference.shape}: give the same questions in each array."
-      )
-  names = _option_names(file, names, arrays, others.get("labels"))
-  rows = range(len(reference))
-  positions = (
-    _positions(others["labels"], names) if "labels" in others else None
+  labels = None if labels is None else _squeeze(labels)
+  n = len(next(iter(arrays.values())))
+  ids = np.arange(n) if ids is None else _squeeze(ids)
+  columns = {name: _squeeze(x) for name, x in columns.items()}
+  others = {**columns, "ids": ids}
+  _check_lengths(
+    file, {**arrays, **others, **({} if labels is None else {"labels": labels})}
   )
-  count = _count(arrays, names, positions)
-  shared = {
-    "ids": [str(value) for value in others.get("ids", rows)],
-    "places": [f"row {row}" for row in rows],
-    "labels": positions,
-    "names": names,
-    "columns": {k: [str(v) for v in others[k]] for k in columns},
-  }
-  result = []
+  names = _option_names(file, names, arrays, labels)
+  count = _count(arrays, names)
+  if labels is not None:
+    labels = _positions(
+      labels, names, count, lambda row: f"{file}, 'labels': row {row}"
+    )
+  shared = questions.Questions(
+    file, ids.astype(str).tolist(), [f"row {row}" for row in range(n)],
+    labels=labels, names=names,
+    columns={name: x.astype(str).tolist() for name, x in columns.items()},
+  )  # fmt: skip
+  return [
+    _condition(
+      dataclasses.replace(shared, file=f"{file}, {name!r}", name=name),
+      x, names, count, options,
+    )
+    for name, x in arrays.items()
+  ]  # fmt: skip
+
+
+def _check_lengths(file, arrays):
+  """Checks that all arrays have the same number of rows as the first."""
+  first, reference = next(iter(arrays.items()))
   for name, x in arrays.items():
-    asked = questions.Questions(f"{file}, {name!r}", name=name, **shared)
-    result.append(_condition(asked, x, names, count, options))
-  return result
+    if len(x) != len(reference):
+      raise errors.InputError(
+        f"{file}: {name!r} has {len(x)} rows, but {first!r} has"
+        f" {len(reference)}: give the same questions in each array."
+      )
 
 
 def _condition(asked, x, names, count, options):
@@ -156,7 +167,9 @@ def _condition(asked, x, names, count, options):
     options = read_options.ReadOptions(scores="probabilities")
     return asked.scored(np.stack([1 - x, x], axis=1), options)
   if x.ndim == 1 and x.dtype.kind in "iubU":
-    return asked.decided(_positions(x, names), np.full(len(x), count))
+    return asked.decided(
+      _positions(x, names, count, asked.where), np.full(len(x), count)
+    )
   raise errors.InputError(
     f"{asked.file}: has shape {x.shape} of {x.dtype}: give [N, C] scores, [N]"
     " probabilities, or [N] answers."
@@ -164,6 +177,8 @@ def _condition(asked, x, names, count, options):
 
 
 def _squeeze(x):
+  """Returns an array; a single column is a vector."""
+  x = np.atleast_1d(np.asarray(x))
   return x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x
 
 
@@ -183,23 +198,19 @@ def _option_names(file, names, arrays, labels):
   return questions.shared_names(np.concatenate(words).tolist())
 
 
-def _positions(values, names):
-  """Returns answers or labels `[N]` as positions."""
-  if values.dtype.kind in "f" and np.all(values == np.round(values)):
-    values = values.astype(np.int64)
-  if values.dtype.kind in "iub":
-    x = values.astype(np.int64)
-    valid = (x >= 0) & ((x < len(names)) | (len(names) == 0))
-    return np.where(valid, x, conditions.NONE)
-  unique, inverse = np.unique(values.astype(str), return_inverse=True)
-  read_values = [
-    choices.read_label(text, len(names), names, index=True) for text in unique
-  ]
-  return np.array(read_values, int)[inverse]
+def _positions(values, names, count, where):
+  """Returns answers or labels `[N]` as positions; None if all are unknown."""
+  n = len(values)
+  if values.dtype.kind in "iub" and values.max() < (count or np.inf):
+    # Numbers in memory are positions, also if options are called by numbers.
+    return np.where(values < 0, conditions.NONE, values.astype(np.int64))
+  return labels_lib.read(
+    values.tolist(), [count] * n, [names] * n, where, positions_first=True
+  )
 
 
-def _count(arrays, names, labels):
+def _count(arrays, names):
   """Returns the number of options of hard answers; 0 if it is unknown."""
   widths = [x.shape[1] for x in arrays.values() if x.ndim == 2]
-  del labels
-  return len(names) or max(widths, default=0)
+  binary = any(x.ndim == 1 and x.dtype.kind == "f" for x in arrays.values())
+  return len(names) or max(widths, default=2 if binary else 0)

@@ -110,6 +110,7 @@ def read(
   Raises:
     InputError: one line that names the file and the first thing that is wrong.
   """
+  options.check()
   found = []
   for name, path in inputs.items():
     found += _read_file(name, path, options)

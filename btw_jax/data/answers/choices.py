@@ -1,6 +1,7 @@
 """Answers and labels as text, turned to positions among the options."""
 
 from collections.abc import Sequence
+import functools
 import re
 from typing import Any
 
@@ -34,6 +35,7 @@ def letters(num_options: int) -> tuple[str, ...]:
   return tuple(letter(position) for position in range(num_options))
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def plain(text: str) -> str:
   """Returns a text without case, marks around it and a final point."""
   return text.strip(_MARKS).rstrip(".").strip(_MARKS).casefold()
@@ -55,6 +57,8 @@ def read_answer(
     texts: the texts of the options, if they are known.
   """
   text = "" if text is None else str(text)
+  if text in texts:
+    return list(texts).index(text)
   options = [plain(option) for option in texts]
   position = _find(plain(text), options)
   if position != conditions.NONE:
@@ -66,35 +70,6 @@ def read_answer(
     return position if not known or position < known else conditions.NONE
   rest = _ANSWER_TEXT.search(text)
   return _find(plain(rest[1]), options) if rest else conditions.NONE
-
-
-def read_label(
-  value: Any,
-  num_options: int = 0,
-  texts: Sequence[str] = (),
-  index: bool = False,
-) -> int:
-  """Returns the position of the right option, or `NONE` if it is not readable.
-
-  A label is the text of an option, a letter, or, if `index`, the position of
-  the option, counted from 0.
-  """
-  if isinstance(value, list | tuple):
-    value = value[0] if len(value) == 1 else None
-  position = read_answer(value, num_options, texts)
-  if position == conditions.NONE and index:
-    return read_index(value, num_options or len(texts))
-  return position
-
-
-def read_index(value: Any, num_options: int = 0) -> int:
-  """Returns a whole number, or its text, as a position, or `NONE`."""
-  try:
-    position = int(str(value).strip())
-  except ValueError:
-    return conditions.NONE
-  valid = position >= 0 and (not num_options or position < num_options)
-  return position if valid else conditions.NONE
 
 
 def _find(text, options):

@@ -23,17 +23,21 @@ class Condition:
     name: name of the condition; empty if the file does not tell.
     file: the file, and the part of it, for messages.
     ids: `[N]` ids of the questions, all different.
-    num_options: `[N]` int, the number of options of each question.
+    num_options: `[N]` int, the number of options of each question; 0 if the
+      file does not tell, which only files without probabilities may.
     decisions: `[N]` int, position of the chosen option, or `NONE`.
     log_probs: `[N, C]` float64 log-probabilities of the options, normalised;
       None if the file holds decisions only.
     labels: `[N]` int, position of the right option, or `NONE`; None if the file
       has no labels.
-    option_texts: `[N]` the texts of each question's options; None if unknown.
+    option_texts: `[N]` the texts of each question's options, empty for a
+      question whose texts are unknown; None if all are.
     option_names: names of the C options if all questions share them (classes),
       or letters; conditions are matched by them.
     ceiling: `[N, C]` the largest log-probabilities that a truncated list of
-      tokens allows, not normalised; None if nothing was truncated.
+      tokens allows, not normalised: those of listed options as listed. A
+      question with the uniform distribution by rule has it here too. None if
+      nothing was truncated.
     columns: name -> `[N]` texts by which questions can be grouped, such as
       `image` or `category`.
     notes: one sentence for each thing that the reader decided and a person may

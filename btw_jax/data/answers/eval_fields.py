@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from btw_jax import errors
+from btw_jax.data.answers import scores
 
 
 def read_scores(answer, where):
@@ -12,13 +12,7 @@ def read_scores(answer, where):
     len(pair) == 2 and str(pair[1]) in ("True", "False") for pair in pairs
   ):
     return None
-  try:
-    return tuple(float(pair[0]) for pair in pairs)
-  except (TypeError, ValueError) as error:
-    raise errors.InputError(
-      f"{where} has a log-likelihood that is not a number: run the evaluation"
-      " again for this question."
-    ) from error
+  return scores.read_numbers([pair[0] for pair in pairs], where)
 
 
 def _unwrap(value):

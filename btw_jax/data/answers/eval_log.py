@@ -16,6 +16,7 @@ from btw_jax.data.answers import choices
 from btw_jax.data.answers import conditions
 from btw_jax.data.answers import eval_fields
 from btw_jax.data.answers import files
+from btw_jax.data.answers import labels
 from btw_jax.data.answers import questions
 from btw_jax.data.answers import read_options
 from btw_jax.data.answers import scores
@@ -36,6 +37,10 @@ class _Log:
     self.scores, self.lengths, self.answers = [], [], []
     self.columns = questions.Columns(_SKIP)
     self.filter, self.other_filters, self.unconditional = None, 0, 0
+
+  def where(self, row):
+    """Returns the file and the place of a question."""
+    return f"{self.path}: {self.places[row]}"
 
 
 def recognise(record: Mapping[str, Any]) -> bool:
@@ -139,9 +144,9 @@ def _scored(log, options):
     "have scores of the options without the question, which are left out",
   )  # fmt: skip
   counts = [len(row) for row in log.scores]
-  return _questions(
-    log, _labels(log, counts, log.texts), log.texts, notes
-  ).scored(values, options, scores.pad(log.lengths) if known else None)
+  return _questions(log, counts, log.texts, notes).scored(
+    values, options, scores.pad(log.lengths) if known else None
+  )
 
 
 def _decided(log):
@@ -158,39 +163,25 @@ def _decided(log):
     ],
     int,
   )
-  asked = _questions(log, _labels(log, counts, texts), texts, (), names)
+  asked = _questions(log, counts, texts, names=names)
   return asked.decided(decisions, counts)
 
 
-def _questions(log, labels, texts, notes, names=()):
+def _questions(log, counts, texts, notes=(), names=()):
+  """Returns the questions of a log."""
   if log.other_filters:
     notes = [
       *notes,
       f"the filter {log.filter!r} is read; {log.other_filters} lines of other"
       " filters are left out",
     ]
+  # The target of a task of multiple choice is a position, even if the options
+  # are numbers.
+  right = labels.read(
+    log.targets, counts, texts, log.where, positions_first=bool(log.scores)
+  )
   return questions.Questions(
-    log.path, log.ids, log.places, labels=labels,
+    log.path, log.ids, log.places, labels=right,
     texts=texts if any(texts) else None, names=names,
     columns=log.columns.finish(), notes=notes,
   )  # fmt: skip
-
-
-def _labels(log, counts, texts):
-  """Returns the positions `[N]` of the right options.
-
-  If all targets are whole numbers that can be positions, they are: an option
-  may be the number 2, and the target 2 means the third option all the same.
-  """
-  if all(target is None for target in log.targets):
-    return None
-  indices = [
-    choices.read_index(target, n) if n else conditions.NONE
-    for target, n in zip(log.targets, counts, strict=True)
-  ]
-  if conditions.NONE in indices:
-    indices = [
-      choices.read_label(target, n, row, index=True)
-      for target, n, row in zip(log.targets, counts, texts, strict=True)
-    ]
-  return np.array(indices, int)

@@ -36,6 +36,8 @@ def kind_of(path: str | pathlib.Path) -> str:
   if pathlib.Path(path).is_dir():
     return "arrays"
   start = _start(path)
+  if not start:
+    raise errors.InputError(f"{path}: is empty: give a file with answers.")
   if start.startswith(b"PK"):
     return "xlsx" if b"xl/" in _zip_names(path) else "arrays"
   if start.startswith(b"\x93NUMPY"):
@@ -215,7 +217,7 @@ def _start(path):
       start = file.read(_START)
   except (EOFError, zlib.error, OSError) as error:
     raise errors.InputError(
-      f"{path}: cannot be read: check the file, or copy it again."
+      f"{path}: cannot be read, or is cut: check the file, or copy it again."
     ) from error
   return start.removeprefix(b"\xef\xbb\xbf").lstrip()
 

@@ -8,12 +8,10 @@ picture (`v_prob`), from the text (`l_prob`), and from both (`vl_prob`).
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from btw_jax import errors
-from btw_jax.data.answers import choices
 from btw_jax.data.answers import conditions
 from btw_jax.data.answers import files
+from btw_jax.data.answers import labels
 from btw_jax.data.answers import questions
 from btw_jax.data.answers import read_options
 from btw_jax.data.answers import scores
@@ -25,9 +23,7 @@ _SKIP = ("id", "conversations", "num_options")
 def recognise(record: Mapping[str, Any]) -> bool:
   """Returns True if a record is one of these files."""
   turns = record.get("conversations")
-  return isinstance(turns, list) and any(
-    isinstance(turn, Mapping) and "vl_prob" in turn for turn in turns
-  )
+  return isinstance(turns, list) and any(map(_has_probs, turns))
 
 
 def read(
@@ -38,7 +34,8 @@ def read(
   Raises:
     InputError: naming the first record that is wrong.
   """
-  ids, places, labels, groups = [], [], [], questions.Columns(_SKIP)
+  ids, places, right, counts = [], [], [], []
+  groups = questions.Columns(_SKIP)
   values = {name: [] for name in FIELDS}
   for place, record in files.read_records(path):
     where = f"{path}: {place}"
@@ -47,22 +44,30 @@ def read(
         f"{where} has no 'vl_prob' in 'conversations': give the file with the"
         " probabilities of all three conditions."
       )
-    turn = next(t for t in record["conversations"] if "vl_prob" in t)
+    turn = next(t for t in record["conversations"] if _has_probs(t))
     ids.append(str(record.get("id", len(ids))))
     places.append(place)
     count = _num_options(where, record, turn)
     for name, field in FIELDS.items():
-      values[name].append(turn[field][:count])
-    labels.append(choices.read_label(turn.get("label"), count))
+      values[name].append(scores.read_numbers(turn[field][:count], where))
+    right.append(turn.get("label"))
+    counts.append(count)
     groups.add(record)
   columns = groups.finish()
+  right = labels.read(
+    right, counts, [()] * len(ids), lambda row: f"{path}: {places[row]}"
+  )
   return [
     questions.Questions(
       f"{path}, condition {name!r}", ids, places, name,
-      labels=np.array(labels, int), columns=columns,
+      labels=right, columns=columns,
     ).scored(scores.pad(rows), options)
     for name, rows in values.items()
   ]  # fmt: skip
+
+
+def _has_probs(turn):
+  return isinstance(turn, Mapping) and "vl_prob" in turn
 
 
 def _num_options(where, record, turn):

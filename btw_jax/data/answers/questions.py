@@ -67,13 +67,15 @@ class Questions:
     )
 
   def decided(
-    self, decisions: np.ndarray, num_options: np.ndarray
+    self, decisions: np.ndarray | None, num_options: np.ndarray
   ) -> conditions.Condition:
-    """Returns the condition with decisions `[N]` only.
+    """Returns the condition with decisions `[N]` only; None if it has none.
 
     `num_options` `[N]` is 0 where it is unknown.
     """
     self._check()
+    if decisions is None:
+      decisions = np.full(len(self.ids), conditions.NONE)
     unread = int(np.sum(decisions == conditions.NONE))
     if unread == len(decisions):
       raise errors.InputError(
@@ -104,10 +106,11 @@ class Questions:
   def _condition(self, num_options, decisions, notes, log_probs=None):
     labels, more = self.labels, []
     if labels is not None:
-      unread = int(np.sum(labels == conditions.NONE))
-      if unread:
-        more = [f"{unread} of {len(labels)} labels name no option"]
-      labels = None if unread == len(labels) else labels
+      more = count_note(
+        int(np.sum(labels == conditions.NONE)), len(labels),
+        "have no label, or one that names no option",
+      )  # fmt: skip
+      labels = labels if np.any(labels != conditions.NONE) else None
     return conditions.Condition(
       self.name, self.file, self.ids, num_options, decisions, log_probs, labels,
       self.texts, self.names, None, self.columns,

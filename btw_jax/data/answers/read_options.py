@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from btw_jax import errors
+
 SCORES = (
   "auto", "probabilities", "log_probabilities", "logits", "log_likelihoods",
 )  # fmt: skip
@@ -29,3 +31,14 @@ class ReadOptions:
   sign: str = "auto"
   length: str = "none"
   least_mass: float = 0.3
+
+  def check(self) -> None:
+    """Raises `InputError`, which names the flag, if a choice is unknown."""
+    for flag, known in (
+      ("scores", SCORES), ("sign", SIGNS), ("length", LENGTHS),
+    ):  # fmt: skip
+      errors.check_names(flag, [getattr(self, flag)], known, "choice")
+    if not 0 <= self.least_mass <= 1:
+      raise errors.InputError(
+        f"--least_mass={self.least_mass}: give a probability from 0 to 1."
+      )

@@ -1,7 +1,7 @@
 """Normalised log-probabilities from the scores that files hold."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -35,6 +35,25 @@ def pad(rows: Sequence[Sequence[float]]) -> np.ndarray:
   present = np.arange(values.shape[1]) < counts[:, None]
   values[present] = [value for row in rows for value in row]
   return values
+
+
+def read_numbers(values: Sequence[Any], where: str) -> tuple[float, ...]:
+  """Returns numbers, or their texts, as floats.
+
+  Raises:
+    InputError: with the place `where`, if one of them is not a number.
+  """
+  try:
+    numbers = tuple(float(value) for value in values)
+  except (TypeError, ValueError):
+    numbers = (np.nan,)
+  if any(number != number for number in numbers):
+    shown = ", ".join(str(value) for value in values[:6])
+    raise errors.InputError(
+      f"{where} has scores that are not all numbers ({shown}): give one number"
+      " per option."
+    )
+  return numbers
 
 
 def normalise(

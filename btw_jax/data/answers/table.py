@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from btw_jax import errors
-from btw_jax.data.answers import choices
 from btw_jax.data.answers import conditions
 from btw_jax.data.answers import files
+from btw_jax.data.answers import labels
 from btw_jax.data.answers import questions
 from btw_jax.data.answers import read_options
 
 _PREFIX = "p_"
-_LABELS = ("label", "target")
+_LABEL_FIELDS = ("label", "target")
 # Columns of our own predictions that group nothing.
 _OWN = ("prediction", "weight_")
 # Columns whose different values make the same question occur again.
@@ -45,18 +45,39 @@ def read(
       f"{path}: has the columns {', '.join(list(columns)[:8])}: give 'id', and"
       " 'p_<option>' for each option, or 'answer'."
     )
-  if not columns["id"]:
+  ids = columns["id"]
+  if not ids:
     raise errors.InputError(f"{path}: has no row: give one row per question.")
   for name in _REPEATS:
     _check_constant(path, columns, name)
-  names = columns.get("condition", [""] * len(columns["id"]))
   parts = {}
-  for row, name in enumerate(names):
+  for row, name in enumerate(columns.get("condition", [""] * len(ids))):
     parts.setdefault(_text(name), []).append(row)
+  names = _option_names(columns)
   return [
-    _condition(path, name, rows, columns, options)
+    _condition(
+      path, name, names, options,
+      {key: [values[row] for row in rows] for key, values in columns.items()},
+      [f"row {row + 2}" for row in rows],
+    )
     for name, rows in parts.items()
-  ]
+  ]  # fmt: skip
+
+
+def _option_names(columns):
+  """Returns the names of the options; nothing if answers are letters."""
+  names = [name for name in columns if name.startswith(_PREFIX)]
+  if names:
+    return tuple(name.removeprefix(_PREFIX) for name in names)
+  # All conditions share the words, also those that one of them never answers.
+  known = _labels(columns) or ()
+  return questions.shared_names(known) or questions.shared_names(
+    [*known, *columns["answer"]]
+  )
+
+
+def _labels(columns):
+  return next((columns[key] for key in _LABEL_FIELDS if key in columns), None)
 
 
 def _check_constant(path, columns, name):
@@ -69,36 +90,28 @@ def _check_constant(path, columns, name):
     )
 
 
-def _condition(path, name, rows, columns, options):
+def _condition(path, name, names, options, columns, places):
   """Returns the condition of some rows of the table."""
-  columns = {key: [values[row] for row in rows] for key, values in
-             columns.items()}  # fmt: skip
   file = f"{path}, condition {name!r}" if name else path
-  places = [f"row {row + 2}" for row in rows]
-  fields = [key for key in columns if key.startswith(_PREFIX)]
-  names = tuple(field.removeprefix(_PREFIX) for field in fields)
-  raw = next((columns[key] for key in _LABELS if key in columns), None)
-  if not names and not any(isinstance(v, int) for v in raw or ()):
-    names = questions.shared_names([*(raw or ()), *columns["answer"]])
+
+  def positions(values):
+    return labels.read(
+      values, [len(names)] * len(places), [names] * len(places),
+      lambda row: f"{file}: {places[row]}",
+    )  # fmt: skip
+
+  right = _labels(columns)
   asked = questions.Questions(
     file, list(map(_text, columns["id"])), places, name,
-    labels=None if raw is None else _positions(raw, names),
+    labels=None if right is None else positions(right),
     names=names, columns=_groups(columns),
   )  # fmt: skip
+  fields = [key for key in columns if key.startswith(_PREFIX)]
   if fields:
     values = [_numbers(file, places, key, columns[key]) for key in fields]
     return asked.scored(np.stack(values, axis=1), options)
-  decisions = _positions(columns["answer"], names)
-  return asked.decided(decisions, np.full(len(rows), len(names)))
-
-
-def _positions(values, names):
-  """Returns the positions `[N]` that labels or answers name."""
-  read_values = {
-    value: choices.read_label(_text(value), len(names), names, index=True)
-    for value in set(values)
-  }
-  return np.array([read_values[value] for value in values], int)
+  decisions = positions(columns["answer"])
+  return asked.decided(decisions, np.full(len(places), len(names)))
 
 
 def _numbers(file, places, name, values):
@@ -123,7 +136,7 @@ def _is_number(value):
 
 def _groups(columns):
   """Returns the columns by which questions can be grouped."""
-  skip = ("id", "condition", "answer", *_LABELS)
+  skip = ("id", "condition", "answer", *_LABEL_FIELDS)
   names = [
     name
     for name in columns

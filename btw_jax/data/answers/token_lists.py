@@ -1,6 +1,7 @@
 """Lists of the likeliest tokens, reduced to the options of a question."""
 
 from collections.abc import Sequence
+import functools
 import math
 import re
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ def summarise(
   return Summary(None, nothing, nothing, 0.0)
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def position(token: str, small: bool = False) -> int:
   """Returns the position of the option whose letter a token is, or `NONE`."""
   match = _TOKEN.fullmatch(token)

@@ -15,16 +15,17 @@ from btw_jax import errors
 from btw_jax.data.answers import choices
 from btw_jax.data.answers import conditions
 from btw_jax.data.answers import files
+from btw_jax.data.answers import labels
 from btw_jax.data.answers import questions
 from btw_jax.data.answers import read_options
 from btw_jax.data.answers import scores
 from btw_jax.data.answers import token_lists
 
-_LABELS = ("label", "target", "answer")
+_LABEL_FIELDS = ("label", "target", "answer")
 _IDS = ("custom_id", "doc_id", "id")
 _SKIP = (
-  *_IDS, *_LABELS, "object", "created", "model", "system_fingerprint", "error",
-  "num_options", "service_tier", "input", "uuid", "question",
+  *_IDS, *_LABEL_FIELDS, "object", "created", "model", "system_fingerprint",
+  "error", "num_options", "service_tier", "input", "uuid", "question",
 )  # fmt: skip
 _ADVICE = "ask the server for logprobs=true and top_logprobs=20"
 
@@ -51,9 +52,9 @@ def read(
   for place, record in _records(path):
     where = f"{path}: {place}"
     entries = _entries(where, record)
-    label = next((record[f] for f in _LABELS if f in record), None)
+    label = next((record[f] for f in _LABEL_FIELDS if f in record), None)
     options_texts = _option_texts(record)
-    count = len(options_texts) or int(record.get("num_options") or 0)
+    count = len(options_texts) or _num_options(where, record)
     if not count:
       guess = guess or _guess_count(path)
       count = guess
@@ -64,10 +65,7 @@ def read(
     counts.append(count)
     lists.append(token_lists.summarise(entries, count, options_texts))
     groups.add(record)
-  labels = [
-    choices.read_label(label, count, row, index=True)
-    for label, count, row in zip(raw, counts, texts, strict=True)
-  ]
+  right = labels.read(raw, counts, texts, lambda row: f"{path}: {places[row]}")
   notes = []
   if guess:
     notes.append(
@@ -76,8 +74,8 @@ def read(
     )
   asked = questions.Questions(
     path, ids, places,
-    labels=None if all(v is None for v in raw) else np.array(labels, int),
-    texts=texts if all(texts) else None, columns=groups.finish(), notes=notes,
+    labels=right, texts=texts if all(texts) else None,
+    columns=groups.finish(), notes=notes,
   )  # fmt: skip
   return [_condition(asked, lists, options)]
 
@@ -166,7 +164,13 @@ def _entries(where, record):
       f"{where} has no 'choices' of a response: delete the record, or ask the"
       " server again."
     )
-  entries = token_lists.read_entries(answers[0].get("logprobs"))
+  try:
+    entries = token_lists.read_entries(answers[0].get("logprobs"))
+  except (KeyError, TypeError, ValueError, AttributeError):
+    raise errors.InputError(
+      f"{where}: 'logprobs' is not a list of tokens with {{token, logprob}}:"
+      f" {_ADVICE}."
+    ) from None
   if not any(listed for _, _, listed in entries):
     raise errors.InputError(f"{where} has no 'top_logprobs': {_ADVICE}.")
   return entries
@@ -194,13 +198,23 @@ def _option_texts(record):
   return ()
 
 
+def _num_options(where, record):
+  """Returns the field `num_options`; 0 if the record has none."""
+  count = record.get("num_options") or 0
+  if not isinstance(count, int) or count == 1:
+    raise errors.InputError(
+      f"{where}: 'num_options' is {count!r}: give a whole number from 2 on."
+    )
+  return count
+
+
 def _guess_count(path):
   """Returns the number of options by the letters of labels and answers."""
   positions = set()
   for place, record in _records(path):
     entries = _entries(f"{path}: {place}", record)
-    label = next((record[f] for f in _LABELS if f in record), None)
-    positions.add(choices.read_label(label))
+    label = next((record[f] for f in _LABEL_FIELDS if f in record), None)
+    positions.add(choices.read_answer(label))
     positions.add(token_lists.position(entries[0][0]))
   # "I" begins sentences: it is an option only if H is.
   if 7 not in positions:

@@ -117,6 +117,11 @@ def _read_columns(path):
     count = len(next(iter(columns.values()), ()))
     return columns, [f"row {row + 2}" for row in range(count)]
   content = files.read_json(path)
+  if not _is_json_table(content):
+    raise errors.InputError(
+      f"{path}: is neither a list of records nor columns: give a table that"
+      " VLMEvalKit wrote."
+    )
   if isinstance(content, Mapping):
     # The form that pandas writes: column -> {row: value}.
     columns = {
@@ -128,6 +133,17 @@ def _read_columns(path):
     columns = {name: [r.get(name) for r in content] for name in names}
   count = len(next(iter(columns.values()), ()))
   return columns, [f"record {row + 1}" for row in range(count)]
+
+
+def _is_json_table(content):
+  """Returns True for a list of records, or columns of one length."""
+  if isinstance(content, list):
+    return all(isinstance(record, Mapping) for record in content)
+  columns = list(content.values()) if isinstance(content, Mapping) else [None]
+  return all(
+    isinstance(column, Mapping | list) and len(column) == len(columns[0])
+    for column in columns
+  )
 
 
 def _text(value: Any) -> str:
