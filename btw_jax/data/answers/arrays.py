@@ -88,12 +88,19 @@ def _load(path):
     if isinstance(content, np.ndarray):
       return {path.stem: content}
     with content as archive:
-      return {name: archive[name] for name in archive.files}
+      return {name: _array(archive[name]) for name in archive.files}
   except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
     raise errors.InputError(
       f"{path}: cannot be read as arrays: write it again with numpy.savez or"
-      " numpy.save, without object arrays."
+      " numpy.save, without object arrays; convert a log of inspect-ai to JSON."
     ) from error
+
+
+def _array(content):
+  """Returns a member of an archive; raises `ValueError` if it is no array."""
+  if not isinstance(content, np.ndarray):
+    raise ValueError("no array")
+  return content
 
 
 def _take(arrays, names):

@@ -17,7 +17,7 @@ _BOXED = re.compile(r"\\boxed\{\s*(?:\\text\{)?\s*\(?([A-Z])\)?\s*\}")
 # "The answer is B", "Answer: **B**", "<answer>B</answer>". The letters A and I
 # are words too: no other word may follow them, except a reason.
 _ANSWER = re.compile(
-  r"(?i:\banswer)(?:\W+(?i:is))?\W{1,6}"
+  r"(?i:\banswer)(?:\W+(?i:is))?(?:\W+(?i:option|choice))?\W{1,6}"
   r"([A-Z])(?=\s*$|\s*[^\w\s]|\s+(?i:because|since|as)\b|(?<![AI])\s)"
 )
 _ANSWER_TEXT = re.compile(r"(?i)\banswer(?:\s+is\b\W*|\W*:\W*)(\S.*)")

@@ -1,7 +1,9 @@
 """The fields of a line of an evaluation log: scores, texts of options."""
 
 from collections.abc import Mapping, Sequence
+import itertools
 
+from btw_jax.data.answers import choices
 from btw_jax.data.answers import scores
 
 
@@ -37,7 +39,10 @@ def option_texts(doc):
       value = value.get("text", list(value.values()))
     if isinstance(value, list) and value:
       return tuple(str(text).strip() for text in value)
-  return ()
+  # Some documents have one field per letter.
+  letters = itertools.takewhile(doc.__contains__, choices.letters(26))
+  texts = tuple(str(doc[letter]).strip() for letter in letters)
+  return texts if len(texts) > 1 else ()
 
 
 def continuations(record):

@@ -24,7 +24,7 @@ from btw_jax.data.answers import scores
 # Fields of a document that hold the question and its options.
 _SKIP = (
   "question", "query", "choices", "options", "endings", "answer", "answers",
-  "answerKey", "gold", "label", "target", "hint",
+  "answerKey", "gold", "label", "target", "hint", *choices.letters(26),
 )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def _match(log, where, values, texts, continuations):
     # The metric acc_mutual_info scores each option again without a question.
     log.unconditional += 1
     values, continuations, n = values[:half], continuations[:half], half
-  if not texts and len(set(continuations)) == n:
+  if len(texts) != n and len(set(continuations)) == n:
     # Letters do not tell which option they stand for.
     texts = () if continuations == choices.letters(n) else continuations
   if n < 2:

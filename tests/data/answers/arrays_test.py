@@ -1,4 +1,5 @@
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -124,6 +125,15 @@ def test_a_pickle_in_an_archive_is_never_run(tmp_path):
   with answer_files.refuses("a.npz: cannot be read as arrays"):
     arrays.read(str(tmp_path / "a.npz"), OPTIONS)
   assert not marker.exists()
-  (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 no archive")
+
+
+def test_archives_without_arrays_are_named(tmp_path):
+  path = tmp_path / "b.npz"
+  path.write_bytes(b"PK\x03\x04 no archive")
   with answer_files.refuses("b.npz: cannot be read as arrays"):
-    arrays.read(str(tmp_path / "b.npz"), OPTIONS)
+    arrays.read(str(path), OPTIONS)
+  # A log of inspect-ai is such an archive.
+  with zipfile.ZipFile(path, "w") as archive:
+    archive.writestr("header.json", "{}")
+  with answer_files.refuses("b.npz: cannot be read", "inspect-ai to JSON"):
+    arrays.read(str(path), OPTIONS)

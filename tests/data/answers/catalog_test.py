@@ -1,9 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 
 from btw_jax.data.answers import catalog
 from btw_jax.data.answers import read_options
 from support import answer_files
+from support import environment
 
 OPTIONS = read_options.ReadOptions()
 
@@ -115,3 +118,10 @@ def test_files_of_no_format_are_named(tmp_path):
     catalog.read({"": str(tmp_path / "missing.jsonl")}, OPTIONS)
   with answer_files.refuses(f"{tmp_path}: is a folder without .npy"):
     catalog.read({"": str(tmp_path)}, OPTIONS)
+
+
+def test_the_document_names_every_format():
+  text = (environment.ROOT / "btw_jax/data/README.md").read_text("utf-8")
+  table = text[text.index("| `--format` | written by |") :].split("\n\n")[0]
+  named = re.findall(r"^\| `([a-z_]+)` \|", table, re.M)
+  assert named == list(catalog.FORMATS)

@@ -68,6 +68,19 @@ def _endings(record):
   record["doc"]["endings"] = record["doc"].pop("choices")
 
 
+def _letters_are_fields(record):
+  texts = record["doc"].pop("choices")
+  record["doc"].update(zip("ABCD", texts, strict=False))
+  for letter, pair in zip("ABCD", record["arguments"].values(), strict=False):
+    pair["arg_1"] = f" {letter}"
+
+
+def _other_options(record):
+  """Adds options that are not those of the task."""
+  record["doc"]["options"] = ["x"] * 7
+  del record["doc"]["choices"]
+
+
 def _target_is_text(record):
   record["target"] = record["doc"]["choices"][int(record["target"])]
 
@@ -89,7 +102,8 @@ def _mutual_information_without_texts(record):
 @pytest.mark.parametrize(
   "change",
   [_old_form, _only_resps, _texts_from_arguments, _texts_in_a_mapping, _endings,
-   _target_is_text, _mutual_information, _mutual_information_without_texts],
+   _letters_are_fields, _other_options, _target_is_text, _mutual_information,
+   _mutual_information_without_texts],
 )  # fmt: skip
 def test_forms_of_a_line(tmp_path, world, change):
   records = answer_files.lm_eval_records(world, "both")
