@@ -111,12 +111,13 @@ def _take(arrays, names):
 def _conditions(file, arrays, labels, ids, names, columns, options):
   """Returns one condition per array."""
   arrays = {name: _squeeze(x) for name, x in arrays.items()}
-  if not arrays:
-    raise errors.InputError(
-      f"{file}: holds no array of answers: give one array per condition."
-    )
   labels = None if labels is None else _squeeze(labels)
-  n = len(next(iter(arrays.values())))
+  n = len(next(iter(arrays.values()), ()))
+  if not n:
+    raise errors.InputError(
+      f"{file}: holds no answers: give one array per condition, with a row for"
+      " each question."
+    )
   ids = np.arange(n) if ids is None else _squeeze(ids)
   columns = {name: _squeeze(x) for name, x in columns.items()}
   others = {**columns, "ids": ids}

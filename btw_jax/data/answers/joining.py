@@ -44,35 +44,24 @@ def join(
     aligned[name], more = option_order.align(condition, reference)
     notes += more
   ordered = [aligned[reference.name], *aligned.values()]
-  width = int(count.max())
   labels = _labels(ordered)
   notes += _sign_notes(aligned.values(), labels, count)
-  own_notes = [
-    f"{c.name}: {note}" if len(conditions) > 1 else note
-    for c in conditions for note in c.notes
-  ]  # fmt: skip
-  columns = {}
-  for condition in ordered:
-    for name, values in condition.columns.items():
-      columns.setdefault(name, np.asarray(values, str))
+  for condition in reversed(conditions):
+    place = f"{condition.name}: " if len(conditions) > 1 else ""
+    notes = [*(f"{place}{note}" for note in condition.notes), *notes]
+  width = int(count.max())
   return conditions_lib.Answers(
     ids=np.asarray(reference.ids, str),
     num_options=count,
     option_names=option_order.names(ordered, width),
     decisions={name: c.decisions for name, c in aligned.items()},
-    log_probs={
-      name: _widen(c.log_probs, width)
-      for name, c in aligned.items() if c.log_probs is not None
-    },
-    ceilings={
-      name: _widen(c.ceiling, width)
-      for name, c in aligned.items() if c.ceiling is not None
-    },
+    log_probs=_widen({n: c.log_probs for n, c in aligned.items()}, width),
+    ceilings=_widen({n: c.ceiling for n, c in aligned.items()}, width),
     labels=labels,
-    columns=columns,
+    columns=_columns(ordered),
     files={name: c.file for name, c in aligned.items()},
-    notes=tuple(dict.fromkeys([*own_notes, *notes])),
-  )  # fmt: skip
+    notes=tuple(dict.fromkeys(notes)),
+  )
 
 
 def check_name(source: str, name: str) -> None:
@@ -228,9 +217,24 @@ def _sign_notes(conditions, labels, count):
   return notes
 
 
-def _widen(x, width):
-  """Returns `[N, C]` values for more options, which a question lacks."""
-  missing = width - x.shape[1]
-  if missing <= 0:
-    return x[:, :width]
-  return np.pad(x, ((0, 0), (0, missing)), constant_values=-np.inf)
+def _columns(ordered):
+  """Returns name -> `[N]` texts, of the first condition that has the column."""
+  columns = {}
+  for condition in ordered:
+    for name, values in condition.columns.items():
+      columns.setdefault(name, np.asarray(values, str))
+  return columns
+
+
+def _widen(values, width):
+  """Returns name -> `[N, width]`, without what is None.
+
+  Further options, which no question of the condition has, are impossible.
+  """
+  result = {}
+  for name, x in values.items():
+    if x is not None:
+      missing = max(width - x.shape[1], 0)
+      padded = np.pad(x, ((0, 0), (0, missing)), constant_values=-np.inf)
+      result[name] = padded[:, :width]
+  return result

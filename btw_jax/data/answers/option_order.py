@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 import dataclasses
 
+import numpy as np
+
 from btw_jax import errors
 from btw_jax.data.answers import choices
 from btw_jax.data.answers import conditions
@@ -23,8 +25,9 @@ def align(
   """
   if condition.option_texts is not None and reference.option_texts is not None:
     moved = _moved_texts(condition, reference)
+    count = sum(map(len, moved.values()))
     notes = [
-      f"{condition.name}: the options of {len(moved)} of {len(condition.ids)}"
+      f"{condition.name}: the options of {count} of {len(condition.ids)}"
       f" questions are in another order than in {reference.file}; they are"
       " matched by their texts"
     ]
@@ -76,22 +79,23 @@ def _unmatched(condition, reference):
 
 
 def _moved_texts(condition, reference):
-  """Returns row -> order `[C]` of the questions that have another order."""
+  """Returns order -> rows of the questions that have another order."""
   moved = {}
   pairs = zip(condition.option_texts, reference.option_texts, strict=True)
   for row, (own, wanted) in enumerate(pairs):
     if own != wanted and own and wanted:
-      moved[row] = _order(condition, reference, row, own, wanted)
+      order = _order(condition, reference, row, own, wanted)
+      moved.setdefault(order, []).append(row)
   return moved
 
 
 def _moved_names(condition, reference):
-  """Returns row -> order `[C]`: of all questions, or of none."""
+  """Returns order -> rows, which are all rows or none."""
   own, wanted = condition.option_names, reference.option_names
   if tuple(own) == tuple(wanted):
     return {}
   order = _order(condition, reference, 0, own, wanted)
-  return dict.fromkeys(range(len(condition.ids)), order)
+  return {order: list(range(len(condition.ids)))}
 
 
 def _order(condition, reference, row, own, wanted):
@@ -100,9 +104,9 @@ def _order(condition, reference, row, own, wanted):
   for place, text in enumerate(own):
     places.setdefault(text.strip(), []).append(place)
   try:
-    order = [places[text.strip()].pop(0) for text in wanted]
+    order = tuple(places[text.strip()].pop(0) for text in wanted)
   except (KeyError, IndexError):
-    order = []
+    order = ()
   if len(order) != len(own):
     raise errors.InputError(
       f"{condition.file}: the options of question {condition.ids[row]!r} are"
@@ -126,11 +130,14 @@ def _permute(condition, moved):
       ("decisions", condition.decisions), ("labels", condition.labels),
     )
   }  # fmt: skip
-  for row, order in moved.items():
+  for order, rows in moved.items():
+    n, place = len(order), np.argsort(order)
     for name in ("log_probs", "ceiling"):
-      if arrays[name] is not None:
-        arrays[name][row, : len(order)] = arrays[name][row, order]
+      x = arrays[name]
+      if x is not None:
+        x[np.ix_(rows, range(n))] = x[np.ix_(rows, order)]
     for name in ("decisions", "labels"):
-      if arrays[name] is not None and arrays[name][row] != _NONE:
-        arrays[name][row] = order.index(arrays[name][row])
+      x = arrays[name]
+      if x is not None:
+        x[rows] = np.where(x[rows] == _NONE, _NONE, place[x[rows]])
   return dataclasses.replace(condition, **arrays)

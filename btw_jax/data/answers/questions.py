@@ -86,10 +86,15 @@ class Questions:
     return self._condition(num_options, decisions, [note] if unread else [])
 
   def _check(self):
-    """Checks that there are questions, and that ids are different."""
+    """Checks that there are questions, with ids that are different."""
     if not len(self.ids):
       raise errors.InputError(
         f"{self.file}: holds no question: give a file with answers."
+      )
+    if "" in self.ids:
+      raise errors.InputError(
+        f"{self.where(list(self.ids).index(''))} has no id: give each question"
+        " an id."
       )
     if len(set(self.ids)) == len(self.ids):
       return

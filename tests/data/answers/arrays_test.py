@@ -94,7 +94,8 @@ def test_missing_options_at_the_end_of_a_row():
 @pytest.mark.parametrize(
   ("conditions", "others", "parts"),
   [
-    ({}, {}, ("holds no array",)),
+    ({}, {}, ("holds no answers",)),
+    ({"a": np.zeros(0, int)}, {}, ("holds no answers",)),
     ({"a": PROBS, "b": PROBS[:2]}, {}, ("'b' has 2 rows", "'a' has 3")),
     ({"a": PROBS}, {"labels": [0, 1]}, ("'labels' has 2 rows", "'a' has 3")),
     ({"a": PROBS}, {"labels": [0, 1, 2]},

@@ -35,6 +35,8 @@ def test_questions_are_checked():
     ask([]).scored(np.zeros((0, 2)), options)
   with answer_files.refuses("FILE: line 3 has the id 'a'", "line 1 has too"):
     ask(["a", "b", "a"]).scored(np.zeros((3, 2)), options)
+  with answer_files.refuses("FILE: line 2 has no id"):
+    ask(["a", ""]).scored(np.zeros((2, 2)), options)
   with answer_files.refuses("FILE: line 1: neither this answer nor"):
     ask(["a"]).decided(np.array([-1]), np.array([2]))
 
