@@ -39,9 +39,12 @@ def join(
   taken = {c.name: _take(c, r) for c, r in zip(conditions, rows, strict=True)}
   reference = taken[reference.name]
   aligned, count = {}, _counts(list(taken.values()), reference)
+  taken = {
+    name: dataclasses.replace(c, num_options=count) for name, c in taken.items()
+  }
+  told = option_order.reference_of([taken[reference.name], *taken.values()])
   for name, condition in taken.items():
-    condition = dataclasses.replace(condition, num_options=count)
-    aligned[name], more = option_order.align(condition, reference)
+    aligned[name], more = option_order.align(condition, told)
     notes += more
   ordered = [aligned[reference.name], *aligned.values()]
   labels = _labels(ordered)
@@ -53,7 +56,7 @@ def join(
   return conditions_lib.Answers(
     ids=np.asarray(reference.ids, str),
     num_options=count,
-    option_names=option_order.names(ordered, width),
+    option_names=option_order.names(told, width),
     decisions={name: c.decisions for name, c in aligned.items()},
     log_probs=_widen({n: c.log_probs for n, c in aligned.items()}, width),
     ceilings=_widen({n: c.ceiling for n, c in aligned.items()}, width),

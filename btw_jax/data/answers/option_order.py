@@ -12,49 +12,52 @@ from btw_jax.data.answers import conditions
 _NONE = conditions.NONE
 
 
+def reference_of(
+  ordered: Sequence[conditions.Condition],
+) -> conditions.Condition:
+  """Returns the first condition that tells its options, else the first."""
+  told = [c for c in ordered if c.option_texts is not None]
+  told += [c for c in ordered if _is_named(c)]
+  return (told or ordered)[0]
+
+
 def align(
   condition: conditions.Condition, reference: conditions.Condition
 ) -> tuple[conditions.Condition, list[str]]:
   """Returns a condition with its options in the order of a reference.
 
-  Both have the same questions. Texts of options are compared for each question;
-  if they are unknown, names are compared once. Returns notes too.
+  Both have the same questions. The options of each question are compared by
+  their texts; classes are the texts of all questions. Returns notes too.
 
   Raises:
     InputError: naming the first question whose options are not the same.
   """
-  if condition.option_texts is not None and reference.option_texts is not None:
-    moved = _moved_texts(condition, reference)
-    count = sum(map(len, moved.values()))
-    notes = [
-      f"{condition.name}: the options of {count} of {len(condition.ids)}"
-      f" questions are in another order than in {reference.file}; they are"
-      " matched by their texts"
+  own, wanted = _texts(condition), _texts(reference)
+  if own is None and wanted is not None:
+    return condition, [
+      f"{condition.file} does not tell the texts of options; they are taken to"
+      " be in the order of the other files"
     ]
-  elif _is_named(condition) and _is_named(reference):
-    moved = _moved_names(condition, reference)
-    notes = [
-      f"{condition.name}: the classes are in another order than in"
-      f" {reference.file}; they are matched by their names"
-    ]
-  else:
-    return condition, _unmatched(condition, reference)
-  if not moved:
+  if own is None or wanted is None:
     return condition, []
-  return _permute(condition, moved), notes
+  moved = _find_moved(condition, reference, own, wanted)
+  count = sum(map(len, moved.values()))
+  if not count:
+    return condition, []
+  return _permute(condition, moved), [
+    f"{condition.name}: the options of {count} of {len(condition.ids)}"
+    f" questions are in another order than in {reference.file}; they are matched"
+    " by their texts"
+  ]
 
 
-def names(
-  ordered: Sequence[conditions.Condition], width: int
-) -> tuple[str, ...]:
+def names(reference: conditions.Condition, width: int) -> tuple[str, ...]:
   """Returns the names of C options, or letters."""
-  for condition in ordered:
-    if _is_named(condition) and len(condition.option_names) == width:
-      return tuple(condition.option_names)
-    texts = condition.option_texts
-    same = texts is not None and all(text == texts[0] for text in texts)
-    if same and len(texts[0]) == width:
-      return tuple(texts[0])
+  texts = reference.option_texts
+  if texts is None and _is_named(reference):
+    texts = [tuple(reference.option_names)]
+  if texts and len(texts[0]) == width and all(t == texts[0] for t in texts):
+    return tuple(texts[0])
   return choices.letters(width)
 
 
@@ -64,38 +67,24 @@ def _is_named(condition):
   return bool(known) and known != choices.letters(len(known))
 
 
-def _unmatched(condition, reference):
-  """Returns a note if only one of two conditions tells its options."""
-  told = [
-    c.option_texts is not None or _is_named(c) for c in (condition, reference)
-  ]
-  if told[0] == told[1]:
-    return []
-  silent = condition if told[1] else reference
-  return [
-    f"{silent.file} does not tell the texts of options; they are taken to be in"
-    " the order of the other files"
-  ]
+def _texts(condition):
+  """Returns the texts of the options `[N]`; None if they are unknown."""
+  if condition.option_texts is not None or not _is_named(condition):
+    return condition.option_texts
+  classes = tuple(condition.option_names)
+  return [classes[:n] for n in condition.num_options]
 
 
-def _moved_texts(condition, reference):
+def _find_moved(condition, reference, own_texts, wanted_texts):
   """Returns order -> rows of the questions that have another order."""
   moved = {}
-  pairs = zip(condition.option_texts, reference.option_texts, strict=True)
-  for row, (own, wanted) in enumerate(pairs):
+  for row, (own, wanted) in enumerate(
+    zip(own_texts, wanted_texts, strict=True)
+  ):
     if own != wanted and own and wanted:
       order = _order(condition, reference, row, own, wanted)
       moved.setdefault(order, []).append(row)
   return moved
-
-
-def _moved_names(condition, reference):
-  """Returns order -> rows, which are all rows or none."""
-  own, wanted = condition.option_names, reference.option_names
-  if tuple(own) == tuple(wanted):
-    return {}
-  order = _order(condition, reference, 0, own, wanted)
-  return {order: list(range(len(condition.ids)))}
 
 
 def _order(condition, reference, row, own, wanted):

@@ -99,6 +99,36 @@ def test_options_in_another_order_are_put_in_order(world):
   np.testing.assert_array_equal(moved.log_probs, log_probs)
 
 
+def test_conditions_are_put_in_one_order_if_the_reference_tells_none(world):
+  texts = [row[::-1] for row in world.texts]
+  answers = joining.join(
+    [
+      _condition(world, "both", option_texts=None, labels=None),
+      _condition(world, "vision", option_texts=texts),
+      _condition(world, "text", labels=world.counts - 1 - world.labels),
+    ]
+  )
+  np.testing.assert_array_equal(
+    answers.decisions["text"], world.counts - 1 - world.decisions("text")
+  )
+  np.testing.assert_array_equal(
+    answers.decisions["vision"], world.decisions("vision")
+  )
+
+
+def test_the_names_of_options_are_in_the_order_of_the_options(world):
+  rows, names = [0, 2], ("cow", "cat", "dog")
+  texts = {"option_texts": [("cat", "dog", "cow")] * 2}
+  named = {"option_texts": None, "option_names": names}
+  answers = joining.join(
+    [_condition(world, "both", rows, **named),
+     _condition(world, "text", rows, labels=None, **texts)]
+  )  # fmt: skip
+  assert answers.option_names == ("cat", "dog", "cow")
+  chosen = [answers.option_names[d] for d in answers.decisions["both"]]
+  assert chosen == [names[d] for d in world.decisions("both")[rows]]
+
+
 def test_conditions_that_contradict_each_other_are_named(world):
   both = _condition(world, "both")
 

@@ -24,7 +24,7 @@ def test_classes_are_matched_by_name():
   np.testing.assert_array_equal(aligned.log_probs, LOG_PROBS[:, [1, 2, 0]])
   assert aligned.decisions.tolist() == [2, 1]
   assert aligned.labels.tolist() == [0, -1]
-  assert note.startswith("text: the classes are in another order than in both")
+  assert note.startswith("text: the options of 2 of 2 questions are in another")
 
 
 def test_other_classes_are_refused():
@@ -42,6 +42,22 @@ def test_letters_are_no_names():
   assert note.startswith("text.csv does not tell the texts of options")
 
 
+def test_classes_are_matched_with_texts_of_options():
+  own = _condition("text", NAMES, option_texts=None)
+  texts = [NAMES[::-1], NAMES]
+  aligned, _ = option_order.align(own, _condition("both", option_texts=texts))
+  np.testing.assert_array_equal(aligned.log_probs[0], LOG_PROBS[0, ::-1])
+  np.testing.assert_array_equal(aligned.log_probs[1], LOG_PROBS[1])
+
+
+def test_the_order_is_that_of_the_first_condition_that_tells_it():
+  silent, named = _condition("both"), _condition("vision", NAMES)
+  texts = _condition("text", option_texts=[NAMES, NAMES])
+  assert option_order.reference_of([silent, named, texts]) is texts
+  assert option_order.reference_of([silent, named]) is named
+  assert option_order.reference_of([silent]) is silent
+
+
 def test_equal_texts_of_a_question_keep_their_order():
   texts = [("a", "a", "b"), ("a", "b", "c")]
   own = _condition("text", option_texts=[("b", "a", "a"), texts[1]])
@@ -55,10 +71,9 @@ def test_equal_texts_of_a_question_keep_their_order():
 
 
 def test_names_of_the_options():
-  named, unnamed = _condition("a", NAMES), _condition("b")
-  assert option_order.names([unnamed, named], 3) == NAMES
-  assert option_order.names([unnamed], 3) == ("A", "B", "C")
+  assert option_order.names(_condition("a", NAMES), 3) == NAMES
+  assert option_order.names(_condition("b"), 3) == ("A", "B", "C")
   same = _condition("c", option_texts=[NAMES, NAMES])
-  assert option_order.names([same], 3) == NAMES
+  assert option_order.names(same, 3) == NAMES
   other = _condition("c", option_texts=[NAMES, NAMES[::-1]])
-  assert option_order.names([other], 3) == ("A", "B", "C")
+  assert option_order.names(other, 3) == ("A", "B", "C")
