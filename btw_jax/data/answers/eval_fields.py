@@ -53,6 +53,8 @@ def continuations(record):
       list(pair.values()) if isinstance(pair, Mapping) else pair
       for pair in arguments.values()
     ]
+  if not isinstance(arguments, list | tuple):
+    return ()
   texts = [
     pair[1] if isinstance(pair, list) and len(pair) > 1 else None
     for pair in arguments

@@ -178,7 +178,7 @@ def _read_csv(path, delimiter):
 def _header(path, delimiter):
   try:
     with _open(path) as file:
-      line = io.TextIOWrapper(file, "utf-8-sig").readline()
+      line = file.readline().decode("utf-8-sig")
   except (OSError, EOFError, UnicodeDecodeError) as error:
     raise errors.InputError(
       f"{path}: cannot be read as a table: give a text file in UTF-8."

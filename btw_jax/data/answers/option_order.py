@@ -46,8 +46,8 @@ def align(
     return condition, []
   return _permute(condition, moved), [
     f"{condition.name}: the options of {count} of {len(condition.ids)}"
-    f" questions are in another order than in {reference.file}; they are matched"
-    " by their texts"
+    f" questions are in another order than in {reference.file}; they are"
+    " matched by their texts"
   ]
 
 

@@ -78,8 +78,10 @@ def _num_options(where, record, turn):
         f"{where} has no list {field!r}: give the probabilities of the options."
       )
   sizes = {field: len(turn[field]) for field in FIELDS.values()}
-  count = record.get("num_options", turn.get("num_options"))
-  if count is None:
+  count = questions.read_count(
+    where, record.get("num_options", turn.get("num_options"))
+  )
+  if not count:
     count = sizes["vl_prob"]
     if len(set(sizes.values())) > 1:
       raise errors.InputError(
@@ -98,4 +100,4 @@ def _num_options(where, record, turn):
         f"{where} has {count} options, but more numbers than zeros after them"
         f" in {field!r}: mend 'num_options'."
       )
-  return int(count)
+  return count

@@ -169,6 +169,21 @@ def shared_names(labels: Sequence[Any]) -> tuple[str, ...]:
   return tuple(sorted(words)) if few and are_words else ()
 
 
+def read_count(where: str, value: Any) -> int:
+  """Returns the number of options that a field tells; 0 if it is missing.
+
+  Raises:
+    InputError: with the place `where`, if it is no number from 2 on.
+  """
+  if value is None:
+    return 0
+  if not isinstance(value, int) or value < 2:
+    raise errors.InputError(
+      f"{where}: 'num_options' is {value!r}: give a whole number from 2 on."
+    )
+  return value
+
+
 def count_note(count: int, total: int, what: str) -> list[str]:
   """Returns a note about `count` of `total` questions, none if it is 0."""
   return [f"{count} of {total} questions {what}"] if count else []

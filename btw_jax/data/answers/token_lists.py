@@ -38,27 +38,36 @@ def read_entries(logprobs: Any) -> list[Entry]:
   """Returns the tokens of an answer with their lists.
 
   `logprobs` is that of a chat, with `content`, or that of a completion, with
-  `tokens` and a mapping per token.
+  `tokens` and a mapping per token. Content of another form raises KeyError,
+  TypeError, ValueError or AttributeError.
   """
   if not isinstance(logprobs, dict):
     return []
   if logprobs.get("content"):
     return [
       (
-        entry.get("token", ""),
-        float(entry.get("logprob", -math.inf)),
-        {
-          item["token"]: float(item["logprob"])
-          for item in entry.get("top_logprobs") or ()
-        },
+        *_read_item(entry),
+        dict(map(_read_item, entry.get("top_logprobs") or ())),
       )
       for entry in logprobs["content"]
     ]
   tokens, lists = logprobs.get("tokens") or (), logprobs.get("top_logprobs")
-  return [
-    (token, (listed or {}).get(token, -math.inf), dict(listed or {}))
-    for token, listed in zip(tokens, lists or (), strict=False)
-  ]
+  entries = []
+  for token, listed in zip(tokens, lists or (), strict=False):
+    items = [
+      _read_item({"token": text, "logprob": value})
+      for text, value in (listed or {}).items()
+    ]
+    entries.append((token, dict(items).get(token, -math.inf), dict(items)))
+  return entries
+
+
+def _read_item(item):
+  """Returns token and log-probability; raises an error if they are not."""
+  token, logprob = item["token"], float(item["logprob"])
+  if not isinstance(token, str) or not logprob <= 1e-3:
+    raise ValueError("no log-probability of a token")
+  return token, logprob
 
 
 def summarise(

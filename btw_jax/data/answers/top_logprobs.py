@@ -54,7 +54,9 @@ def read(
     entries = _entries(where, record)
     label = next((record[f] for f in _LABEL_FIELDS if f in record), None)
     options_texts = _option_texts(record)
-    count = len(options_texts) or _num_options(where, record)
+    count = len(options_texts) or questions.read_count(
+      where, record.get("num_options")
+    )
     if not count:
       guess = guess or _guess_count(path)
       count = guess
@@ -143,8 +145,8 @@ def _response_choices(record):
   """Returns `choices` of the response in a record, or an empty list."""
   for body in (record.get("output"), record.get("response"), record):
     if isinstance(body, Mapping):
-      body = body.get("body") or body
-      answers = body.get("choices")
+      inner = body.get("body")
+      answers = (inner if isinstance(inner, Mapping) else body).get("choices")
       if isinstance(answers, list) and answers and (
         isinstance(answers[0], Mapping)
       ):  # fmt: skip
@@ -196,16 +198,6 @@ def _option_texts(record):
     ):  # fmt: skip
       return tuple(str(text).strip() for text in value)
   return ()
-
-
-def _num_options(where, record):
-  """Returns the field `num_options`; 0 if the record has none."""
-  count = record.get("num_options") or 0
-  if not isinstance(count, int) or count == 1:
-    raise errors.InputError(
-      f"{where}: 'num_options' is {count!r}: give a whole number from 2 on."
-    )
-  return count
 
 
 def _guess_count(path):

@@ -62,6 +62,7 @@ def _change(field, value):
     (_change("v_prob", [0.5, None, 0.5, 0.0]), ("record 3", "not all numbers")),
     (lambda r: (r[2].pop("num_options"), _change("v_prob", [1.0])(r)),
      ("record 3", "different lengths", "v_prob 1")),
+    (lambda r: r[2].update(num_options="3"), ("record 3", "'3'", "from 2 on")),
     (lambda r: r[2].update(id="100"), ("record 3", "'100'", "record 1")),
     (lambda r: r.clear(), ("holds no question",)),
   ],

@@ -189,12 +189,17 @@ def _broken(record):
   record["choices"][0]["logprobs"]["content"] = [{"top_logprobs": ["A"]}]
 
 
+def _positive(record):
+  record["choices"][0]["logprobs"]["content"][0]["logprob"] = 5.0
+
+
 @pytest.mark.parametrize(
   ("change", "parts"),
   [
     (_without_lists, ("line 2 has no 'top_logprobs'", "top_logprobs=20")),
     (lambda r: r["choices"][0].update(logprobs=None), ("line 2 has no 'top_",)),
     (_broken, ("line 2: 'logprobs' is not a list of tokens",)),
+    (_positive, ("line 2: 'logprobs' is not a list of tokens",)),
     (lambda r: r.update(choices=[]), ("line 2 has no 'choices'",)),
     (lambda r: r.pop("doc_id"), ("line 2 has none of custom_id, doc_id, id",)),
     (lambda r: r.update(doc_id="q"), ("line 2", "'q'", "line 1")),
