@@ -14,8 +14,9 @@ from btw_jax.data.answers import conditions
 # "A", " A", "(A", "▁A", "A.": spaces as the tokenizers write them.
 _TOKEN = re.compile(r"[\s▁Ġ]*[(\[\"'*]*([A-Za-z])[)\].:,*\"']*\s*")
 
-# Chosen token, its log-probability, and token -> log-probability of the list.
-Entry = tuple[str, float, dict[str, float]]
+# Chosen token, its log-probability, and the list of tokens with theirs. Two
+# tokens may have the same text, because spaces are lost when it is decoded.
+Entry = tuple[str, float, list[tuple[str, float]]]
 
 
 class Summary(NamedTuple):
@@ -47,7 +48,7 @@ def read_entries(logprobs: Any) -> list[Entry]:
     return [
       (
         *_read_item(entry),
-        dict(map(_read_item, entry.get("top_logprobs") or ())),
+        list(map(_read_item, entry.get("top_logprobs") or ())),
       )
       for entry in logprobs["content"]
     ]
@@ -58,7 +59,7 @@ def read_entries(logprobs: Any) -> list[Entry]:
       _read_item({"token": text, "logprob": value})
       for text, value in (listed or {}).items()
     ]
-    entries.append((token, dict(items).get(token, -math.inf), dict(items)))
+    entries.append((token, dict(items).get(token, -math.inf), items))
   return entries
 
 
@@ -81,14 +82,12 @@ def summarise(
   words = {choices.plain(text): place for place, text in enumerate(texts)}
   for small in (False, True):
     for place, (chosen, chosen_logprob, listed) in enumerate(entries):
-      found = {
-        token: _option(token, count, words, small)
-        for token in {**listed, chosen: 0}
-      }
-      if any(option != conditions.NONE for option in found.values()):
-        # A server may choose a token that is not among the likeliest ones.
-        tokens = {chosen: chosen_logprob, **listed}
-        return _reduce(place, chosen, tokens, found, count)
+      # A server may choose a token that is not among the likeliest ones.
+      if all(token != chosen for token, _ in listed):
+        listed = [(chosen, chosen_logprob), *listed]
+      found = [_option(token, count, words, small) for token, _ in listed]
+      if any(option != conditions.NONE for option in found):
+        return _reduce(place, chosen, listed, found, count)
   nothing = np.full(count, -np.inf)
   return Summary(None, nothing, nothing, 0.0)
 
@@ -112,17 +111,21 @@ def _option(token, count, words, small):
   return option if option < count else conditions.NONE
 
 
-def _reduce(place, chosen, tokens, found, count):
+def _reduce(place, chosen, listed, found, count):
+  """Returns the summary of a list whose tokens name the options `found`."""
+  probs = [math.exp(logprob) for _, logprob in listed]
   masses = np.zeros(count)
-  for token, option in found.items():
+  for prob, option in zip(probs, found, strict=True):
     if option != conditions.NONE:
-      masses[option] += math.exp(tokens[token])
-  probs = {token: math.exp(value) for token, value in tokens.items()}
-  others = [value for token, value in probs.items() if token != chosen]
-  rest = max(1.0 - math.fsum(probs.values()), 0.0)
+      masses[option] += prob
   # No token outside the list is likelier than the last of the list. The chosen
   # token may be listed although it is not among the likeliest.
-  bound = min([rest, *others])
+  others = [
+    prob
+    for prob, (token, _) in zip(probs, listed, strict=True)
+    if token != chosen
+  ]
+  bound = min([max(1.0 - math.fsum(probs), 0.0), *others])
   with np.errstate(divide="ignore"):
     log_masses = np.log(masses)
     ceiling = np.where(masses > 0, log_masses, np.log(bound))

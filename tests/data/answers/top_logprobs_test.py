@@ -92,6 +92,14 @@ def test_the_mass_of_several_tokens_of_a_letter_adds_up(tmp_path):
   )
 
 
+def test_two_tokens_may_have_the_same_text(tmp_path):
+  record = _record({"A": 0.5, "B": 0.25})
+  (entry,) = record["choices"][0]["logprobs"]["content"]
+  entry["top_logprobs"].append({"token": "B", "logprob": float(np.log(0.25))})
+  condition = _read(tmp_path, [record])
+  np.testing.assert_allclose(np.exp(condition.log_probs), [[0.5, 0.5, 0]])
+
+
 def test_small_letters_are_read_if_there_is_no_capital_one(tmp_path):
   condition = _read(tmp_path, [_record({"a": 0.5, " b": 0.25, "c": 0.25})])
   np.testing.assert_allclose(condition.log_probs, np.log([[0.5, 0.25, 0.25]]))
