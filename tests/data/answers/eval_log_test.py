@@ -66,6 +66,7 @@ def _texts_in_a_mapping(record):
 
 def _endings(record):
   record["doc"]["endings"] = record["doc"].pop("choices")
+  del record["arguments"]
 
 
 def _letters_are_fields(record):
