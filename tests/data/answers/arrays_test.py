@@ -63,6 +63,12 @@ def test_hard_answers(values, names):
   assert answers.labels is None
 
 
+def test_words_are_options_in_alphabetical_order():
+  answers = arrays.from_arrays({"both": ["yes", "No", "yes"]})
+  assert answers.option_names == ("no", "yes")
+  assert answers.decisions["both"].tolist() == [1, 0, 1]
+
+
 def test_hard_answers_beside_scores_have_their_number_of_options():
   answers = arrays.from_arrays({"both": [0, 1, 0], "text": np.ones((3, 4)) / 4})
   assert answers.num_options.tolist() == [4] * 3

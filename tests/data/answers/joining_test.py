@@ -129,6 +129,20 @@ def test_the_names_of_options_are_in_the_order_of_the_options(world):
   assert chosen == [names[d] for d in world.decisions("both")[rows]]
 
 
+def test_questions_have_the_first_of_the_shared_classes(world):
+  rows, names = [0, 1], ("cow", "cat", "dog", "pig")  # 3 and 4 options.
+  texts = {"option_texts": [("dog", "cow", "cat"), names], "labels": None}
+  for counts in (world.counts[rows], np.zeros(2, int)):
+    named = {"option_texts": None, "option_names": names}
+    answers = joining.join(
+      [_condition(world, "both", rows, **texts),
+       _condition(world, "text", rows, num_options=counts, **named)]
+    )  # fmt: skip
+    np.testing.assert_array_equal(
+      answers.log_probs["text"][0], world.log_probs("text")[0, [2, 0, 1, 3]]
+    )
+
+
 def test_conditions_that_contradict_each_other_are_named(world):
   both = _condition(world, "both")
 

@@ -64,6 +64,14 @@ def test_kinds_of_files(tmp_path, world, rows, write):
     assert list(condition.columns) == ["category"]
 
 
+def test_ids_of_excel_are_whole_numbers(tmp_path, rows):
+  # Excel has no whole numbers: 100 is stored as 100.0.
+  for row in rows:
+    row["id"] = int(row["id"])
+  condition = _read(answer_files.write_xlsx(tmp_path / "a.xlsx", rows))[0]
+  assert condition.ids[0] == "100"
+
+
 def test_names_of_classes_and_logits(tmp_path):
   rows = [
     {"id": i, "target": ("dog", "cat")[i], "p_cat": 3.0, "p_dog": 3.0 + i}
