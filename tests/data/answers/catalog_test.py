@@ -88,7 +88,7 @@ def test_a_format_may_be_named(tmp_path):
     ({"format": "excel"}, ("--format=excel", "lm_eval, lmms_eval")),
     ({"scores": "percent"}, ("--scores=percent", "auto, probabilities")),
     ({"sign": "minus"}, ("--sign=minus",)),
-    ({"length": "tokens"}, ("--length=tokens",)),
+    ({"length": "tokens"}, ("--length=tokens", "none, characters, bytes")),
     ({"least_mass": 30.0}, ("--least_mass=30.0", "0 to 1")),
   ],
 )
