@@ -1,0 +1,1 @@
+"""Answers of models, read from the files that other programs write."""
