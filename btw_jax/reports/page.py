@@ -1,13 +1,9 @@
 """The report of a study, as one HTML page without external files."""
 
-import base64
 from collections.abc import Mapping, Sequence
 import json
-import pathlib
 import re
 from typing import Any, NamedTuple
-
-import jinja2
 
 from btw_jax.reports import contributions
 from btw_jax.reports import curves
@@ -16,15 +12,14 @@ from btw_jax.reports import gain_plot
 from btw_jax.reports import interactions
 from btw_jax.reports import interference
 from btw_jax.reports import page_texts
-from btw_jax.reports import palette
 from btw_jax.reports import recommendation
 from btw_jax.reports import results
 from btw_jax.reports import routing
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 from btw_jax.reports import tables
+from btw_jax.reports import template
 
-TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 # heading of a table -> the same with its unit
 _HEADINGS = {
   heading: text
@@ -56,12 +51,8 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
   regression = {problem.is_regression for problem in problems}
   num_seeds = len(first.results["seeds"])
   num_compared = sum(len(p.others) for p in problems)
-  template = jinja2.Template(
-    TEMPLATE.read_text(encoding="utf-8"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-  )
   return template.render(
+    "page.html",
     title="Does weighting the modalities help?",
     subtitle=(
       f"{'; '.join(p.name for p in problems)}:"
@@ -69,8 +60,6 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
       f" {tables.quantity(num_compared, 'comparison')} with the uniform model"
     ),
     date=max(dates, default=""),
-    light=palette.LIGHT.css(),
-    dark=palette.DARK.css(),
     sections=[
       _section(problem, advice)
       for problem, advice in zip(
@@ -136,7 +125,7 @@ def _groups(problem):
   )
   captions = page_texts.captions(regression=problem.is_regression)
   for (title, text), of_group in zip(captions.items(), panels, strict=True):
-    yield _Group(title, text, [_encode(panel) for panel in of_group])
+    yield _Group(title, text, [template.encode(panel) for panel in of_group])
 
 
 def _experts(problem):
@@ -179,9 +168,3 @@ def _read(run, analysis) -> Mapping[str, Any]:
   if not file.exists():
     return {}
   return json.loads(file.read_text(encoding="utf-8"))
-
-
-def _encode(panel: svg.Panel) -> Mapping[str, str]:
-  """Returns a panel with its drawing in base64, as data URLs need it."""
-  encoded = base64.b64encode(panel.svg.encode()).decode()
-  return {"name": panel.name, "title": panel.title, "encoded": encoded}

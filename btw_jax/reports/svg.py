@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import io
 from typing import NamedTuple
+import warnings
 
 import matplotlib as mpl
 from matplotlib import axes as axes_lib
@@ -62,12 +63,14 @@ class Drawing(NamedTuple):
     title: what the drawing shows.
     plot: a function that draws into the axes.
     height: in inches.
+    wide_title: true if the title needs the width of the panel, not of the axes.
   """
 
   name: str
   title: str
   plot: Callable[[axes_lib.Axes], None]
   height: float = _HEIGHT
+  wide_title: bool = False
 
 
 def draw(drawings: Sequence[Drawing], *, share: str = "") -> list[Panel]:
@@ -81,7 +84,7 @@ def draw(drawings: Sequence[Drawing], *, share: str = "") -> list[Panel]:
       figure = figure_lib.Figure((WIDTH, drawing.height), layout="constrained")
       ax = figure.subplots()
       drawing.plot(ax)
-      ax.set_title(drawing.title)
+      (figure.suptitle if drawing.wide_title else ax.set_title)(drawing.title)
       axes.append(ax)
     share_limits(axes, share)
     return [
@@ -101,7 +104,10 @@ def share_limits(axes: Sequence[axes_lib.Axes], names: str) -> None:
 def _save(figure):
   """Returns a figure as SVG text that follows the mode of its viewer."""
   text = io.StringIO()
-  figure.savefig(text, format="svg", metadata={"Date": None})
+  with warnings.catch_warnings():
+    # Text stays text, for which the viewer has its own fonts.
+    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+    figure.savefig(text, format="svg", metadata={"Date": None})
   return text.getvalue().replace("</style>", _dark_style() + "</style>", 1)
 
 

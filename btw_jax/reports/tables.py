@@ -48,6 +48,24 @@ class Column(NamedTuple):
     return tuple(f"{x:+.{self.digits}f}" for x in changes)
 
 
+class Table(NamedTuple):
+  """A table with the sentences that explain it.
+
+  Attributes:
+    name: short name, for links.
+    title: heading.
+    caption: what the cells are.
+    note: how to read the table.
+    rows: heading -> cell, one mapping per row.
+  """
+
+  name: str
+  title: str
+  caption: str
+  note: str
+  rows: Sequence[Mapping[str, str]]
+
+
 COLUMNS = {
   "accuracy": Column("accuracy %", 100.0, 2, 1),
   "mae": Column("MAE", 1.0, 3, -1),
@@ -110,3 +128,33 @@ def p_text(p_value: float) -> str:
   if p_value < 0.001:
     return "p < .001"
   return f"p = {p_value:.3f}".replace("0.", ".", 1)
+
+
+def percent(share: float) -> str:
+  """Formats a share as a number in percent, for example "57.6"."""
+  return f"{100 * share:.1f}"
+
+
+def interval(
+  ends: tuple[float, float], factor: float, digits: int, *, sign: bool = False
+) -> str:
+  """Formats the ends of an interval, for example "41.4 to 47.3"."""
+  plus = "+" if sign else ""
+  # Adding 0 turns −0 into 0.
+  low, high = (f"{factor * end + 0.0:{plus}.{digits}f}" for end in ends)
+  return f"{low} to {high}"
+
+
+def quote(name: str) -> str:
+  """Puts a name that files give, such as "both", in quotation marks."""
+  return f"“{name}”"
+
+
+def listing(names: Sequence[str], most: int = 5) -> str:
+  """Formats names as "a, b and c"; counts those after the first `most`."""
+  names = list(names)
+  if len(names) > most + 1:
+    names = [*names[:most], f"{len(names) - most} more"]
+  if len(names) == 1:
+    return names[0]
+  return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from btw_jax.reports import page
 from btw_jax.reports import palette
+from btw_jax.reports import template
 
 THEMES = {"light": palette.LIGHT, "dark": palette.DARK}
 # Machado et al. (2009), "A physiologically-based model for simulation of color
@@ -100,13 +100,15 @@ def test_series_differ_in_more_than_their_colour():
 
 def test_the_page_has_no_colours_of_its_own():
   """The tests above read the very colours of the page."""
-  template = page.TEMPLATE.read_text("utf-8")
-  assert "{{ light }}" in template
-  assert "{{ dark }}" in template
-  assert re.findall(r"#[0-9a-fA-F]{3,8}\b(?=[;, )])|rgb|hsl", template) == []
-  used = set(re.findall(r"(?<![-\w])color: ([^;]+);", template))
+  files = [path.read_text("utf-8") for path in template.FOLDER.glob("*.html")]
+  assert len(files) > 2
+  text = "".join(files)
+  assert "{{ light }}" in text
+  assert "{{ dark }}" in text
+  assert re.findall(r"#[0-9a-fA-F]{3,8}\b(?=[;, )])|rgb|hsl", text) == []
+  used = set(re.findall(r"(?<![-\w])color: ([^;]+);", text))
   assert used == {"var(--ink)", "var(--soft)", "var(--mark)"}
-  backgrounds = set(re.findall(r"background: (var\([^;]+\));", template))
+  backgrounds = set(re.findall(r"background: (var\([^;]+\));", text))
   assert backgrounds == {"var(--paper)", "var(--tint)"}
   for name in ("ink", "soft", "mark", "paper", "tint", "line"):
     assert f"--{name}: {getattr(palette.DARK, name)};" in palette.DARK.css()

@@ -36,7 +36,9 @@ window.addEventListener("load", async () => {
     if (!image.complete || !image.naturalWidth)
       { problems.push("shows nothing: " + image.alt); continue; }
     const svg = new DOMParser().parseFromString(
-      atob(image.src.split(",")[1]), "image/svg+xml").documentElement;
+      new TextDecoder().decode(Uint8Array.from(
+        atob(image.src.split(",")[1]), (c) => c.charCodeAt(0))),
+      "image/svg+xml").documentElement;
     stage.replaceChildren(svg);
     const frame = svg.getBoundingClientRect();
     const shown = image.getBoundingClientRect().width;
