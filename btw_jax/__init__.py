@@ -26,6 +26,8 @@ _MODULES = {
   "Modalities": "modalities",
   "Classifier": "estimators",
   "Regressor": "estimators",
+  "audit": "audit.api",
+  "Audit": "audit.api",
 }
 
 __all__ = [*_MODULES, "__version__"]

@@ -33,6 +33,8 @@ COMMANDS = {
   "evaluate": "evaluate",
   "explain": "explain",
   "study": "study",
+  "audit": "audit",
+  "profile": "profile",
   "inspect": "inspect_data",
   "prepare": "prepare_data",
   "interactions": "analyze_interactions",

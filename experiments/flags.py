@@ -1,6 +1,7 @@
 """The flags of the configuration, and checks that flags share."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import math
 import pathlib
 import re
@@ -34,6 +35,15 @@ def define(
       _define(setting.name, setting.field, values)
   if "dataset" not in without:
     check("dataset", catalog.find, values)
+
+
+def define_fields(
+  fields: Sequence[dataclasses.Field],
+  values: flags.FlagValues = flags.FLAGS,
+) -> None:
+  """Defines a flag for every field of a dataclass of settings."""
+  for field in fields:
+    _define(field.name, field, values)
 
 
 def _define(name, field, values):

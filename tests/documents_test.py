@@ -21,7 +21,8 @@ LIBRARY = ROOT / "btw_jax/README.md"
 DATA = ROOT / "btw_jax/data/README.md"
 
 PROGRAMS = (
-  "train", "predict", "evaluate", "explain", "study", "analyze_interactions",
+  "train", "predict", "evaluate", "explain", "study", "audit", "profile",
+  "analyze_interactions",
   "diagnose_interference", "inspect_data", "prepare_data", "plot_routing",
   "benchmarks", "benchmarks.estimator_accuracy", "benchmarks.fault_recovery",
   "benchmarks.gate", "benchmarks.joint_test", "benchmarks.result_tables",
@@ -39,7 +40,7 @@ MAX_LINES, MAX_ROWS, MAX_EXAMPLE = 200, 8, 15
 # Each of these examples has a test of its own, which also runs it.
 _CHECKED = (
   "weighting.weigh", "np.savez", "pid.broja", "interference.diagnose",
-  "contribution.plan", "btw_jax.fit(",
+  "contribution.plan", "btw_jax.fit(", "btw_jax.audit(",
 )  # fmt: skip
 # first heading of a table -> why it may have more rows in a prose document
 _LONGER = {
@@ -218,6 +219,17 @@ def test_the_example_of_weigh_leaves_weights_and_scales():
   assert weights.shape == (8, 3) and weights[0, 2] == 0
   np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)
   np.testing.assert_allclose(scales.sum(1), [2] + [3] * 7, rtol=1e-5)
+
+
+def test_the_example_of_an_audit_measures_everything():
+  names, _ = _run("btw_jax.audit(")
+  audit = names["audit"]
+  assert audit.content["lacking"] == {}
+  # Vision is noise there, and the text knows the answer.
+  (row,) = audit.content["interactions"]
+  assert row["atoms"]["unique1"]["mean"] > row["atoms"]["unique2"]["mean"] + 0.2
+  assert (row["first"], row["second"]) == ("text", "vision")
+  assert audit.weights("mi")["text"].mean() > 0.9
 
 
 def test_the_example_of_own_arrays_is_a_data_set(tmp_path, monkeypatch):

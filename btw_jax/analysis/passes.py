@@ -1,4 +1,4 @@
-"""Decomposes a model's decisions from its passes with both sources and with one.
+"""Decomposes decisions from passes with both sources and with each alone.
 
 A pass is the model's distribution over the options of each question. In the
 pass with both sources the model sees X1 and X2 of an example; in the two

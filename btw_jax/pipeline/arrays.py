@@ -114,7 +114,7 @@ def read_labels(name: str, labels: Any, number: int) -> np.ndarray:
   """
   if labels is None:
     raise errors.InputError(f"{name} are missing: give one per example.")
-  target = np.asarray(_to_host(labels))
+  target = np.asarray(to_host(labels))
   if target.ndim == 2 and target.shape[1] == 1:
     target = target[:, 0]
   if target.ndim not in (1, 2) or len(target) != number:
@@ -138,7 +138,7 @@ def _to_array(name, value):
 
   Returns the array and `[N]` bool, False where the value is None.
   """
-  value = _to_host(value)
+  value = to_host(value)
   if isinstance(value, list | tuple):
     rows = value
   elif np.ndim(value) == 1 and np.asarray(value).dtype == object:
@@ -152,7 +152,7 @@ def _to_array(name, value):
       f"modality {name!r} has no example: leave the modality out."
     )
   arrays = [
-    _to_numbers(name, _to_host(row), scalar=True)
+    _to_numbers(name, to_host(row), scalar=True)
     for row in rows
     if row is not None
   ]
@@ -214,7 +214,7 @@ def _pad(name, arrays, present):
   )
 
 
-def _to_host(value):
+def to_host(value: Any) -> Any:
   """Returns what NumPy can convert: no device, no gradient, nothing sparse."""
   if hasattr(value, "detach"):  # a tensor of torch
     value = value.detach().cpu()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 import contextlib
+import dataclasses
 import difflib
 import math
 import os
@@ -28,17 +29,31 @@ def make_config(values: Mapping[str, Any]) -> config_lib.RunConfig:
   Raises:
     InputError: if a setting is unknown or its value is wrong.
   """
-  known = {setting.name: setting for setting in config_lib.settings()}
+  fields = {setting.name: setting.field for setting in config_lib.settings()}
+  return config_lib.make(**check(values, fields, see="btw-jax train --help"))
+
+
+def check(
+  values: Mapping[str, Any],
+  fields: Mapping[str, dataclasses.Field],
+  *,
+  see: str,
+) -> dict[str, Any]:
+  """Returns values in the types of their fields, name -> field.
+
+  `see` is the command that lists all names.
+
+  Raises:
+    InputError: if a name is unknown or a value is wrong.
+  """
   checked = {}
   for name, value in values.items():
-    if name not in known:
-      close = difflib.get_close_matches(name, known, 1)
-      hint = (
-        f"did you mean {close[0]}?" if close else "see btw-jax train --help."
-      )
+    if name not in fields:
+      close = difflib.get_close_matches(name, fields, 1)
+      hint = f"did you mean {close[0]}?" if close else f"see {see}."
       raise errors.InputError(f"{name}={value!r}: no such setting: {hint}")
-    checked[name] = _check(name, known[name].field, value)
-  return config_lib.make(**checked)
+    checked[name] = _check(name, fields[name], value)
+  return checked
 
 
 def _check(name, field, value):

@@ -10,11 +10,12 @@
   python -m experiments.benchmarks --suite=interference
   python -m experiments.benchmarks --suite=gate --rounds=3
   python -m experiments.benchmarks --suite=interface
+  python -m experiments.benchmarks --suite=audit
   python -m experiments.benchmarks --suite=study --data_dir=CMU-MOSI
 
 The two sides run in turns in one process, with a pause before each turn. Each
 figure is the median of several rounds, after one round of warm-up. The suites
-scaling, memory, interface and study measure whole processes instead.
+scaling, memory, interface, audit and study measure whole processes instead.
 """
 
 import importlib
@@ -37,6 +38,7 @@ _SUITES = {
   "interference": "experiments.benchmarks.interference",
   "gate": "experiments.benchmarks.gate_cost",
   "interface": "experiments.benchmarks.interface",
+  "audit": "experiments.benchmarks.audit",
   "study": "experiments.benchmarks.study",
 }
 

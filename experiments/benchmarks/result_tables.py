@@ -49,6 +49,7 @@ _MEASURED = (
   "joint_test",
   "benchmark_gate",
   "benchmark_interface",
+  "benchmark_audit",
   "beyond_normal",
   "benchmark_train",
   "benchmark_estimators",

@@ -11,8 +11,10 @@ from btw_jax.data.answers import choices
 from btw_jax.data.answers import conditions as conditions_lib
 from btw_jax.data.answers import option_order
 
-# Names of the condition in which the model was shown everything.
-_REFERENCES = ("both", "all", "full", "multimodal", "everything")
+# Names of the condition in which the model was shown everything, best first.
+REFERENCES = (
+  "both", "all", "full", "everything", "multimodal", "fusion", "fused", "joint",
+)  # fmt: skip
 _NAME = re.compile(r"[\w.+-]+", re.ASCII)
 _NONE = conditions_lib.NONE
 
@@ -22,10 +24,10 @@ def join(
 ) -> conditions_lib.Answers:
   """Joins conditions to one set of answers.
 
-  The questions have the order of the reference: the condition that is called
-  both, all, full, multimodal or everything, else the first one. Questions that
-  a condition lacks are left out. Options in another order than those of the
-  reference are put into its order, by their texts or names.
+  The questions have the order of the reference: the condition with a name of
+  `REFERENCES`, else the first one. Questions that a condition lacks are left
+  out. Options in another order than those of the reference are put into its
+  order, by their texts or names.
 
   Raises:
     InputError: if names repeat, no question is in all conditions, or options or
@@ -33,7 +35,7 @@ def join(
   """
   conditions = _name(conditions)
   reference = next(
-    (c for c in conditions if c.name.lower() in _REFERENCES), conditions[0]
+    (c for c in conditions if c.name.lower() in REFERENCES), conditions[0]
   )
   rows, notes = _match(conditions, reference)
   taken = {c.name: _take(c, r) for c, r in zip(conditions, rows, strict=True)}

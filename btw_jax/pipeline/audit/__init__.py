@@ -1,0 +1,1 @@
+"""Audits: what the predictions of any model tell about its modalities."""

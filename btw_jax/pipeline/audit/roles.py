@@ -1,0 +1,201 @@
+"""The role of each condition: what the model was shown, told by its name."""
+
+from collections.abc import Mapping, Sequence
+import itertools
+import re
+from typing import NamedTuple
+
+from btw_jax import errors
+from btw_jax.data.answers import joining
+
+# A name with one of these words is an input that was changed.
+_CHANGES = frozenset(
+  (
+    "adversarial", "attacked", "black", "blank", "blurred", "changed",
+    "exchanged", "irrelevant", "masked", "mean", "misleading", "mismatch",
+    "mismatched", "noise", "noisy", "perturbed", "random", "shuffled",
+    "swapped", "unrelated", "white", "wrong", "zero", "zeros",
+  )
+)  # fmt: skip
+_WITHOUT = re.compile(r"(?:without|no|wo)_(.+)")
+_ONLY = re.compile(r"only_(.+)|(.+)_only")
+# All modalities but the one that conditions name, where only one has a name.
+REST = "rest"
+
+
+class Roles(NamedTuple):
+  """The roles of all conditions.
+
+  Attributes:
+    reference: the condition that shows everything; None if there is none.
+    modalities: names of the modalities, in the order of the conditions.
+    shows: condition -> the modalities that it shows, all others taken away.
+    changes: conditions whose input was changed: noise, another image, ...
+  """
+
+  reference: str | None
+  modalities: tuple[str, ...]
+  shows: Mapping[str, frozenset[str]]
+  changes: tuple[str, ...]
+
+  @property
+  def alone(self) -> dict[str, str]:
+    """Modality -> the condition that shows this modality alone."""
+    return {
+      next(iter(shown)): name
+      for name, shown in self.shows.items()
+      if len(shown) == 1
+    }
+
+
+class Pair(NamedTuple):
+  """Two sources of a decision, each of one or more modalities.
+
+  Attributes:
+    first: name of the first source.
+    second: name of the second source.
+    control: name of what all three passes show; empty if nothing.
+    both: the condition with both sources.
+    only_first: the condition with the first source.
+    only_second: the condition with the second source.
+  """
+
+  first: str
+  second: str
+  control: str
+  both: str
+  only_first: str
+  only_second: str
+
+
+def assign(
+  conditions: Sequence[str],
+  modalities: Sequence[str] = (),
+  reference: str = "",
+) -> Roles:
+  """Tells the roles of conditions by their names.
+
+  Args:
+    conditions: names of the conditions. `both`, `all` and the like show
+      everything, `vision` and `only_vision` one modality, `vision+text`
+      several, `without_vision` all others. A name with a word such as `noise`
+      or `misleading` is a changed input.
+    modalities: names of the modalities; by default, every name that is none of
+      the others is one.
+    reference: the condition that shows everything; told by its name by default.
+
+  Raises:
+    InputError: naming what is unknown.
+  """
+  if reference:
+    errors.check_names("reference", [reference], conditions, "condition")
+  else:
+    known = [
+      condition
+      for name in joining.REFERENCES
+      for condition in conditions
+      if condition.lower() == name
+    ]
+    reference = known[0] if known else ""
+  others = [name for name in conditions if name != reference]
+  shown = {name: _parts(name) for name in others}
+  shown = {name: parts for name, parts in shown.items() if parts}
+  if modalities:
+    known = {m for name in others for m in _named(name)}
+    errors.check_names("modalities", modalities, sorted(known))
+    universe = tuple(modalities)
+  else:
+    universe = tuple(
+      dict.fromkeys(m for parts in shown.values() for m in parts)
+    )
+  removed = {
+    name: set(match[1].split("+"))
+    for name in others
+    if (match := _WITHOUT.fullmatch(name))
+  }
+  if not modalities:
+    added = [m for parts in removed.values() for m in sorted(parts)]
+    universe = tuple(dict.fromkeys((*universe, *added)))
+    if len(universe) == 1 and removed:
+      universe = (*universe, REST)
+  shows = {}
+  for name in others:
+    if name in removed and removed[name] < set(universe):
+      shows[name] = frozenset(universe) - removed[name]
+    elif name in shown and set(shown[name]) <= set(universe):
+      shows[name] = frozenset(shown[name])
+  changes = tuple(name for name in others if name not in shows)
+  return Roles(reference or None, universe, shows, changes)
+
+
+def _named(name):
+  """Returns the modalities that a name mentions, shown or taken away."""
+  match = _WITHOUT.fullmatch(name)
+  return match[1].split("+") if match else _parts(name)
+
+
+def _parts(name):
+  """Returns the modalities that a name shows; none if it is something else."""
+  words = re.split(r"[_.\-+]", name.lower())
+  if _WITHOUT.fullmatch(name) or not _CHANGES.isdisjoint(words):
+    return ()
+  match = _ONLY.fullmatch(name)
+  name = next(filter(None, match.groups())) if match else name
+  return tuple(name.split("+"))
+
+
+def pairs(roles: Roles) -> list[Pair]:
+  """Lists the pairs of sources whose three passes are there.
+
+  Two conditions and a third that shows exactly what either of them shows make a
+  pair; what both of them show is the control (Sensory PID).
+  """
+  if roles.reference is None:
+    return []
+  everything = frozenset(roles.modalities)
+  shows = dict(roles.shows)
+  by_shown = {shown: name for name, shown in reversed(shows.items())}
+  by_shown[everything] = roles.reference
+  found = []
+  for one, two in itertools.combinations(by_shown, 2):
+    union, control = one | two, one & two
+    if union in (one, two) or union not in by_shown:
+      continue
+    # The order of the modalities, whatever the order of the files.
+    one, two = sorted((one, two), key=lambda s: _order(roles, s - control))
+    found.append(
+      Pair(
+        _join(roles, one - control),
+        _join(roles, two - control),
+        _join(roles, control),
+        by_shown[union],
+        by_shown[one],
+        by_shown[two],
+      )
+    )
+  return sorted(found, key=lambda p: (p.first, p.second, p.control))
+
+
+def _order(roles, modalities):
+  return [roles.modalities.index(m) for m in _sorted(roles, modalities)]
+
+
+def _sorted(roles, modalities):
+  return [m for m in roles.modalities if m in modalities]
+
+
+def _join(roles, modalities):
+  return "+".join(_sorted(roles, modalities))
+
+
+def describe(roles: Roles) -> str:
+  """Returns one sentence that says the role of every condition."""
+  parts = []
+  if roles.reference is not None:
+    parts.append(f"{roles.reference} shows everything")
+  parts += [
+    f"{name} shows {' and '.join(_sorted(roles, shown))}"
+    for name, shown in roles.shows.items()
+  ]
+  parts += [f"{name} is a changed input" for name in roles.changes]
+  return "; ".join(parts)

@@ -1,0 +1,74 @@
+"""An audit from the files that it reads to the folder that it leaves."""
+
+from collections.abc import Mapping
+import dataclasses
+import datetime
+import json
+import pathlib
+from typing import Any
+
+from absl import logging
+import jax
+import numpy as np
+import pyarrow
+from pyarrow import csv
+
+import btw_jax
+from btw_jax.data.answers import catalog
+from btw_jax.data.answers import conditions
+from btw_jax.pipeline import files
+from btw_jax.pipeline.audit import measure as measure_lib
+from btw_jax.pipeline.audit import options as options_lib
+from btw_jax.reports.audit import page as audit_page
+from btw_jax.reports.audit import tables as audit_tables
+
+RESULTS, TABLES, PAGE = "audit.json", "audit.md", "audit.html"
+
+
+def read(
+  inputs: Mapping[str, str], options: options_lib.Options
+) -> conditions.Answers:
+  """Reads and joins the answers of all files, condition -> path."""
+  logging.info("reading %s", ", ".join(inputs.values()))
+  answers = catalog.read(inputs, options.reading)
+  for note in answers.notes:
+    logging.warning("%s", note)
+  return answers
+
+
+def run(
+  answers: conditions.Answers, options: options_lib.Options
+) -> measure_lib.Measured:
+  """Measures all that answers allow, and adds versions and the date."""
+  measured = measure_lib.measure(answers, options)
+  measured.tables = {
+    name: {"id": answers.ids, **columns}
+    for name, columns in measured.tables.items()
+  }
+  measured.content["options"] = _plain(options)
+  measured.content["versions"] = {
+    "btw_jax": btw_jax.__version__,
+    "jax": jax.__version__,
+    "numpy": np.__version__,
+  }
+  today = datetime.datetime.now(datetime.UTC).date()
+  measured.content["finished"] = today.isoformat()
+  return measured
+
+
+def _plain(options) -> dict[str, Any]:
+  """Returns options as JSON can hold them."""
+  return json.loads(json.dumps(dataclasses.asdict(options)))
+
+
+def write(measured: measure_lib.Measured, folder: str) -> pathlib.Path:
+  """Writes the files of an audit, and returns the path of the page."""
+  path = pathlib.Path(folder)
+  for name, columns in measured.tables.items():
+    table = pyarrow.table(dict(columns))
+    files.write(path / name, lambda p, table=table: csv.write_csv(table, p))
+  files.write_text(path / TABLES, audit_tables.write(measured.content))
+  files.write_text(path / PAGE, audit_page.write(measured.content))
+  # Last: a folder that has it is whole.
+  files.write_json(path / RESULTS, measured.content)
+  return path / PAGE

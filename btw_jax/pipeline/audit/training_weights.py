@@ -1,0 +1,71 @@
+"""GapScores of questions, and the weights that fine-tuning could give them."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from btw_jax import errors
+from btw_jax.analysis import gap_score
+from btw_jax.analysis import pid
+from btw_jax.data.answers import conditions
+from btw_jax.pipeline.audit import options as options_lib
+from btw_jax.pipeline.audit import roles
+
+_TEXTS = ("text", "language", "l", "question", "prompt", "caption")
+
+
+class TrainingWeights(NamedTuple):
+  """The scores and weights of N questions.
+
+  Attributes:
+    summary: a row for JSON.
+    columns: name -> `[N]`, the columns of training_weights.csv.
+  """
+
+  summary: Mapping[str, Any]
+  columns: Mapping[str, np.ndarray]
+
+
+def compute(
+  answers: conditions.Answers,
+  pair: roles.Pair,
+  atoms: pid.Decomposition,
+  options: options_lib.Options,
+) -> TrainingWeights:
+  """Scores all questions, and weights the highest scores.
+
+  Raises:
+    InputError: if `options.shortcut` is neither of the two sources.
+  """
+  shortcut = _choose_shortcut(pair, options.shortcut)
+  names = [pair.only_first, pair.only_second]
+  if shortcut == pair.first:
+    names.reverse()
+    atoms = atoms._replace(unique1=atoms.unique2, unique2=atoms.unique1)
+  scores = gap_score.score(
+    atoms,
+    *(answers.log_probs[name] for name in (pair.both, *names)),
+  )
+  scores = gap_score.GapScore(*(np.nan_to_num(np.asarray(x)) for x in scores))
+  num_top = round(options.top_share * len(answers))
+  weights = gap_score.training_weights(scores, num_top)
+  columns = {name: np.asarray(x) for name, x in scores._asdict().items()}
+  summary = {
+    "shortcut": shortcut,
+    "num_top": num_top,
+    "num_gaps": int(np.sum(weights == gap_score.GAP_WEIGHT)),
+    "num_shortcuts": int(np.sum(weights == gap_score.SHORTCUT_WEIGHT)),
+    "means": {name: float(x.mean()) for name, x in columns.items()},
+  }
+  return TrainingWeights(summary, columns | {"weight": weights})
+
+
+def _choose_shortcut(pair, shortcut):
+  """Returns the name of the source that is the shortcut."""
+  if shortcut:
+    errors.check_names(
+      "shortcut", [shortcut], [pair.first, pair.second], "source"
+    )
+    return shortcut
+  return pair.first if pair.first in _TEXTS else pair.second

@@ -1,0 +1,177 @@
+"""Interactions of an audit: batches, tasks, controls and truncated lists."""
+
+import jax
+import numpy as np
+import pytest
+
+from btw_jax import errors
+from btw_jax.analysis import pid
+from btw_jax.pipeline.audit import interactions
+from btw_jax.pipeline.audit import options as options_lib
+from btw_jax.pipeline.audit import roles
+from support import audits
+
+PAIR = roles.Pair("vision", "text", "", "both", "vision", "text")
+_SENSORY = roles.Pair("vision", "audio", "text", "both", "v", "a")
+_SENSORY_BROJA = jax.jit(pid.sensory)
+
+
+def _means(row):
+  return [row["atoms"][atom]["mean"] for atom in interactions.ATOMS]
+
+
+@pytest.fixture(scope="module")
+def drawn():
+  return audits.draw({"both": 2.5, "vision": 1.0, "text": 1.0})
+
+
+def test_one_batch_has_no_spread(drawn):
+  whole = interactions.measure(drawn, PAIR, options_lib.Options())
+  row = whole.row
+  assert (row["kind"], row["num_batches"], row["num_answered"]) == (
+    "probabilities", 1, 120,
+  )  # fmt: skip
+  assert all(atom["spread"] is None for atom in row["atoms"].values())
+  for name in interactions.ATOMS:
+    values = getattr(whole.atoms, name)
+    np.testing.assert_allclose(values.mean(), row["atoms"][name]["mean"])
+  assert row["accuracy"]["both"] == np.mean(
+    drawn.decisions["both"] == drawn.labels
+  )
+
+
+def test_batches_hold_every_question_once(drawn):
+  one = interactions.measure(drawn, PAIR, options_lib.Options())
+  many = interactions.measure(drawn, PAIR, options_lib.Options(batch_size=32))
+  row = many.row
+  assert (row["num_batches"], row["batch_size"]) == (4, 30)
+  assert not np.isnan(many.atoms.synergistic).any()
+  for name in interactions.ATOMS:
+    atom = row["atoms"][name]
+    # Smaller batches have an error of the order of their spread.
+    assert abs(atom["mean"] - one.row["atoms"][name]["mean"]) < (
+      2 * atom["spread"] + 0.02
+    )
+  again = interactions.measure(drawn, PAIR, options_lib.Options(batch_size=32))
+  assert again.row == row
+
+
+def test_few_shapes_are_compiled(drawn):
+  solve = interactions._solve_chunk
+  before = solve._cache_size()
+  for size in (17, 20, 25, 31):
+    interactions.measure(
+      drawn.select(np.arange(size)), PAIR, options_lib.Options(seed=1)
+    )
+  assert solve._cache_size() - before <= 1
+
+
+def test_a_control_is_held_fixed():
+  """Three values of the control, each with a joint of its own."""
+  rng = np.random.default_rng(0)
+  answers = audits.log_softmax(2 * rng.normal(size=(3, 4, 4, 3)))
+  control, v, a = np.indices((3, 4, 4)).reshape(3, -1)
+  joint = np.exp(answers)[control, v, a].reshape(3, 4, 4, 3) / 48
+  of_v, of_a = (
+    np.log(joint.sum(axis) / joint.sum((axis, 3))[:, :, None])
+    for axis in (2, 1)
+  )
+  given = audits.make(
+    {
+      "both": answers[control, v, a],
+      "v": of_v[control, v],
+      "a": of_a[control, a],
+    },
+    columns={"question": np.array(["x", "y", "z"])[control]},
+  )
+  order = rng.permutation(48)
+  row = interactions.measure(
+    given.select(order), _SENSORY, options_lib.Options(control="question")
+  ).row
+  assert (row["num_controls"], row["num_batches"]) == (3, 3)
+  exact = _SENSORY_BROJA(joint)
+  np.testing.assert_allclose(
+    _means(row),
+    [getattr(exact, a) for a in interactions.ATOMS],
+    atol=row["gap"] + float(exact.gap) + 1e-5,
+  )
+  # Without the column, all questions have one control.
+  row = interactions.measure(given, _SENSORY, options_lib.Options()).row
+  assert (row["num_controls"], row["num_batches"]) == (1, 1)
+
+
+def test_a_control_that_comes_once_tells_nothing():
+  given = audits.draw(
+    {"both": 2.0, "v": 1.0, "a": 1.0},
+    num_questions=9,
+    columns={"question": np.array(list("aaabbbcde"))},
+  )
+  whole = interactions.measure(
+    given, _SENSORY, options_lib.Options(control="question")
+  )
+  assert whole.row["num_answered"] == 6
+  np.testing.assert_array_equal(
+    np.isnan(whole.atoms.synergistic), [False] * 6 + [True] * 3
+  )
+  alone = given.select(np.arange(6, 9))
+  row = interactions.measure(
+    alone, _SENSORY, options_lib.Options(control="question")
+  ).row
+  assert row["atoms"] is None
+
+
+def test_hard_answers_are_corrected_for_chance(drawn):
+  row = interactions.measure(
+    audits.hard(drawn), PAIR, options_lib.Options(num_permutations=19)
+  ).row
+  assert row["kind"] == "answers"
+  for atom in row["atoms"].values():
+    assert atom["mean"] == atom["observed"] - atom["by_chance"]
+  decided = [drawn.decisions[c] for c in ("vision", "text", "both")]
+  joint = np.zeros((3, 3, 3))
+  np.add.at(joint, tuple(decided), 1)
+  exact = jax.jit(pid.broja)(joint)
+  np.testing.assert_allclose(
+    [row["atoms"][a]["observed"] for a in interactions.ATOMS],
+    [getattr(exact, a) for a in interactions.ATOMS],
+    atol=1e-5,
+  )
+
+
+def test_truncated_lists_show_both_ends(drawn):
+  vision = drawn.log_probs["vision"].copy()
+  smallest = vision.argmin(axis=1)
+  rows = np.arange(len(drawn))
+  ceiling = vision.copy()
+  vision[rows, smallest] = -np.inf
+  vision = audits.log_softmax(vision)
+  cut = audits.make(
+    dict(drawn.log_probs) | {"vision": vision},
+    drawn.labels,
+    num_options=drawn.num_options,
+    ceilings={"vision": ceiling},
+  )
+  row = interactions.measure(cut, PAIR, options_lib.Options()).row
+  whole = interactions.measure(drawn, PAIR, options_lib.Options()).row
+  # What the list left out was the rest of the mass, so its ceiling is exact.
+  ends = [row["at_ceiling"][a]["mean"] for a in interactions.ATOMS]
+  np.testing.assert_allclose(ends, _means(whole), atol=1e-5)
+  assert abs(_means(row)[1] - _means(whole)[1]) > 0.01
+
+
+def test_tasks_are_values_of_a_column(drawn):
+  names = np.array(["a"] * 60 + ["b"] * 55 + ["c"] * 5)
+  with_tasks = audits.make(
+    drawn.log_probs, drawn.labels, columns={"category": names}
+  )
+  tasks = interactions.tasks(with_tasks, "category")
+  # Five questions are too few.
+  assert [(name, mask.sum()) for name, mask in tasks] == [("a", 60), ("b", 55)]
+  assert interactions.tasks(with_tasks, "") == []
+  with pytest.raises(
+    errors.InputError, match=r"--by=topic: no file .*category"
+  ):
+    interactions.tasks(with_tasks, "topic")
+  many = audits.make(drawn.log_probs, columns={"image": np.arange(120)})
+  with pytest.raises(errors.InputError, match="has 120 values"):
+    interactions.tasks(many, "image")

@@ -1,0 +1,107 @@
+"""An audit measures what the answers allow, and says what they lack."""
+
+import numpy as np
+import pytest
+
+from btw_jax import errors
+from btw_jax.pipeline.audit import measure as measure_lib
+from btw_jax.pipeline.audit import options as options_lib
+from support import audits
+
+_FEW = {"num_permutations": 19, "num_resamples": 100}
+
+
+def _measure(answers, **options):
+  return measure_lib.measure(answers, options_lib.Options(**_FEW, **options))
+
+
+def test_everything_is_there():
+  answers = audits.draw(
+    {"both": 2.5, "vision": 1.0, "text": 1.0, "noise": 0.5},
+    columns={"category": np.array(["a", "b"] * 60)},
+  )
+  measured = _measure(answers, by="category")
+  content = measured.content
+  assert content["lacking"] == {}
+  assert [r["condition"] for r in content["conditions"]] == [
+    "both", "vision", "text", "noise",
+  ]  # fmt: skip
+  assert [r["condition"] for r in content["changes"]] == [
+    "vision", "text", "noise",
+  ]  # fmt: skip
+  assert [r["modality"] for r in content["information"]] == ["vision", "text"]
+  assert [r["task"] for r in content["interactions"]] == ["", "a", "b"]
+  assert set(measured.tables) == {
+    "weights.csv", "interactions_vision_text.csv", "training_weights.csv",
+  }  # fmt: skip
+  for table in measured.tables.values():
+    assert {len(column) for column in table.values()} == {120}
+  # A task is decomposed by itself.
+  (alone,) = _measure(answers.select(np.arange(0, 120, 2))).content[
+    "interactions"
+  ]
+  of_task = content["interactions"][1]
+  assert of_task["atoms"]["synergistic"]["mean"] == pytest.approx(
+    alone["atoms"]["synergistic"]["mean"], abs=1e-4
+  )
+
+
+@pytest.mark.parametrize(
+  ("names", "lacking"),
+  [
+    (
+      ["both"],
+      {
+        "weights and information", "changed decisions", "interactions (PID)",
+        "GapScore and training weights",
+      },
+    ),
+    (
+      ["vision", "text"],
+      {
+        "weights and information", "changed decisions", "interactions (PID)",
+        "GapScore and training weights",
+      },
+    ),
+    (
+      ["both", "noise"],
+      {
+        "weights and information", "interactions (PID)",
+        "GapScore and training weights",
+      },
+    ),
+    (
+      ["all", "a", "b", "c"],
+      {"interactions (PID)", "GapScore and training weights"},
+    ),
+  ],
+)  # fmt: skip
+def test_what_is_lacking_is_said(names, lacking):
+  content = _measure(audits.draw(dict.fromkeys(names, 1.0))).content
+  assert set(content["lacking"]) == lacking
+
+
+def test_hard_answers_without_labels():
+  answers = audits.draw({"both": 2.0, "vision": 1.0, "text": 1.0}, labels=None)
+  content = _measure(audits.hard(answers)).content
+  assert "accuracy, likelihood and calibration" in content["lacking"]
+  assert content["interactions"][0]["kind"] == "answers"
+  assert content["weights"] == []
+  assert content["training_weights"] is None
+
+
+def test_sensory_pid_needs_a_control():
+  answers = audits.draw(
+    {"both": 2.0, "vision": 1.0, "audio": 1.0},
+    columns={"question": np.arange(120) % 4},
+  )
+  content = _measure(answers, control="question").content
+  assert "Sensory PID" in content["lacking"]
+
+
+@pytest.mark.parametrize("flag", ["group", "by", "control"])
+def test_an_unknown_column_is_refused_before_anything_is_measured(flag):
+  answers = audits.draw({"both": 1.0}, columns={"image": np.arange(120)})
+  message = f"--{flag}=picture: no file has this column; there are: image"
+  with pytest.raises(errors.InputError, match=message):
+    _measure(answers, **{flag: "picture"})
