@@ -111,10 +111,10 @@ def read(
     InputError: one line that names the file and the first thing that is wrong.
   """
   options.check()
-  found = []
+  conditions_read = []
   for name, path in inputs.items():
-    found += _read_file(name, path, options)
-  return joining.join(found)
+    conditions_read += _read_file(name, path, options)
+  return joining.join(conditions_read)
 
 
 def recognise(path: str) -> str:
@@ -145,16 +145,16 @@ def _read_file(name, path, options):
   if options.format != "auto":
     errors.check_names("format", [options.format], list(FORMATS), "format")
   chosen = recognise(path) if options.format == "auto" else options.format
-  found = FORMATS[chosen].module.read(str(path), options)
+  held = FORMATS[chosen].module.read(str(path), options)
   if not name:
-    return found
-  if len(found) > 1:
-    own = ", ".join(condition.name for condition in found)
+    return held
+  if len(held) > 1:
+    names = ", ".join(condition.name for condition in held)
     raise errors.InputError(
-      f"{path}: has {len(found)} conditions ({own}), so it cannot be called"
+      f"{path}: has {len(held)} conditions ({names}), so it cannot be called"
       f" {name!r}: give it without a name."
     )
-  return [dataclasses.replace(found[0], name=name)]
+  return [dataclasses.replace(held[0], name=name)]
 
 
 def _first_record(path, kind):

@@ -86,5 +86,5 @@ def _letter(text):
     if start:
       return start[1]
   # A model that reasons first gives its answer last.
-  found = _BOXED.findall(text) or _ANSWER.findall(text)
-  return found[-1] if found else ""
+  marked = _BOXED.findall(text) or _ANSWER.findall(text)
+  return marked[-1] if marked else ""

@@ -163,14 +163,16 @@ def _counts(conditions, reference):
   """
   count = np.zeros(len(reference.ids), int)
   for condition in [reference, *conditions]:
-    own = np.asarray(condition.num_options)
-    for row in np.flatnonzero((own != count) & (own > 0) & (count > 0))[:1]:
+    offered = np.asarray(condition.num_options)
+    for row in np.flatnonzero((offered != count) & (offered > 0) & (count > 0))[
+      :1
+    ]:
       raise errors.InputError(
-        f"{condition.file}: the question {condition.ids[row]!r} has {own[row]}"
-        f" options, but {count[row]} in {reference.file}: give answers to the"
-        " same questions."
+        f"{condition.file}: the question {condition.ids[row]!r} has"
+        f" {offered[row]} options, but {count[row]} in {reference.file}: give"
+        " answers to the same questions."
       )
-    count = np.where(count > 0, count, own)
+    count = np.where(count > 0, count, offered)
   seen = [c.decisions for c in conditions]
   seen += [c.labels for c in conditions if c.labels is not None]
   most = max(2, max(int(values.max()) for values in seen) + 1)
@@ -181,20 +183,20 @@ def _labels(ordered):
   """Returns the labels `[N]`, checked against each other, or None."""
   labels, source = None, None
   for condition in ordered:
-    own = condition.labels
-    if own is None:
+    others = condition.labels
+    if others is None:
       continue
     if labels is None:
-      labels, source = own, condition
+      labels, source = others, condition
       continue
-    both = (own != _NONE) & (labels != _NONE)
-    for row in np.flatnonzero(both & (own != labels))[:1]:
+    both = (others != _NONE) & (labels != _NONE)
+    for row in np.flatnonzero(both & (others != labels))[:1]:
       raise errors.InputError(
         f"{condition.file}: the label of question {condition.ids[row]!r} is"
-        f" {choices.letter(own[row])}, but {choices.letter(labels[row])} in"
+        f" {choices.letter(others[row])}, but {choices.letter(labels[row])} in"
         f" {source.file}: give answers to the same questions."
       )
-    labels = np.where(labels == _NONE, own, labels)
+    labels = np.where(labels == _NONE, others, labels)
   return labels
 
 

@@ -32,15 +32,15 @@ def align(
   Raises:
     InputError: naming the first question whose options are not the same.
   """
-  own, wanted = _texts(condition), _texts(reference)
-  if own is None and wanted is not None:
+  texts, wanted = _texts(condition), _texts(reference)
+  if texts is None and wanted is not None:
     return condition, [
       f"{condition.file} does not tell the texts of options; they are taken to"
       " be in the order of the other files"
     ]
-  if own is None or wanted is None:
+  if texts is None or wanted is None:
     return condition, []
-  moved = _find_moved(condition, reference, own, wanted)
+  moved = _find_moved(condition, reference, texts, wanted)
   count = sum(map(len, moved.values()))
   if not count:
     return condition, []
@@ -78,29 +78,29 @@ def _texts(condition):
 def _find_moved(condition, reference, own_texts, wanted_texts):
   """Returns order -> rows of the questions that have another order."""
   moved = {}
-  for row, (own, wanted) in enumerate(
+  for row, (texts, wanted) in enumerate(
     zip(own_texts, wanted_texts, strict=True)
   ):
-    if own != wanted and own and wanted:
-      order = _order(condition, reference, row, own, wanted)
+    if texts != wanted and texts and wanted:
+      order = _order(condition, reference, row, texts, wanted)
       moved.setdefault(order, []).append(row)
   return moved
 
 
-def _order(condition, reference, row, own, wanted):
-  """Returns, for each option of the reference, its position in `own`."""
+def _order(condition, reference, row, texts, wanted):
+  """Returns, for each option of the reference, its position in `texts`."""
   places = {}
-  for place, text in enumerate(own):
+  for place, text in enumerate(texts):
     places.setdefault(text.strip(), []).append(place)
   try:
     order = tuple(places[text.strip()].pop(0) for text in wanted)
   except (KeyError, IndexError):
     order = ()
-  if len(order) != len(own):
+  if len(order) != len(texts):
     raise errors.InputError(
       f"{condition.file}: the options of question {condition.ids[row]!r} are"
-      f" {_quote(own)}, but {_quote(wanted)} in {reference.file}: give answers"
-      " to the same questions."
+      f" {_quote(texts)}, but {_quote(wanted)} in {reference.file}: give"
+      " answers to the same questions."
     )
   return order
 

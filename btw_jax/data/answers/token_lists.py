@@ -85,9 +85,9 @@ def summarise(
       # A server may choose a token that is not among the likeliest ones.
       if all(token != chosen for token, _ in listed):
         listed = [(chosen, chosen_logprob), *listed]
-      found = [_option(token, count, words, small) for token, _ in listed]
-      if any(option != conditions.NONE for option in found):
-        return _reduce(place, chosen, listed, found, count)
+      named = [_option(token, count, words, small) for token, _ in listed]
+      if any(option != conditions.NONE for option in named):
+        return _reduce(place, chosen, listed, named, count)
   nothing = np.full(count, -np.inf)
   return Summary(None, nothing, nothing, 0.0)
 
@@ -111,11 +111,11 @@ def _option(token, count, words, small):
   return option if option < count else conditions.NONE
 
 
-def _reduce(place, chosen, listed, found, count):
-  """Returns the summary of a list whose tokens name the options `found`."""
+def _reduce(place, chosen, listed, named, count):
+  """Returns the summary of a list whose tokens name the options `named`."""
   probs = [math.exp(logprob) for _, logprob in listed]
   masses = np.zeros(count)
-  for prob, option in zip(probs, found, strict=True):
+  for prob, option in zip(probs, named, strict=True):
     if option != conditions.NONE:
       masses[option] += prob
   # No token outside the list is likelier than the last of the list. The chosen

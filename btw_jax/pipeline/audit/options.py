@@ -98,7 +98,7 @@ class Options:
 
   @property
   def reading(self) -> read_options.ReadOptions:
-    """How scores in files are read."""
+    """The options of the readers of files."""
     names = [field.name for field in _READING]
     return read_options.ReadOptions(**{n: getattr(self, n) for n in names})
 

@@ -51,13 +51,13 @@ def read(folders: Sequence[str]) -> list[dict[str, Any]]:
   names = _names(folders)
   for folder, name in zip(folders, names, strict=True):
     rows = _interactions(folder)
-    found = rows[0]["first"], rows[0]["second"]
-    sources = sources or found
-    if found == sources[::-1]:
+    named = rows[0]["first"], rows[0]["second"]
+    sources = sources or named
+    if named == sources[::-1]:
       rows = [_swap(row) for row in rows]
-    elif found != sources:
+    elif named != sources:
       raise errors.InputError(
-        f"{folder}: has the sources {' and '.join(found)}, but {folders[0]} has"
+        f"{folder}: has the sources {' and '.join(named)}, but {folders[0]} has"
         f" {' and '.join(sources)}: name audits of the same sources."
       )
     points += [_point(folder, name, row) for row in rows]

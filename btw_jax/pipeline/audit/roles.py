@@ -156,14 +156,14 @@ def pairs(roles: Roles) -> list[Pair]:
   shows = dict(roles.shows)
   by_shown = {shown: name for name, shown in reversed(shows.items())}
   by_shown[everything] = roles.reference
-  found = []
+  listed = []
   for one, two in itertools.combinations(by_shown, 2):
     union, control = one | two, one & two
     if union in (one, two) or union not in by_shown:
       continue
     # The order of the modalities, whatever the order of the files.
     one, two = sorted((one, two), key=lambda s: _order(roles, s - control))
-    found.append(
+    listed.append(
       Pair(
         _join(roles, one - control),
         _join(roles, two - control),
@@ -173,7 +173,7 @@ def pairs(roles: Roles) -> list[Pair]:
         by_shown[two],
       )
     )
-  return sorted(found, key=lambda p: (p.first, p.second, p.control))
+  return sorted(listed, key=lambda p: (p.first, p.second, p.control))
 
 
 def _order(roles, modalities):

@@ -6,6 +6,7 @@ import pytest
 
 from btw_jax import errors
 from btw_jax.analysis import pid
+from btw_jax.pipeline.audit import batches
 from btw_jax.pipeline.audit import interactions
 from btw_jax.pipeline.audit import options as options_lib
 from btw_jax.pipeline.audit import roles
@@ -57,9 +58,9 @@ def test_batches_hold_every_question_once(drawn):
 
 
 def test_few_shapes_are_compiled(drawn):
-  solve = interactions._solve_chunk
+  solve = batches._solve_chunk
   before = solve._cache_size()
-  for size in (17, 20, 25, 31):
+  for size in (25, 27, 30, 32):
     interactions.measure(
       drawn.select(np.arange(size)), PAIR, options_lib.Options(seed=1)
     )
