@@ -43,6 +43,7 @@ def main() -> None:
   options = options_lib.Options(
     **{f.name: flags.FLAGS[f.name].value for f in _FIELDS}
   )
+  run.check_output(_OUTPUT.value)
   answers = run.read(catalog.parse(_INPUT.value), options)
   measured = run.run(answers, options)
   path = run.write(measured, _OUTPUT.value)

@@ -260,5 +260,9 @@ def test_groups_of_different_sizes_keep_the_mean():
   ends = interference.interval([[1.0, 0, 0, 0]], groups=["a", "b", "b", "b"])
   # A resample holds both groups, one of them twice, or the other one twice.
   np.testing.assert_array_equal(ends, [[0, 1]])
+  middle = interference.interval(
+    [[1.0, 0, 0, 0]], groups=["a", "b", "b", "b"], level=0.0
+  )
+  np.testing.assert_array_equal(middle, [[0.25, 0.25]])
   same = interference.interval([[1.0, 0, 0, 0]], groups=["a"] * 4)
   np.testing.assert_array_equal(same, [[0.25, 0.25]])

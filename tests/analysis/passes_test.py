@@ -66,6 +66,20 @@ def test_the_means_are_the_atoms_of_the_exact_joint(seed):
     assert variation < 1e-6
 
 
+def test_both_sources_are_treated_alike():
+  _, passes = _world(2, 40)
+  where = np.ones(40, bool)
+  p_y = passes_lib.marginal(passes.both, where)
+  one = DECOMPOSE(passes, p_y, where)
+  other = DECOMPOSE(
+    passes._replace(first=passes.second, second=passes.first), p_y, where
+  )
+  # The atoms of every example, not only their means.
+  np.testing.assert_allclose(one.unique1, other.unique2, atol=2e-3)
+  np.testing.assert_allclose(one.synergistic, other.synergistic, atol=2e-3)
+  assert np.ptp(one.synergistic) > 0.1
+
+
 def test_padding_changes_nothing():
   _, passes = _world(0, 50)
   where = np.ones(50, bool)
@@ -227,6 +241,9 @@ def test_shuffles_remove_what_chance_gives_to_hard_answers():
   # Of the bias of synergy, which is the largest, two thirds are gone.
   assert raw[3] > 0.1
   assert abs(corrected[3]) < raw[3] / 3
+  # What the answers tell is not subtracted.
+  assert exact[1] > 0.3
+  assert abs(corrected[1]) < exact[1] / 4
 
 
 def test_hard_answers_are_counted():

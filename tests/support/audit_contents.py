@@ -49,6 +49,7 @@ def interaction(of_atoms, task="", **others):
     "kind": "probabilities",
     "gap": 0.0005,
     "atoms": of_atoms,
+    "lacking": "more questions",
   } | others
 
 

@@ -59,6 +59,8 @@ def audit(
   """
   with logs.shown(verbose), settings_lib.named_in_python():
     chosen = options_lib.make(settings)
+    if output is not None:
+      run.check_output(os.fspath(output))
     answers = _read(predictions, labels, ids, options, columns, chosen)
     result = Audit(run.run(answers, chosen))
     if output is not None:

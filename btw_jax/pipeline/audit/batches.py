@@ -19,6 +19,8 @@ from btw_jax.analysis import pid
 _SIZES = sorted(k << power for power in range(2, 12) for k in (2, 3))
 # Cells [n, n] of the problems that one call solves.
 _CELLS_PER_CALL = 2**17
+# Cells [n, n, C] of one problem; the solver holds a few tables of 128 MiB then.
+_MOST_CELLS = 2**25
 # The gaps in nats at which the solver stops: a single batch is exact, and of
 # several the spread is much larger.
 _TOLERANCE, _TOLERANCE_OF_BATCH = 1e-5, 5e-4
@@ -54,6 +56,11 @@ class _Batch(NamedTuple):
 
   atoms: pid.Decomposition
   distances: np.ndarray
+
+
+def largest_size(num_options: int) -> int:
+  """Returns the largest batch whose tables `[n, n, C]` fit into memory."""
+  return max(_SIZES[0], int((_MOST_CELLS / num_options) ** 0.5))
 
 
 def draw(controls: np.ndarray, batch_size: int, seed: int) -> list[np.ndarray]:

@@ -20,6 +20,8 @@ from btw_jax.pipeline.audit import roles
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 # Values of a column of tasks, and the least number of questions of a task.
 _MOST_TASKS, _LEAST_QUESTIONS = 100, 8
+# The table of hard answers has the third power of this as its number of cells.
+_MOST_ANSWERS = 32
 
 
 class Interaction(NamedTuple):
@@ -135,12 +137,17 @@ def _of_answers(answers, names, options):
   decisions = np.stack([answers.decisions[name] for name in names])
   decisions = decisions[:, np.all(decisions != conditions.NONE, axis=0)]
   details = {"kind": "answers", "num_answered": decisions.shape[1]}
+  given, decisions = np.unique(decisions, return_inverse=True)
   if decisions.shape[1] < _LEAST_QUESTIONS:
-    return details | {"atoms": None}
+    need = f"{_LEAST_QUESTIONS} or more questions that all conditions answer"
+    return details | {"atoms": None, "lacking": need}
+  if len(given) > _MOST_ANSWERS:
+    need = f"probabilities: there are {len(given):,} different answers"
+    return details | {"atoms": None, "lacking": need}
   shuffled = _ANSWERS(
     *map(jnp.asarray, decisions),
     jax.random.key(options.seed),
-    num_options=len(answers.option_names),
+    num_options=len(given),
     num_shuffles=options.num_permutations,
   )
   shuffled = jax.tree.map(float, shuffled)
@@ -164,7 +171,10 @@ def _of_probabilities(answers, names, options, is_controlled):
   if is_controlled and options.control:
     values = column(answers, "control", options.control)
     controls = np.unique(values, return_inverse=True)[1]
-  batches = batches_lib.draw(controls, options.batch_size, options.seed)
+  batch_size = min(
+    options.batch_size, batches_lib.largest_size(len(answers.option_names))
+  )
+  batches = batches_lib.draw(controls, batch_size, options.seed)
   details = {
     "kind": "probabilities",
     "num_answered": sum(map(len, batches)),
@@ -173,7 +183,8 @@ def _of_probabilities(answers, names, options, is_controlled):
     "num_controls": int(controls.max()) + 1,
   }
   if not batches:
-    return details | {"atoms": None}, None
+    need = "two or more questions with the same control"
+    return details | {"atoms": None, "lacking": need}, None
   offered = np.arange(len(answers.option_names)) < answers.num_options[:, None]
   passes = passes_lib.Passes(
     *(

@@ -99,6 +99,17 @@ def _describe(answers, roles) -> dict[str, Any]:
   }
 
 
+def _missing_conditions(roles):
+  """Names conditions that would make a pair of sources."""
+  if roles.reference is not None and len(roles.modalities) > 2:
+    name = roles.modalities[0]
+    return f"a condition that shows all modalities but one: without_{name}"
+  return (
+    "three conditions that show both sources, the first and the second, such as"
+    " both, vision and text"
+  )
+
+
 def _weigh(measured, answers, roles, options):
   """Computes weights, information and ensembles."""
   content, lacking = measured.content, measured.content["lacking"]
@@ -131,10 +142,7 @@ def _decompose(measured, answers, roles, options):
   content, lacking = measured.content, measured.content["lacking"]
   pairs = roles_lib.pairs(roles)
   if not pairs:
-    lacking["interactions (PID)"] = (
-      "three conditions that show both sources, the first and the second, such"
-      " as both, vision and text"
-    )
+    lacking["interactions (PID)"] = _missing_conditions(roles)
   if options.control and not any(pair.control for pair in pairs):
     lacking["Sensory PID"] = (
       "three conditions that share a control, such as both, vision+text and"

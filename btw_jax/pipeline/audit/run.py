@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 import datetime
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow
 from pyarrow import csv
 
 import btw_jax
+from btw_jax import errors
 from btw_jax.data.answers import catalog
 from btw_jax.data.answers import conditions
 from btw_jax.pipeline import files
@@ -22,6 +24,8 @@ from btw_jax.pipeline.audit import options as options_lib
 from btw_jax.reports.audit import page as audit_page
 from btw_jax.reports.audit import tables as audit_tables
 
+# Tables with a row for each question; the input decides which ones there are.
+_BY_QUESTION = ("weights.csv", "training_weights.csv", "interactions_*.csv")
 RESULTS, TABLES, PAGE = "audit.json", "audit.md", "audit.html"
 
 
@@ -61,14 +65,36 @@ def _plain(options) -> dict[str, Any]:
   return json.loads(json.dumps(dataclasses.asdict(options)))
 
 
-def write(measured: measure_lib.Measured, folder: str) -> pathlib.Path:
-  """Writes the files of an audit, and returns the path of the page."""
+def check_output(folder: str) -> None:
+  """Checks that a folder can be written, before anything is measured.
+
+  Raises:
+    InputError: if it is a file, or if its first parent that exists is read-only
+      or no folder.
+  """
   path = pathlib.Path(folder)
+  existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+  if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    reason = "is read-only" if existing.is_dir() else "is no folder"
+    raise errors.InputError(
+      f"--output={folder}: {existing} {reason}: choose another folder."
+    )
+
+
+def write(measured: measure_lib.Measured, folder: str) -> pathlib.Path:
+  """Writes the files of an audit, and returns the path of the page.
+
+  Files of an earlier audit in the folder are replaced or removed.
+  """
+  path = pathlib.Path(folder)
+  # The results are written last: a folder that has them is whole.
+  if (path / RESULTS).exists():
+    earlier = [p for pattern in _BY_QUESTION for p in path.glob(pattern)]
+    files.remove([path / RESULTS, *earlier])
   for name, columns in measured.tables.items():
     table = pyarrow.table(dict(columns))
     files.write(path / name, lambda p, table=table: csv.write_csv(table, p))
   files.write_text(path / TABLES, audit_tables.write(measured.content))
   files.write_text(path / PAGE, audit_page.write(measured.content))
-  # Last: a folder that has it is whole.
   files.write_json(path / RESULTS, measured.content)
   return path / PAGE

@@ -46,17 +46,14 @@ def all_tables(content: Mapping[str, Any]) -> list[tables.Table]:
 def lacking(content: Mapping[str, Any]) -> list[str]:
   """Returns a line for each measure that the predictions do not allow."""
   lines = [f"{what}: give {need}." for what, need in content["lacking"].items()]
-  unsolved: dict[str, list[str]] = {}
+  unsolved: dict[tuple[str, str], list[str]] = {}
   for row in content["interactions"]:
     if row["atoms"] is None:
-      sources = audit_interactions.name_sources(row)
-      unsolved.setdefault(sources, []).append(row["task"])
-  for sources, tasks in unsolved.items():
+      reason = audit_interactions.name_sources(row), row["lacking"]
+      unsolved.setdefault(reason, []).append(row["task"])
+  for (sources, need), tasks in unsolved.items():
     where = "" if "" in tasks else f" in {tables.listing(tasks)}"
-    lines.append(
-      f"interactions (PID) of {sources}{where}: give more questions that all"
-      " three conditions answer."
-    )
+    lines.append(f"interactions (PID) of {sources}{where}: give {need}.")
   return lines
 
 

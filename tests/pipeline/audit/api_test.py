@@ -67,6 +67,23 @@ def test_a_failed_audit_leaves_nothing(answers, tmp_path):
   assert not (tmp_path / "audit").exists()
 
 
+def test_another_audit_replaces_the_files(answers, audit, tmp_path):
+  audit.save(tmp_path)
+  (tmp_path / "mine.csv").write_text("kept")
+  hard = btw_jax.audit({"both": answers.decisions["both"]}, output=tmp_path)
+  assert hard.tables == {}
+  assert {path.name for path in tmp_path.iterdir()} == {
+    "audit.html", "audit.md", "audit.json", "mine.csv",
+  }  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(answers, tmp_path):
+  (tmp_path / "file").write_text("")
+  for output in (tmp_path / "file", tmp_path / "file" / "audit"):
+    with pytest.raises(errors.InputError, match=r"file is no folder: choose"):
+      btw_jax.audit(answers.log_probs, output=output)
+
+
 @pytest.mark.parametrize(
   ("predictions", "options", "message"),
   [

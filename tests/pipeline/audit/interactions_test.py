@@ -119,6 +119,7 @@ def test_a_control_that_comes_once_tells_nothing():
     alone, _SENSORY, options_lib.Options(control="question")
   ).row
   assert row["atoms"] is None
+  assert row["lacking"] == "two or more questions with the same control"
 
 
 def test_hard_answers_are_corrected_for_chance(drawn):
@@ -137,6 +138,24 @@ def test_hard_answers_are_corrected_for_chance(drawn):
     [getattr(exact, a) for a in interactions.ATOMS],
     atol=1e-5,
   )
+
+
+def test_hard_answers_of_many_kinds_are_not_decomposed():
+  names = ("both", "vision", "text")
+  for number, lacking in ((40, "40 different answers"), (7, "8 or more quest")):
+    answers = audits.hard(
+      audits.make({name: np.log(np.eye(number) + 1e-9) for name in names})
+    )
+    row = interactions.measure(answers, PAIR, options_lib.Options()).row
+    assert row["atoms"] is None
+    assert lacking in row["lacking"]
+
+
+def test_batches_of_many_options_are_smaller():
+  assert batches.largest_size(4) > 2048
+  size = batches.largest_size(1000)
+  # Four tables of 4 bytes a cell stay far below a gigabyte.
+  assert size > 100 and 4 * 4 * 1000 * size**2 < 2**30
 
 
 def test_truncated_lists_show_both_ends(drawn):

@@ -81,6 +81,12 @@ def test_what_is_lacking_is_said(names, lacking):
   assert set(content["lacking"]) == lacking
 
 
+def test_the_condition_that_would_make_a_pair_is_named():
+  content = _measure(audits.draw(dict.fromkeys(["all", "a", "b", "c"], 1.0)))
+  need = content.content["lacking"]["interactions (PID)"]
+  assert need.endswith(": without_a")
+
+
 def test_hard_answers_without_labels():
   answers = audits.draw({"both": 2.0, "vision": 1.0, "text": 1.0}, labels=None)
   content = _measure(audits.hard(answers)).content
