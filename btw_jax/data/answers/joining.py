@@ -164,9 +164,9 @@ def _counts(conditions, reference):
   count = np.zeros(len(reference.ids), int)
   for condition in [reference, *conditions]:
     offered = np.asarray(condition.num_options)
-    for row in np.flatnonzero((offered != count) & (offered > 0) & (count > 0))[
-      :1
-    ]:
+    wrong = (offered != count) & (offered > 0) & (count > 0)
+    if wrong.any():
+      row = int(np.argmax(wrong))
       raise errors.InputError(
         f"{condition.file}: the question {condition.ids[row]!r} has"
         f" {offered[row]} options, but {count[row]} in {reference.file}: give"
