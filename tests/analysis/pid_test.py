@@ -306,6 +306,20 @@ def test_tables_without_their_axes_are_refused(decompose):
     decompose(np.ones((2, 2)))
 
 
+def test_the_shares_are_those_of_the_smaller_information():
+  potentials = broja.Pair(jnp.zeros((1, 1)), jnp.zeros((1, 1)))
+  solutions = [
+    broja.Solution(
+      x, 0.1, potentials, broja.Pair(jnp.full(1, x), jnp.full(1, x))
+    )
+    for x in (0.3, 0.5)
+  ]
+  for pair in (solutions, solutions[::-1]):
+    combined = broja._combine(*pair)
+    np.testing.assert_allclose(combined.shares.first, 0.3, rtol=1e-6)
+    np.testing.assert_allclose(combined.information, 0.3, rtol=1e-6)
+
+
 def test_shares_of_values_add_up_to_the_least_information():
   joint = np.random.default_rng(5).dirichlet(np.ones(60)).reshape(5, 4, 3)
   # The third value of the first source tells nothing: it has the mean of y.

@@ -1,6 +1,7 @@
 """Interactions (PID) of two sources behind the decisions of a model."""
 
 from collections.abc import Callable, Mapping
+import dataclasses
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -124,12 +125,12 @@ def _accuracies(answers, names):
 
 
 def _at_ceiling(answers):
-  """Returns the answers in which truncated options have all they could have."""
-  log_probs = dict(answers.log_probs)
-  for name, ceiling in answers.ceilings.items():
-    total = np.logaddexp.reduce(ceiling, axis=-1, keepdims=True)
-    log_probs[name] = ceiling - total
-  return conditions.dataclasses.replace(answers, log_probs=log_probs)
+  """Returns the answers in which truncated options have all they could have.
+
+  They are normalised where they are decomposed.
+  """
+  log_probs = {**answers.log_probs, **answers.ceilings}
+  return dataclasses.replace(answers, log_probs=log_probs)
 
 
 def _of_answers(answers, names, options):

@@ -39,14 +39,10 @@ def compute(
     InputError: if `options.shortcut` is neither of the two sources.
   """
   shortcut = _choose_shortcut(pair, options.shortcut)
-  names = [pair.only_first, pair.only_second]
   if shortcut == pair.first:
-    names.reverse()
     atoms = atoms._replace(unique1=atoms.unique2, unique2=atoms.unique1)
-  scores = gap_score.score(
-    atoms,
-    *(answers.log_probs[name] for name in (pair.both, *names)),
-  )
+  names = (pair.both, pair.only_first, pair.only_second)
+  scores = gap_score.score(atoms, *(answers.log_probs[n] for n in names))
   scores = gap_score.GapScore(*(np.nan_to_num(np.asarray(x)) for x in scores))
   num_top = round(options.top_share * len(answers))
   weights = gap_score.training_weights(scores, num_top)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from btw_jax import errors
+from btw_jax.analysis import passes as passes_lib
 from btw_jax.analysis import pid
 from btw_jax.pipeline.audit import batches
 from btw_jax.pipeline.audit import interactions
@@ -38,6 +39,31 @@ def test_one_batch_has_no_spread(drawn):
     np.testing.assert_allclose(values.mean(), row["atoms"][name]["mean"])
   assert row["accuracy"]["both"] == np.mean(
     drawn.decisions["both"] == drawn.labels
+  )
+
+
+def test_padding_is_not_counted(drawn):
+  """A batch of 50 questions is padded to 64 for the solver."""
+  some = drawn.select(np.arange(50))
+  row = interactions.measure(some, PAIR, options_lib.Options()).row
+  logs = passes_lib.Passes(
+    *(some.log_probs[c].astype("f") for c in ("both", "vision", "text"))
+  )
+  where = np.ones(50, bool)
+  atoms = passes_lib.decompose(
+    logs, passes_lib.marginal(logs.both, where), where
+  )
+  np.testing.assert_allclose(
+    _means(row),
+    [getattr(atoms, a).mean() for a in interactions.ATOMS],
+    atol=1e-5,
+  )
+
+
+def test_the_spread_is_the_deviation_over_batches():
+  values = np.array([0.1, 0.4, 0.2])
+  np.testing.assert_allclose(
+    interactions._spread(values, np.full(3, 1 / 3)), np.std(values, ddof=1)
   )
 
 

@@ -52,6 +52,12 @@ def test_without_shows_all_others():
   assert pairs == {("a", "b", ""), ("a", "b+c", ""), ("a", "c", "b")}
 
 
+def test_of_two_conditions_that_show_the_same_the_first_is_taken():
+  roles = roles_lib.assign(["both", "vision", "text", "without_vision"])
+  (pair,) = roles_lib.pairs(roles)
+  assert pair.only_second == "text"
+
+
 def test_sensory_conditions_share_their_control():
   roles = roles_lib.assign(["both", "vision+text", "audio+text"])
   (pair,) = roles_lib.pairs(roles)
