@@ -17,6 +17,12 @@ from . import app
 _AUDITS = flags.DEFINE_list(
   "audits", None, "folders of finished audits", required=True
 )
+_SOURCES = flags.DEFINE_list(
+  "sources",
+  [],
+  "names of the two sources to compare; the first pair that all audits have if"
+  " empty",
+)
 _OUTPUT = flags.DEFINE_string(
   "output", "runs/profile", "folder to leave the results in"
 )
@@ -26,13 +32,13 @@ def main() -> None:
   """Reads audits and prints the profile."""
   from btw_jax.pipeline.audit import profile
 
-  print(profile.write(_AUDITS.value, _OUTPUT.value))
+  print(profile.write(_AUDITS.value, _OUTPUT.value, _SOURCES.value))
   print(pathlib.Path(_OUTPUT.value, "profile.png"))
 
 
 def start() -> None:
   """Defines flags, and runs the program."""
-  app.run(main, {"Profile": ["audits", "output"]})
+  app.run(main, {"Profile": ["audits", "sources", "output"]})
 
 
 if __name__ == "__main__":

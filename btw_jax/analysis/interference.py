@@ -23,6 +23,10 @@ from btw_jax import tasks
 _REPLACING = tuple(k for k in interventions.KINDS if k != "missing")
 
 
+# More examples than these are resampled by their counts.
+_MANY_EXAMPLES = 10_000
+
+
 class Effect(NamedTuple):
   """The effect of an intervention on the prediction for each example.
 
@@ -176,6 +180,9 @@ def interval(
     `[K, 2]` lower and upper ends.
   """
   table = np.stack([np.asarray(x, np.float64) for x in values])
+  # SciPy gathers all values for each resample, which is slow for many.
+  if groups is None and table.shape[1] > _MANY_EXAMPLES:
+    groups = range(table.shape[1])
   if groups is not None:
     return _group_interval(table, groups, level, num_resamples, seed)
   # SciPy rejects a single example.

@@ -129,23 +129,30 @@ def distance(
 
 def decompose(
   passes: Passes,
-  p_y: chex.Array,
   where: chex.Array,
+  reference: chex.Array | None = None,
   *,
   num_iterations: int = 200,
   tolerance: float = 1e-6,
 ) -> pid.Decomposition:
   """Decomposes the information of two sources about a model's decision.
 
-  All passes are projected to one P(Y) first, because the margins of a joint
-  have one. The information of example i is `KL(p_i ‖ P(Y))` in each pass, and
-  its share in I* is the mean of the shares of its two sources. The atoms of the
-  examples have any sign; their means over the batch are the atoms of `broja`.
+  The margins of a joint have one P(Y), which is that of the pass with both
+  sources: the two single passes are projected to it. The information of example
+  i is `KL(p_i ‖ reference)` in each pass, and its share in I* is the mean of
+  the shares of its two sources. The atoms of the examples have any sign; their
+  means over the batch are the atoms of `broja`.
+
+  A batch of a larger set has another P(Y) by chance. With the P(Y) of the set
+  as reference, each information is that of the batch plus KL(P(Y) of the batch
+  ‖ reference). Unique information and synergy are differences, so they do not
+  change; redundancy gets what the batch alone would miss.
 
   Args:
     passes: log-probabilities `[n, C]`.
-    p_y: `[C]` the common P(Y), usually that of the pass with both sources.
     where: `[n]` bool, the examples that count.
+    reference: `[C]` probabilities that information is measured against; the
+      P(Y) of the batch by default.
     num_iterations: largest number of solver steps.
     tolerance: gap in nats at which the solver stops.
 
@@ -153,7 +160,11 @@ def decompose(
     `[n]` atoms in nats, 0 where an example does not count; `gap` is a scalar,
     the largest error of a mean.
   """
-  passes = Passes(*(project(x, p_y, where) for x in passes))
+  p_y = marginal(passes.both, where)
+  reference = p_y if reference is None else reference
+  first, second = (
+    project(x, p_y, where) for x in (passes.first, passes.second)
+  )
   count = jnp.maximum(jnp.sum(where), 1)
   safe_p_y = jnp.where(p_y > 0, p_y, 1.0)
 
@@ -162,14 +173,17 @@ def decompose(
     return jnp.where(p_y > 0, probs / (count * safe_p_y), 0.0).T.ravel()
 
   solution = broja.solve(
-    broja.Margins(p_y, margin(passes.first), margin(passes.second)),
+    broja.Margins(p_y, margin(first), margin(second)),
     num_iterations,
     tolerance,
   )
-  union = count * sum(solution.shares) / 2
+  # The shares are measured against P(Y).
+  step = jnp.where(p_y > 0, _finite_log(p_y) - _finite_log(reference), 0.0)
+  shift = (jnp.exp(first) + jnp.exp(second)) @ step / 2
+  union = count * sum(solution.shares) / 2 + shift
   both, first, second = (
-    divergences.categorical_kl(x, jnp.broadcast_to(_log(p_y), x.shape))
-    for x in passes
+    divergences.categorical_kl(x, jnp.broadcast_to(_log(reference), x.shape))
+    for x in (passes.both, first, second)
   )
   atoms = (first + second - union, union - second, union - first, both - union)
   return pid.Decomposition(
@@ -223,4 +237,9 @@ def decompose_answers(
 
 def _log(p):
   """Returns log-probabilities, −inf for 0, with finite gradients."""
-  return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), -jnp.inf)
+  return jnp.where(p > 0, _finite_log(p), -jnp.inf)
+
+
+def _finite_log(p):
+  """Returns log-probabilities, 0 for 0."""
+  return jnp.log(jnp.where(p > 0, p, 1.0))

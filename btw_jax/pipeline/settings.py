@@ -20,7 +20,9 @@ def named_in_python() -> Iterator[None]:
     yield
   except errors.InputError as error:
     text = re.sub(r"--no(resume)\b", r"\1=False", str(error))
-    raise errors.InputError(re.sub(r"--(?=[a-z_]+)", "", text)) from error
+    raise errors.InputError(
+      re.sub(r"--(?=[a-z_]+)(?!help)", "", text)
+    ) from error
 
 
 def make_config(values: Mapping[str, Any]) -> config_lib.RunConfig:

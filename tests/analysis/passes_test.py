@@ -53,7 +53,7 @@ def test_the_means_are_the_atoms_of_the_exact_joint(seed):
   joint, passes = _world(seed)
   where = np.ones(SIZE, bool)
   p_y = passes_lib.marginal(passes.both, where)
-  atoms = DECOMPOSE(passes, p_y, where)
+  atoms = DECOMPOSE(passes, where)
   exact = BROJA(joint)
   np.testing.assert_allclose(
     _means(atoms, where),
@@ -69,10 +69,9 @@ def test_the_means_are_the_atoms_of_the_exact_joint(seed):
 def test_both_sources_are_treated_alike():
   _, passes = _world(2, 40)
   where = np.ones(40, bool)
-  p_y = passes_lib.marginal(passes.both, where)
-  one = DECOMPOSE(passes, p_y, where)
+  one = DECOMPOSE(passes, where)
   other = DECOMPOSE(
-    passes._replace(first=passes.second, second=passes.first), p_y, where
+    passes._replace(first=passes.second, second=passes.first), where
   )
   # The atoms of every example, not only their means.
   np.testing.assert_allclose(one.unique1, other.unique2, atol=2e-3)
@@ -82,13 +81,11 @@ def test_both_sources_are_treated_alike():
 
 def test_padding_changes_nothing():
   _, passes = _world(0, 50)
-  where = np.ones(50, bool)
-  p_y = passes_lib.marginal(passes.both, where)
-  alone = DECOMPOSE(passes, p_y, where)
+  alone = DECOMPOSE(passes, np.ones(50, bool))
   # Padding rows hold another example's passes, as a batch from indices does.
   rows = np.concatenate([np.arange(50), np.zeros(14, int)])
   padded = DECOMPOSE(
-    passes_lib.Passes(*(x[rows] for x in passes)), p_y, np.arange(64) < 50
+    passes_lib.Passes(*(x[rows] for x in passes)), np.arange(64) < 50
   )
   for atom in ATOMS:
     values = getattr(padded, atom)
@@ -107,8 +104,7 @@ def test_an_option_that_nobody_is_offered_changes_nothing():
   )
   results = []
   for one in (passes, wider):
-    p_y = passes_lib.marginal(one.both, where)
-    results.append(_means(DECOMPOSE(one, p_y, where), where))
+    results.append(_means(DECOMPOSE(one, where), where))
   np.testing.assert_allclose(*results, atol=2e-6)
 
 
@@ -124,7 +120,7 @@ def test_questions_may_offer_fewer_options():
     *(np.log(p, where=p > 0, out=np.full_like(p, -np.inf)) for p in probs)
   )
   where = np.ones(16, bool)
-  atoms = DECOMPOSE(logs, p_y.astype("f"), where, num_iterations=2000)
+  atoms = DECOMPOSE(logs, where, num_iterations=2000)
   first, second = (oracles.project(p, p_y) for p in probs[1:])
   expected = oracles.pass_atoms(probs[0], first, second, p_y)
   assert np.all(np.isfinite(expected))
@@ -150,8 +146,8 @@ def test_atoms_agree_with_the_definition_of_the_public_code():
     passes = [p[batch] for p in probs]
     atoms = DECOMPOSE(
       passes_lib.Passes(*(np.log(p).astype("f") for p in passes)),
-      p_y.astype("f"),
       where,
+      p_y.astype("f"),
       num_iterations=1000,
     )
     ours.append(_means(atoms, where))
@@ -159,6 +155,23 @@ def test_atoms_agree_with_the_definition_of_the_public_code():
   spread = np.std(theirs, axis=0, ddof=1)
   difference = np.mean(ours, axis=0) - np.mean(theirs, axis=0)
   assert np.all(np.abs(difference) < spread), (difference, spread)
+
+
+def test_information_is_measured_against_the_reference():
+  """A batch with other frequencies than the set tells of the set's P(Y)."""
+  _, passes = _world(3, 40)
+  where = np.ones(40, bool)
+  reference = np.array([0.5, 0.3, 0.2], "f")
+  own = DECOMPOSE(passes, where)
+  other = DECOMPOSE(passes, where, reference)
+  p_y = np.exp(passes.both).mean(axis=0)
+  change = np.array(_means(other, where)) - _means(own, where)
+  shift = oracles.categorical_kl(p_y, reference)
+  np.testing.assert_allclose(change, [shift, 0, 0, 0], atol=1e-5)
+  both = [oracles.categorical_kl(p, reference) for p in np.exp(passes.both)]
+  np.testing.assert_allclose(
+    sum(getattr(other, atom) for atom in ATOMS), both, atol=1e-5
+  )
 
 
 @hypothesis.given(st.integers(0, 10**6))
@@ -205,10 +218,8 @@ def test_certain_passes_stay_finite():
     np.exp(raised).min(axis=1), passes_lib.FLOOR, rtol=1e-3
   )
   other = np.log(_softmax(np.random.default_rng(5).normal(size=(40, 3))))
-  where = np.ones(40, bool)
-  p_y = passes_lib.marginal(other, where)
   passes = passes_lib.Passes(other.astype("f"), raised, raised)
-  atoms = DECOMPOSE(passes, p_y, where)
+  atoms = DECOMPOSE(passes, np.ones(40, bool))
   assert all(np.isfinite(getattr(atoms, a)).all() for a in ATOMS)
   hidden = passes_lib.raise_floor(certain, np.arange(3) < 2)
   assert np.isneginf(hidden[:, 2]).all()

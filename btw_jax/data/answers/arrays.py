@@ -127,9 +127,7 @@ def _conditions(file, arrays, labels, ids, names, columns, options):
   names = _option_names(file, names, arrays, labels)
   count = _count(arrays, names)
   if labels is not None:
-    labels = _positions(
-      labels, names, count, lambda row: f"{file}, 'labels': row {row}"
-    )
+    labels = _labels(file, labels, names, count)
   shared = questions.Questions(
     file, ids.astype(str).tolist(), [f"row {row}" for row in range(n)],
     labels=labels, names=names,
@@ -184,9 +182,43 @@ def _condition(asked, x, names, count, options):
   )
 
 
+def _labels(file, labels, names, count):
+  """Returns labels `[N]` as positions; refuses what is none of the options."""
+  where = f"{file}, 'labels'"
+  if labels.ndim != 1:
+    raise errors.InputError(
+      f"{where}: has shape {labels.shape}: give [N], the position of the right"
+      " option, not one column for each option."
+    )
+  if labels.dtype.kind == "f" and np.any(labels[~np.isnan(labels)] % 1):
+    raise errors.InputError(
+      f"{where}: holds numbers with a fraction: give positions of options."
+    )
+  positions = _positions(
+    labels, names, count, lambda row: f"{where}: row {row}"
+  )
+  if positions is None or np.all(positions == conditions.NONE):
+    known = ", ".join(map(str, names[:6])) or "positions 0 to C - 1, or letters"
+    raise errors.InputError(
+      f"{where}: none is an option ({known}), for example {labels[0]!s}: give"
+      " labels that are, or the names of the options as 'options'."
+    )
+  return positions
+
+
 def _squeeze(x):
-  """Returns an array; a single column is a vector."""
-  x = np.atleast_1d(np.asarray(x))
+  """Returns an array; a single column is a vector.
+
+  Raises:
+    InputError: if rows have different lengths.
+  """
+  try:
+    x = np.atleast_1d(np.asarray(x))
+  except ValueError as error:
+    raise errors.InputError(
+      "arrays: the rows of one have different lengths: fill up short ones with"
+      " NaN."
+    ) from error
   return x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x
 
 

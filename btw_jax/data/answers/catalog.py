@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import pathlib
+import re
 import types
 from typing import Any, NamedTuple
 
@@ -80,13 +81,21 @@ def parse(text: str) -> dict[str, str]:
   if "=" not in text:
     if not text.strip():
       raise errors.InputError("--input: is empty: give a file with answers.")
+    parts = text.split(",")
+    if len(parts) > 1 and all(pathlib.Path(part).exists() for part in parts):
+      raise errors.InputError(
+        f"--input={text}: names several files: name the condition of each, as"
+        " in both=FILE,vision=FILE."
+      )
     return {"": text.strip()}
   inputs = {}
-  for part in text.split(","):
+  # A comma that no name follows is part of a path.
+  for part in re.split(r",(?=[^,=]*=)", text):
     name, equals, path = (piece.strip() for piece in part.partition("="))
-    if not equals or not name or not path:
+    unnamed = "" if pathlib.Path(path).exists() else path.partition(",")[2]
+    if not equals or not name or not path or unnamed:
       raise errors.InputError(
-        f"--input={text}: {part.strip()!r} is not NAME=FILE: write"
+        f"--input={text}: {(unnamed or part.strip())!r} is not NAME=FILE: write"
         " both=FILE,vision=FILE."
       )
     joining.check_name(f"--input={text}", name)

@@ -12,6 +12,7 @@ from btw_jax.data.answers import read_options
 
 # A sum of printed probabilities may differ from 1 by their rounding.
 _TOLERANCE = 1e-3
+_ROUNDING = 1e-6
 
 
 class Normalised(NamedTuple):
@@ -82,13 +83,16 @@ def normalise(
   if options.sign == "loss":
     x = -x
   kind = options.scores
+  notes = []
   if kind == "auto":
     kind = _recognise(x, present, where)
-  notes = []
+    if kind == "logits":
+      notes = ["the scores are read as logits, since they do not sum to 1"]
   if kind == "log_likelihoods":
     if options.sign == "auto":
       _check_sign(x, present, where)
-    x, notes = _divide(x, present, lengths, options.length, where)
+    x, more = _divide(x, present, lengths, options.length, where)
+    notes += more
   elif options.length != "none":
     raise errors.InputError(
       f"--length={options.length}: only log-likelihoods are divided by lengths,"
@@ -96,6 +100,8 @@ def normalise(
       " set --scores=log_likelihoods."
     )
   if kind == "probabilities":
+    # Models round a probability of 0 to a tiny number below it.
+    x = np.where((x < 0) & (x > -_ROUNDING), 0.0, x)
     _check_probabilities(x, present, where)
     with np.errstate(divide="ignore"):
       x = np.log(x)
@@ -131,9 +137,10 @@ def _check_present(values, where):
 def _recognise(x, present, where):
   """Returns the kind of the scores `x` `[N, C]` of a whole file."""
   within = np.where(present, x, 0.0)
+  if np.all(np.abs(within.sum(1) - 1) <= _TOLERANCE):
+    # A sum of 1 in every row is no chance: negative ones are wrong.
+    return "probabilities"
   if np.all(within >= 0):
-    if np.all(np.abs(within.sum(1) - 1) <= _TOLERANCE):
-      return "probabilities"
     if np.all(within <= 1):
       _check_sums(within, present, where, "scores, all from 0 to 1,")
   elif np.all(within <= 0):

@@ -77,6 +77,12 @@ def _read(predictions, labels, ids, names, columns, chosen):
       f"predictions: a {type(predictions).__name__}: give condition -> array,"
       " condition -> file, or a file."
     )
+  for name in predictions:
+    if not isinstance(name, str):
+      raise errors.InputError(
+        f"predictions: the condition {name!r} is no text: name it, as in"
+        " {'both': ...}."
+      )
   are_files = [isinstance(x, str | os.PathLike) for x in predictions.values()]
   if not any(are_files):
     return answer_arrays.from_arrays(
@@ -84,7 +90,7 @@ def _read(predictions, labels, ids, names, columns, chosen):
       None if labels is None else np.asarray(arrays.to_host(labels)),
       ids,
       names,
-      columns,
+      _to_columns(columns),
       chosen.reading,
     )
   if not all(are_files):
@@ -101,6 +107,19 @@ def _read(predictions, labels, ids, names, columns, chosen):
   return catalog.read(
     {c: os.fspath(path) for c, path in predictions.items()}, chosen.reading
   )
+
+
+def _to_columns(columns):
+  """Returns name -> values of a mapping, or of a table of pandas."""
+  if columns is None:
+    return None
+  if hasattr(columns, "to_dict"):  # a table of pandas
+    return {str(name): columns[name].to_numpy() for name in columns}
+  if not isinstance(columns, Mapping):
+    raise errors.InputError(
+      f"columns: a {type(columns).__name__}: give name -> [N] values."
+    )
+  return columns
 
 
 class Audit:

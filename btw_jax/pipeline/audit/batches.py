@@ -19,8 +19,8 @@ from btw_jax.analysis import pid
 _SIZES = sorted(k << power for power in range(2, 12) for k in (2, 3))
 # Cells [n, n] of the problems that one call solves.
 _CELLS_PER_CALL = 2**17
-# Cells [n, n, C] of one problem; the solver holds a few tables of 128 MiB then.
-_MOST_CELLS = 2**25
+# Cells [n, n, C] of one problem; the solver holds a few tables of 64 MiB then.
+_MOST_CELLS = 2**24
 # The gaps in nats at which the solver stops: a single batch is exact, and of
 # several the spread is much larger.
 _TOLERANCE, _TOLERANCE_OF_BATCH = 1e-5, 5e-4
@@ -35,8 +35,8 @@ class Solved(NamedTuple):
     means: `[4, K]` atoms of each batch.
     gaps: `[K]` largest error of the atoms of each batch.
     shares: `[K]` share of the questions in each batch.
-    distances: `[3, 2]` nats and total variation of the three passes from their
-      common P(Y); the mean over controls.
+    distances: `[2, 2]` nats and total variation of the two single passes from
+      the P(Y) of their batch; the mean over batches.
   """
 
   atoms: np.ndarray
@@ -51,7 +51,7 @@ class _Batch(NamedTuple):
 
   Attributes:
     atoms: `[n]` each; `gap` is a scalar.
-    distances: `[3, 2]`.
+    distances: `[2, 2]` of the two single passes.
   """
 
   atoms: pid.Decomposition
@@ -63,20 +63,34 @@ def largest_size(num_options: int) -> int:
   return max(_SIZES[0], int((_MOST_CELLS / num_options) ** 0.5))
 
 
-def draw(controls: np.ndarray, batch_size: int, seed: int) -> list[np.ndarray]:
+def draw(
+  passes: passes_lib.Passes, controls: np.ndarray, batch_size: int, seed: int
+) -> list[np.ndarray]:
   """Draws batches of at most `batch_size` questions with the same control.
 
-  A control with a single question tells nothing of its information. `controls`
-  is `[N]` int, from 0 on.
+  Batches of one control are alike: questions are sorted by their decisions, and
+  neighbours are dealt to different batches. In a batch that was drawn at random
+  the three passes would have different P(Y), although over all questions they
+  have the same.
+
+  Args:
+    passes: `[N, C]` log-probabilities.
+    controls: `[N]` int, from 0 on. A control with a single question is left
+      out, because it tells nothing of its information.
+    batch_size: largest number of questions of a batch.
+    seed: of the dealing.
   """
   rng = np.random.default_rng(seed)
-  order = rng.permutation(len(controls))
-  order = order[np.argsort(controls[order], kind="stable")]
+  both, first, second = (x.argmax(axis=1) for x in passes)
+  order = np.lexsort((passes.both.max(axis=1), second, first, both, controls))
   batches = []
   for members in np.split(order, np.cumsum(np.bincount(controls))[:-1]):
     if len(members) >= 2:
       number = -(-len(members) // batch_size)
-      batches += np.array_split(members, number)
+      rounds = -(-len(members) // number)
+      dealt = rng.permuted(np.tile(np.arange(number), (rounds, 1)), axis=1)
+      dealt = dealt.ravel()[: len(members)]
+      batches += [members[dealt == batch] for batch in range(number)]
   return batches
 
 
@@ -91,8 +105,8 @@ def solve(
 
   Args:
     passes: `[N, C]` log-probabilities.
-    controls: `[N]` int; the P(Y) of a batch is that of the pass with both
-      sources over all questions with its control.
+    controls: `[N]` int; information is measured against the P(Y) of the pass
+      with both sources, over all questions with the same control.
     batches: the rows of each.
     num_iterations: largest number of steps of the solver.
   """
@@ -105,11 +119,7 @@ def solve(
     means[:, number] = atoms[:, rows].mean(axis=1)
   sizes = np.array([len(rows) for rows in batches])
   shares = sizes / sizes.sum()
-  if len(p_y) == 1:
-    where = jnp.ones(len(controls), bool)
-    distances = [_DISTANCE(x, jnp.asarray(p_y[0]), where) for x in passes]
-  else:
-    distances = np.tensordot(shares, [b.distances for b in solved], 1)
+  distances = np.tensordot(shares, [b.distances for b in solved], 1)
   return Solved(
     atoms,
     means,
@@ -126,7 +136,7 @@ def _marginals(log_probs, controls):
   return (np.stack(sums, axis=1) / counts[:, None]).astype(np.float32)
 
 
-def _solve_all(passes, p_y, batches, num_iterations) -> list[_Batch]:
+def _solve_all(passes, references, batches, num_iterations) -> list[_Batch]:
   """Solves all batches, those of one padded size in the same program."""
   tolerance = _TOLERANCE if len(batches) == 1 else _TOLERANCE_OF_BATCH
 
@@ -139,7 +149,7 @@ def _solve_all(passes, p_y, batches, num_iterations) -> list[_Batch]:
       where[place, : len(batches[number])] = True
     results = _solve_chunk(
       passes_lib.Passes(*(x[rows] for x in passes)),
-      p_y[rows[:, 0]],
+      references[rows[:, 0]],
       where,
       num_iterations=num_iterations,
       tolerance=tolerance,
@@ -154,9 +164,13 @@ def _solve_all(passes, p_y, batches, num_iterations) -> list[_Batch]:
   solved = {}
   # A problem is too small for several cores; several problems are not.
   with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    results = _counted(pool.map(solve_call, calls), len(calls))
-    for (_, _, numbers), of_call in zip(calls, results, strict=True):
-      solved |= zip(numbers, of_call, strict=True)
+    try:
+      results = _counted(pool.map(solve_call, calls), len(calls))
+      for (_, _, numbers), of_call in zip(calls, results, strict=True):
+        solved |= zip(numbers, of_call, strict=True)
+    except BaseException:
+      pool.shutdown(cancel_futures=True)
+      raise
   return [solved[number] for number in range(len(batches))]
 
 
@@ -183,22 +197,26 @@ def _counted(results, total):
 
 
 @functools.partial(jax.jit, static_argnames="num_iterations")
-def _solve_chunk(passes, p_y, where, *, num_iterations, tolerance):
-  """Decomposes batches `[K, n, C]` with P(Y) `[K, C]`, one after the other."""
+def _solve_chunk(passes, references, where, *, num_iterations, tolerance):
+  """Decomposes batches `[K, n, C]`, one after the other.
+
+  Information is measured against the references `[K, C]`.
+  """
 
   def solve_batch(batch):
-    passes, p_y, where = batch
+    passes, reference, where = batch
     atoms = passes_lib.decompose(
       passes,
-      p_y,
       where,
+      reference,
       num_iterations=num_iterations,
       tolerance=tolerance,
     )
-    distances = [jnp.stack(passes_lib.distance(x, p_y, where)) for x in passes]
+    p_y = passes_lib.marginal(passes.both, where)
+    distances = [
+      jnp.stack(passes_lib.distance(x, p_y, where))
+      for x in (passes.first, passes.second)
+    ]
     return _Batch(atoms, jnp.stack(distances))
 
-  return jax.lax.map(solve_batch, (passes, p_y, where))
-
-
-_DISTANCE = jax.jit(passes_lib.distance)
+  return jax.lax.map(solve_batch, (passes, references, where))

@@ -35,7 +35,8 @@ def measure(
     A row per condition, of the questions that both conditions answer:
     `flipped`, the share of decisions that change; `accuracy_before`,
     `accuracy_after` and `accuracy_change` of the labelled ones; `divergence`,
-    KL(before ‖ after) in nats. Each has an interval beside it.
+    KL(before ‖ after) in nats, unless a list of tokens is cut. Each has an
+    interval beside it.
   """
   known = quality.labelled(answers)
   rows = []
@@ -53,7 +54,8 @@ def measure(
         ("accuracy_change", right[1] - right[0]),
       ):
         values[field] = (value, known & both)
-    if {reference, name} <= set(answers.log_probs):
+    whole = set(answers.log_probs) - set(answers.ceilings)
+    if {reference, name} <= whole:
       divergence = _divergence(
         *(jnp.asarray(answers.log_probs[c]) for c in (reference, name))
       )

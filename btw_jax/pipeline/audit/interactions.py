@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from btw_jax import errors
+from btw_jax.analysis import interference
 from btw_jax.analysis import passes as passes_lib
 from btw_jax.analysis import pid
 from btw_jax.data.answers import conditions
@@ -172,20 +173,6 @@ def _of_probabilities(answers, names, options, is_controlled):
   if is_controlled and options.control:
     values = column(answers, "control", options.control)
     controls = np.unique(values, return_inverse=True)[1]
-  batch_size = min(
-    options.batch_size, batches_lib.largest_size(len(answers.option_names))
-  )
-  batches = batches_lib.draw(controls, batch_size, options.seed)
-  details = {
-    "kind": "probabilities",
-    "num_answered": sum(map(len, batches)),
-    "num_batches": len(batches),
-    "batch_size": max(map(len, batches), default=0),
-    "num_controls": int(controls.max()) + 1,
-  }
-  if not batches:
-    need = "two or more questions with the same control"
-    return details | {"atoms": None, "lacking": need}, None
   offered = np.arange(len(answers.option_names)) < answers.num_options[:, None]
   passes = passes_lib.Passes(
     *(
@@ -193,24 +180,63 @@ def _of_probabilities(answers, names, options, is_controlled):
       for n in names
     )
   )
+  batch_size = min(
+    options.batch_size, batches_lib.largest_size(len(answers.option_names))
+  )
+  batches = batches_lib.draw(passes, controls, batch_size, options.seed)
+  details = {
+    "kind": "probabilities",
+    "num_answered": sum(map(len, batches)),
+    "num_batches": len(batches),
+    "batch_size": max(map(len, batches), default=0),
+    "num_controls": int(controls.max()) + 1,
+  }
+  left_out = len(answers) - details["num_answered"]
+  if left_out:
+    logging.warning(
+      "--control=%s: %d of %d questions are the only ones with their control,"
+      " and are left out of interactions",
+      options.control, left_out, len(answers),
+    )  # fmt: skip
+  if not batches:
+    need = "two or more questions with the same control"
+    return details | {"atoms": None, "lacking": need}, None
   solved = batches_lib.solve(
     passes, controls, batches, num_iterations=options.num_iterations
   )
+  intervals = _intervals(answers, solved.atoms, options)
   details["atoms"] = {
     atom: {
       "mean": float(solved.shares @ values),
       "spread": _spread(values, solved.shares),
+      "interval": interval.tolist(),
     }
-    for atom, values in zip(ATOMS, solved.means, strict=True)
+    for atom, values, interval in zip(
+      ATOMS, solved.means, intervals, strict=True
+    )
   }
   details["gap"] = float(solved.shares @ solved.gaps)
   details["distance"] = {
     role: {"nats": float(nats), "total_variation": float(variation)}
     for role, (nats, variation) in zip(
-      ("both", "first", "second"), solved.distances, strict=True
+      ("first", "second"), solved.distances, strict=True
     )
   }
   return details, pid.Decomposition(*solved.atoms, details["gap"])
+
+
+def _intervals(answers, atoms, options):
+  """Returns the `[4, 2]` bootstrap intervals of the means of atoms `[4, N]`.
+
+  To first order, the atoms of a question are its influence on their means.
+  """
+  counted = ~np.isnan(atoms[0])
+  groups = None
+  if options.group:
+    groups = column(answers, "group", options.group)[counted]
+  return interference.interval(
+    atoms[:, counted], num_resamples=options.num_resamples, groups=groups
+  )
 
 
 def _spread(values, shares):

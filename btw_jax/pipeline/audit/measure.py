@@ -47,6 +47,9 @@ def measure(
   for flag in ("by", "control"):
     if name := getattr(options, flag):
       interactions.column(answers, flag, name)
+  pairs = roles_lib.pairs(roles)
+  tasks = interactions.tasks(answers, options.by)
+  training_weights.check_shortcut(pairs, options.shortcut)
   measured = Measured(_describe(answers, roles), {})
   content, lacking = measured.content, measured.content["lacking"]
   with progress.doing("measuring accuracy and calibration"):
@@ -69,7 +72,9 @@ def measure(
       content["changes"] = changes.measure(
         answers, roles.reference, others, groups, options.num_resamples
       )
-  _decompose(measured, answers, roles, options)
+  if not pairs:
+    lacking["interactions (PID)"] = _missing_conditions(roles)
+  _decompose(measured, answers, pairs, tasks, options)
   return measured
 
 
@@ -87,7 +92,11 @@ def _describe(answers, roles) -> dict[str, Any]:
     "reference": roles.reference,
     "modalities": list(roles.modalities),
     "roles": roles_lib.describe(roles),
-    "notes": list(answers.notes),
+    "notes": [
+      *answers.notes,
+      *roles_lib.notes(roles),
+      *_say_identical(answers, roles.reference),
+    ],
     "conditions": [],
     "weights": [],
     "information": [],
@@ -97,6 +106,22 @@ def _describe(answers, roles) -> dict[str, Any]:
     "training_weights": None,
     "lacking": {},
   }
+
+
+def _say_identical(answers, reference):
+  """Says which conditions have exactly the predictions of the reference."""
+  for name in answers.decisions:
+    if name == reference or reference is None:
+      continue
+    tables = [t for t in (answers.decisions, answers.log_probs) if name in t]
+    if all(
+      reference in table and np.array_equal(table[name], table[reference])
+      for table in tables
+    ):
+      yield (
+        f"{name} has exactly the predictions of {reference}: is it the same"
+        " file?"
+      )
 
 
 def _missing_conditions(roles):
@@ -116,8 +141,13 @@ def _weigh(measured, answers, roles, options):
   alone = {m: c for m, c in roles.alone.items() if c in answers.log_probs}
   if len(alone) < 2 or roles.reference not in answers.log_probs:
     lacking["weights and information"] = (
-      "probabilities (p_<option>) of a condition that shows everything, named"
-      " both, and of two or more that show one modality each"
+      "conditions with probabilities: one that shows everything, named both,"
+      " and two or more that show one modality each"
+    )
+    return
+  if not {roles.reference, *alone.values()}.isdisjoint(answers.ceilings):
+    lacking["weights and information"] = (
+      "longer lists of tokens (top_logprobs), which hold every option"
     )
     return
   with progress.doing("weighting modalities"):
@@ -125,7 +155,8 @@ def _weigh(measured, answers, roles, options):
       answers,
       alone,
       roles.reference,
-      num_permutations=options.num_permutations,
+      # So many that a p-value can be below .05 after Holm's correction.
+      num_permutations=max(options.num_permutations, 40 * len(alone) - 1),
       seed=options.seed,
     )
   content["information"] = list(weights.information)
@@ -137,18 +168,14 @@ def _weigh(measured, answers, roles, options):
     )
 
 
-def _decompose(measured, answers, roles, options):
+def _decompose(measured, answers, pairs, tasks, options):
   """Computes interactions, those of each task, and weights for fine-tuning."""
   content, lacking = measured.content, measured.content["lacking"]
-  pairs = roles_lib.pairs(roles)
-  if not pairs:
-    lacking["interactions (PID)"] = _missing_conditions(roles)
   if options.control and not any(pair.control for pair in pairs):
     lacking["Sensory PID"] = (
       "three conditions that share a control, such as both, vision+text and"
       " audio+text"
     )
-  tasks = interactions.tasks(answers, options.by)
   for pair in pairs:
     name = f"{pair.first} and {pair.second}"
     with progress.doing(f"decomposing decisions by {name}"):
@@ -160,7 +187,8 @@ def _decompose(measured, answers, roles, options):
           interactions.measure(of_task, pair, options, task=task).row
         )
     if whole.atoms is not None:
-      file = f"interactions_{pair.first}_{pair.second}.csv"
+      given = f"_given_{pair.control}" if pair.control else ""
+      file = f"interactions_{pair.first}_{pair.second}{given}.csv"
       measured.tables[file] = {
         atom: getattr(whole.atoms, atom) for atom in interactions.ATOMS
       }
@@ -170,6 +198,5 @@ def _decompose(measured, answers, roles, options):
         measured.tables["training_weights.csv"] = scored.columns
   if content["training_weights"] is None:
     lacking["GapScore and training weights"] = (
-      "probabilities (p_<option>) of three conditions, such as both, vision and"
-      " text"
+      "three conditions with probabilities, such as both, vision and text"
     )

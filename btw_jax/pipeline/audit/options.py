@@ -72,7 +72,9 @@ class Options:
     " questions have the same control if empty",
   )
   shortcut: str = sections.field(
-    "", "source that GapScore counts as the shortcut; the text if empty"
+    "",
+    "source that GapScore counts as the shortcut; if empty, the text, or the"
+    " second source if there is no text",
   )
   top_share: float = sections.field(
     0.1,
@@ -87,7 +89,10 @@ class Options:
     200, "largest number of steps of the solver", low=1
   )
   num_permutations: int = sections.field(
-    99, "permutations of a test against chance", low=19
+    99,
+    "permutations of a test against chance, at least 40 for each modality, and"
+    " shuffles of hard answers",
+    low=19,
   )
   num_resamples: int = sections.field(
     1000, "resamples of a bootstrap interval", low=100

@@ -28,11 +28,15 @@ _LEAST_POINTS = 4
 _NUM_RESAMPLES = 9999
 
 
-def read(folders: Sequence[str]) -> list[dict[str, Any]]:
+def read(
+  folders: Sequence[str], sources: Sequence[str] = ()
+) -> list[dict[str, Any]]:
   """Reads the interactions of audits.
 
   Args:
     folders: of finished audits; their names tell them apart.
+    sources: names of the two sources; by default, the first pair that all
+      audits have.
 
   Returns:
     A point per audit, or per task of an audit that has tasks: `audit`, `task`,
@@ -40,28 +44,70 @@ def read(folders: Sequence[str]) -> list[dict[str, Any]]:
     lost without the first and without the second source.
 
   Raises:
-    InputError: naming the first folder that holds no audit, or an audit whose
-      sources are others, or that has no interactions or no labels.
+    InputError: naming the first folder that holds no audit, or an audit that
+      lacks the sources, interactions or labels.
   """
-  if len(set(folders)) < len(folders):
+  resolved = [pathlib.Path(folder).resolve() for folder in folders]
+  if not folders or len(set(resolved)) < len(resolved):
+    problem = "has a folder twice" if folders else "is empty"
     raise errors.InputError(
-      f"--audits={','.join(folders)}: has a folder twice: name each once."
+      f"--audits={','.join(folders)}: {problem}: name each audit once."
     )
-  points, sources = [], None
-  names = _names(folders)
-  for folder, name in zip(folders, names, strict=True):
-    rows = _interactions(folder)
-    named = rows[0]["first"], rows[0]["second"]
-    sources = sources or named
-    if named == sources[::-1]:
-      rows = [_swap(row) for row in rows]
-    elif named != sources:
-      raise errors.InputError(
-        f"{folder}: has the sources {' and '.join(named)}, but {folders[0]} has"
-        f" {' and '.join(sources)}: name audits of the same sources."
-      )
-    points += [_point(folder, name, row) for row in rows]
+  audits = [_interactions(folder) for folder in folders]
+  key = _choose_pair(folders, audits, sources)
+  points = []
+  for folder, name, rows in zip(folders, _names(folders), audits, strict=True):
+    rows = [_turn(row, key) for row in rows if _pair(row) == _unordered(key)]
+    points += [_point(folder, name, r) for r in rows if r["task"]] or [
+      _point(folder, name, row) for row in rows
+    ]
   return points
+
+
+def _choose_pair(folders, audits, sources):
+  """Returns the first source, the second and the control to compare."""
+  keys = [(r["first"], r["second"], r["control"]) for r in audits[0]]
+  if sources:
+    if len(sources) != 2:
+      raise errors.InputError(
+        f"--sources={','.join(sources)}: name two sources."
+      )
+    keys = [k for k in keys if set(k[:2]) == set(sources)]
+    keys = [(*sources, control) for _, _, control in keys]
+  for key in keys:
+    if all(
+      any(_pair(row) == _unordered(key) for row in rows) for rows in audits
+    ):
+      return key
+  pairs = [
+    f"{folder} has {', '.join(sorted({_name_pair(row) for row in rows}))}"
+    for folder, rows in zip(folders, audits, strict=True)
+  ]
+  wanted = (
+    f"the sources {' and '.join(sources)}" if sources else "the same pair"
+  )
+  raise errors.InputError(
+    f"--audits: not all have {wanted}: {'; '.join(pairs)}: name audits of the"
+    " same sources."
+  )
+
+
+def _name_pair(row):
+  given = f" given {row['control']}" if row["control"] else ""
+  return f"{row['first']} and {row['second']}{given}"
+
+
+def _pair(row):
+  return _unordered((row["first"], row["second"], row["control"]))
+
+
+def _unordered(key):
+  return frozenset(key[:2]), key[2]
+
+
+def _turn(row, key):
+  """Returns a row whose first source is that of the key."""
+  return row if row["first"] == key[0] else _swap(row)
 
 
 def _names(folders):
@@ -71,7 +117,7 @@ def _names(folders):
 
 
 def _interactions(folder):
-  """Returns the rows of an audit's first pair: its tasks, or the whole set."""
+  """Returns the rows of an audit that have atoms."""
   path = pathlib.Path(folder, run.RESULTS)
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -87,11 +133,7 @@ def _interactions(folder):
       f"{path}: has no interactions: audit three conditions, such as both,"
       " vision and text."
     )
-  pair = [rows[0][name] for name in ("first", "second", "control")]
-  rows = [
-    r for r in rows if [r[n] for n in ("first", "second", "control")] == pair
-  ]
-  return [row for row in rows if row["task"]] or rows
+  return rows
 
 
 def _swap(row):
@@ -160,12 +202,14 @@ def correlate(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   return rows
 
 
-def write(folders: Sequence[str], output: str) -> str:
+def write(
+  folders: Sequence[str], output: str, sources: Sequence[str] = ()
+) -> str:
   """Writes profile.json, profile.csv, profile.md and profile.png.
 
   Returns the text of profile.md.
   """
-  points = read(folders)
+  points = read(folders, sources)
   correlations = correlate(points)
   folder = pathlib.Path(output)
   text = profile_tables.write(points, correlations)

@@ -55,7 +55,8 @@ def measure(
         num_resamples=num_resamples,
         groups=None if groups is None else groups[known],
       )[0].tolist()
-      if name in answers.log_probs:
+      # A cut list of tokens does not tell the likelihood of what it leaves out.
+      if name in answers.log_probs and name not in answers.ceilings:
         row |= score(answers.log_probs[name][known], answers.labels[known])
     rows.append(row)
   return rows

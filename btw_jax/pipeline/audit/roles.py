@@ -40,11 +40,12 @@ class Roles(NamedTuple):
 
   @property
   def alone(self) -> dict[str, str]:
-    """Modality -> the condition that shows this modality alone."""
+    """Modality -> the first condition that shows this modality alone."""
+    by_shown = {shown: name for name, shown in reversed(self.shows.items())}
     return {
-      next(iter(shown)): name
-      for name, shown in self.shows.items()
-      if len(shown) == 1
+      modality: by_shown[frozenset([modality])]
+      for modality in self.modalities
+      if frozenset([modality]) in by_shown
     }
 
 
@@ -137,6 +138,8 @@ def _named(name):
 def _parts(name):
   """Returns the modalities that a name shows; none if it is something else."""
   words = re.split(r"[_.\-+]", name.lower())
+  if name.lower() in joining.REFERENCES:
+    return ()
   if _WITHOUT.fullmatch(name) or not _CHANGES.isdisjoint(words):
     return ()
   match = _ONLY.fullmatch(name)
@@ -188,14 +191,33 @@ def _join(roles, modalities):
   return "+".join(_sorted(roles, modalities))
 
 
+def notes(roles: Roles) -> list[str]:
+  """Returns a sentence for each condition that shows what another one does."""
+  first: dict[frozenset[str], str] = {}
+  sentences = []
+  for name, shown in roles.shows.items():
+    if shown in first:
+      sentences.append(
+        f"{name} shows the same as {first[shown]}: weights and interactions use"
+        f" {first[shown]}"
+      )
+    first.setdefault(shown, name)
+  return sentences
+
+
 def describe(roles: Roles) -> str:
   """Returns one sentence that says the role of every condition."""
   parts = []
   if roles.reference is not None:
     parts.append(f"{roles.reference} shows everything")
-  parts += [
-    f"{name} shows {' and '.join(_sorted(roles, shown))}"
-    for name, shown in roles.shows.items()
-  ]
-  parts += [f"{name} is a changed input" for name in roles.changes]
+  for name, shown in roles.shows.items():
+    match = _WITHOUT.fullmatch(name)
+    what = " and ".join(_sorted(roles, shown))
+    if match:
+      what = f"everything but {match[1]}"
+    parts.append(f"{name} shows {what}")
+  for name in roles.changes:
+    again = name.lower() in joining.REFERENCES
+    what = "shows everything, too" if again else "is a changed input"
+    parts.append(f"{name} {what}")
   return "; ".join(parts)

@@ -87,6 +87,13 @@ def write(measured: measure_lib.Measured, folder: str) -> pathlib.Path:
   Files of an earlier audit in the folder are replaced or removed.
   """
   path = pathlib.Path(folder)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise errors.InputError(
+      f"--output={folder}: cannot be made ({error.strerror}): choose another"
+      " folder."
+    ) from error
   # The results are written last: a folder that has them is whole.
   if (path / RESULTS).exists():
     earlier = [p for pattern in _BY_QUESTION for p in path.glob(pattern)]

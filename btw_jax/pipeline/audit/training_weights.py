@@ -1,6 +1,6 @@
 """GapScores of questions, and the weights that fine-tuning could give them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,10 +35,9 @@ def compute(
 ) -> TrainingWeights:
   """Scores all questions, and weights the highest scores.
 
-  Raises:
-    InputError: if `options.shortcut` is neither of the two sources.
+  `options.shortcut` is one of the two sources, or empty.
   """
-  shortcut = _choose_shortcut(pair, options.shortcut)
+  shortcut = options.shortcut or _choose_shortcut(pair)
   if shortcut == pair.first:
     atoms = atoms._replace(unique1=atoms.unique2, unique2=atoms.unique1)
   names = (pair.both, pair.only_first, pair.only_second)
@@ -57,11 +56,19 @@ def compute(
   return TrainingWeights(summary, columns | {"weight": weights})
 
 
-def _choose_shortcut(pair, shortcut):
-  """Returns the name of the source that is the shortcut."""
-  if shortcut:
+def check_shortcut(pairs: Sequence[roles.Pair], shortcut: str) -> None:
+  """Checks that a shortcut, if given, is a source of the pair that is scored.
+
+  Raises:
+    InputError: naming the sources.
+  """
+  plain = [pair for pair in pairs if not pair.control][:1]
+  for pair in plain if shortcut else ():
     errors.check_names(
       "shortcut", [shortcut], [pair.first, pair.second], "source"
     )
-    return shortcut
-  return pair.first if pair.first in _TEXTS else pair.second
+
+
+def _choose_shortcut(pair):
+  """Returns the text if it is a source, else the second source."""
+  return pair.first if pair.first.lower() in _TEXTS else pair.second

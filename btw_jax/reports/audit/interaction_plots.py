@@ -16,7 +16,7 @@ def drawings(content: Mapping[str, Any]) -> list[svg.Drawing]:
   """Returns two panels for each group of decompositions.
 
   The first panel stacks the atoms, those below 0 to the left of 0; the second
-  shows each atom with its spread.
+  shows each atom with its interval.
   """
   made = []
   groups = audit_interactions.group(content)
@@ -27,10 +27,10 @@ def drawings(content: Mapping[str, Any]) -> list[svg.Drawing]:
     gap = audit_interactions.largest_gap(group.rows)
     sources = named_rows.label(group.sources or "both sources", 28)
     stack = functools.partial(_stack, atoms, labels)
-    spread = functools.partial(_spread, atoms, labels, gap)
+    parts = functools.partial(_draw_intervals, atoms, labels, gap)
     for file, title, plot in (
       ("interactions", f"information from {sources}", stack),
-      ("parts", f"parts ± std: {sources}", spread),
+      ("parts", f"parts, with intervals: {sources}", parts),
     ):
       file += suffix
       made.append(named_rows.drawing(file, title, names, plot, row_height=0.45))
@@ -81,15 +81,19 @@ def _stack(atoms, labels, ax):
   ax.set_xlabel("information, nats")
 
 
-def _spread(atoms, labels, gap, ax):
+def _draw_intervals(atoms, labels, gap, ax):
   ax.axvspan(-gap, gap, color=palette.LIGHT.soft, linewidth=0.8)
   for number, (atom, label) in enumerate(labels.items()):
     places = np.arange(len(atoms)) + 0.2 * (number - 1.5)
     style = {**palette.line(number), "linestyle": "none"}
+    means = np.array([values[atom]["mean"] for values in atoms])
+    ends = [audit_interactions.limits(values[atom]) for values in atoms]
+    # The mean of resampled means may lie beside that of few questions.
+    lengths = np.abs(np.transpose(ends) - means)
     ax.errorbar(
-      [values[atom]["mean"] for values in atoms],
+      means,
       places,
-      xerr=[values[atom]["spread"] or 0.0 for values in atoms],
+      xerr=lengths,
       label=label,
       capsize=2,
       **style,

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import math
 from typing import Any, NamedTuple
 
+from btw_jax.reports import tables
+
 ATOMS = {
   "redundant": "either source (R)",
   "unique1": "first alone (U1)",
@@ -106,6 +108,9 @@ def make_rows(content: Mapping[str, Any]) -> list[dict[str, str]]:
       cells["questions"] = f"{row['num_answered']:,}"
       for atom, heading in name_atoms(rows).items():
         cells[heading] = _format(atoms[atom])
+      spreads = [atom["spread"] for atom in atoms.values()]
+      if row["kind"] == "probabilities" and None not in spreads:
+        cells["spread"] = f"{max(spreads):.3f}"
       if distances := row.get("distance"):
         largest = max(d["total_variation"] for d in distances.values())
         cells["distance"] = f"{largest:.3f}"
@@ -114,12 +119,22 @@ def make_rows(content: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _format(atom):
-  """Formats the mean and the spread of an atom."""
+  """Formats the mean of an atom, with its interval or its spread."""
   # Rounding first and adding 0 turns −0 into 0.
-  text = f"{round(atom['mean'], 4) + 0.0:.4f}"
+  text = f"{round(atom['mean'], 3) + 0.0:.3f}"
+  if atom.get("interval"):
+    return f"{text} ({tables.interval(atom['interval'], 1, 3)})"
   if atom["spread"] is not None:
-    text += f" ± {atom['spread']:.4f}"
+    text += f" ± {atom['spread']:.3f}"
   return text
+
+
+def limits(atom: Mapping[str, Any]) -> tuple[float, float]:
+  """Returns the ends of the interval of an atom, or its mean ± its spread."""
+  if atom.get("interval"):
+    return tuple(atom["interval"])
+  spread = atom["spread"] or 0.0
+  return atom["mean"] - spread, atom["mean"] + spread
 
 
 def explain(content: Mapping[str, Any]) -> str:
@@ -127,12 +142,14 @@ def explain(content: Mapping[str, Any]) -> str:
   rows = solved(content)
   kinds = {row["kind"] for row in rows}
   parts = ["The information about the decision, in nats."]
-  if "probabilities" in kinds and any(
-    a["spread"] is not None for row in rows for a in row["atoms"].values()
-  ):
+  if "probabilities" in kinds:
+    parts.append("Brackets hold 95 % bootstrap intervals over questions.")
+  if any(row.get("num_batches", 1) > 1 for row in rows):
     parts.append(
-      "The questions are decomposed in batches; ± is the standard deviation"
-      " over batches."
+      "The questions are decomposed in batches that are alike; spread is the"
+      " largest standard deviation of a value over batches. A batch knows less"
+      " than the whole set: unique information comes out too large, synergy and"
+      " redundancy too small. Batches of twice the size halve this error."
     )
   if "answers" in kinds:
     parts.append(
@@ -147,9 +164,9 @@ def explain(content: Mapping[str, Any]) -> str:
   )
   if any("distance" in row for row in rows):
     parts.append(
-      "All three conditions are moved to the same mean probabilities first;"
-      " distance says how far apart these were, from 0 to 1. Do not rely on a"
-      " row whose distance is large."
+      "The conditions with one source are moved to the mean probabilities of"
+      " the condition with both first; distance says how far apart these were,"
+      " from 0 to 1. Above .1, the three conditions hardly describe one model."
     )
   if any(row.get("at_ceiling") for row in rows):
     parts.append(

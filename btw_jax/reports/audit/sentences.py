@@ -8,6 +8,8 @@ from btw_jax.reports.audit import interactions as audit_interactions
 
 # The level below which a p-value counts as significant.
 _LEVEL = 0.05
+# Fewer questions tell nothing of others.
+_FEW_QUESTIONS = 20
 
 
 def describe(content: Mapping[str, Any]) -> list[str]:
@@ -23,6 +25,12 @@ def describe(content: Mapping[str, Any]) -> list[str]:
 
 def say(content: Mapping[str, Any]) -> Iterator[str]:
   """Says what the predictions tell."""
+  if content["num_questions"] < _FEW_QUESTIONS:
+    yield (
+      f"There are fewer than {_FEW_QUESTIONS} questions: the tables describe"
+      " them, but say little of others."
+    )
+    return
   yield from _say_changes(content)
   yield from _say_accuracy(content)
   yield from _say_interactions(content)
@@ -130,15 +138,15 @@ def _say_whole(sources, row):
   if len(parts) == 1:
     return f"{text} {parts[0]}."
   return (
-    f"{text} {' or '.join(parts)}: their spread does not tell which is larger."
+    f"{text} {' or '.join(parts)}: these questions do not tell which is larger."
   )
 
 
 def _leaders(row):
   """Returns the largest parts of the information: name -> mean.
 
-  These are all parts that the spread, and the cut of token lists, could make
-  the largest.
+  These are all parts that their intervals, and the cut of token lists, could
+  make the largest.
   """
   names = {
     "redundant": "redundant (from either source)",
@@ -149,8 +157,9 @@ def _leaders(row):
   lows, highs = {}, {}
   for atom in names:
     values = [atoms[atom] for _, atoms in audit_interactions.versions(row)]
-    lows[atom] = min(v["mean"] - (v["spread"] or 0.0) for v in values)
-    highs[atom] = max(v["mean"] + (v["spread"] or 0.0) for v in values)
+    ends = [audit_interactions.limits(value) for value in values]
+    lows[atom] = min(low for low, _ in ends)
+    highs[atom] = max(high for _, high in ends)
   floor = max(lows.values())
   return {
     name: row["atoms"][atom]["mean"]

@@ -144,3 +144,22 @@ def test_archives_without_arrays_are_named(tmp_path):
     archive.writestr("header.json", "{}")
   with answer_files.refuses("b.npz: cannot be read", "inspect-ai to JSON"):
     arrays.read(str(path), OPTIONS)
+
+
+@pytest.mark.parametrize(
+  ("labels", "options", "parts"),
+  [
+    (np.eye(2)[[0, 1, 0]], None, ("'labels'", "(3, 2)", "one column for each")),
+    ([0.5, 1.0, 0.0], None, ("'labels'", "with a fraction")),
+    (["cat", "dog", "cat"], None, ("'labels'", "none is an option", "cat")),
+    (["x", "y", "x"], ["cat", "dog"], ("none is an option (cat, dog)", "x")),
+  ],
+)
+def test_labels_that_are_no_options_are_refused(labels, options, parts):
+  with answer_files.refuses(*parts):
+    arrays.from_arrays({"both": np.full((3, 2), 0.5)}, labels, options=options)
+
+
+def test_ragged_rows_are_refused():
+  with answer_files.refuses("rows of one have different lengths"):
+    arrays.from_arrays({"both": [[0.5, 0.5], [1.0]]})

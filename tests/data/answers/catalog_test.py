@@ -46,6 +46,19 @@ def test_the_text_of_the_flag_is_parsed():
   assert catalog.parse("a, b.jsonl") == {"": "a, b.jsonl"}
 
 
+def test_a_path_may_hold_commas(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name in ("a,b.csv", "c.csv"):
+    (tmp_path / name).write_text("")
+  assert catalog.parse("both=a,b.csv,text=c.csv") == {
+    "both": "a,b.csv", "text": "c.csv",
+  }  # fmt: skip
+  assert catalog.parse("a,b.csv") == {"": "a,b.csv"}
+  (tmp_path / "d.csv").write_text("")
+  with answer_files.refuses("--input=c.csv,d.csv", "several files"):
+    catalog.parse("c.csv,d.csv")
+
+
 @pytest.mark.parametrize(
   ("text", "parts"),
   [

@@ -128,3 +128,19 @@ def test_rows_of_different_lengths_are_padded():
     scores.pad([[1, 2], [3], [4, 5, 6]]),
     [[1, 2, NAN], [3, NAN, NAN], [4, 5, 6]],
   )
+
+
+def test_a_probability_that_rounding_made_negative_is_zero():
+  result = _normalise([[-1e-9, 0.4, 0.6 + 1e-9], [0.2, 0.3, 0.5]])
+  np.testing.assert_allclose(np.exp(result.log_probs[0]), [0, 0.4, 0.6])
+  assert result.notes == ()
+
+
+def test_rows_that_sum_to_one_are_probabilities():
+  with answer_files.refuses("line 1", "negative probability -0.1"):
+    _normalise([[-0.1, 1.1], [0.5, 0.5]])
+
+
+def test_logits_are_said():
+  assert "read as logits" in _normalise([[2.0, 1.0]]).notes[0]
+  assert _normalise([[2.0, 1.0]], scores="logits").notes == ()

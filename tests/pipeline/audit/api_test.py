@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import btw_jax
@@ -61,6 +62,15 @@ def test_files_are_those_of_the_command(answers, audit, tmp_path):
   assert all(by_name[r["condition"]] == r for r in audit.content["conditions"])
 
 
+def test_columns_may_be_a_table_of_pandas(answers):
+  table = pd.DataFrame({"image": np.arange(120) // 3, "task": ["a", "b"] * 60})
+  audit = btw_jax.audit(
+    answers.log_probs, columns=table, by="task", group="image", **_FEW
+  )
+  tasks = [row["task"] for row in audit.content["interactions"]]
+  assert tasks == ["", "a", "b"]
+
+
 def test_a_failed_audit_leaves_nothing(answers, tmp_path):
   with pytest.raises(errors.InputError):
     btw_jax.audit(answers.log_probs, by="task", output=tmp_path / "audit")
@@ -88,6 +98,9 @@ def test_a_folder_that_cannot_be_written_is_refused_first(answers, tmp_path):
   ("predictions", "options", "message"),
   [
     ({}, {}, "predictions: a dict: give condition -> array"),
+    ({0: np.ones((2, 2)) / 2}, {}, "the condition 0 is no text"),
+    ({"both": np.ones((2, 2)) / 2}, {"columns": ["x"]}, "columns: a list"),
+    ({"both": np.ones((2, 2)) / 2}, {"foo": 1}, "see btw-jax audit --help"),
     ([[0.5, 0.5]], {}, "predictions: a list: give condition -> array"),
     ({"both": "a.npz", "text": np.ones((2, 2)) / 2}, {}, "some are files"),
     ("a.npz", {"labels": [0, 1]}, "labels: the files hold them"),
@@ -99,10 +112,10 @@ def test_wrong_predictions_are_named(predictions, options, message):
   with pytest.raises(errors.InputError, match=message) as caught:
     btw_jax.audit(predictions, **options)
   assert "\n" not in str(caught.value)
-  assert "--" not in str(caught.value)
+  assert "--" not in str(caught.value).replace("--help", "")
 
 
 def test_what_predictions_do_not_allow_is_said():
   audit = btw_jax.audit({"both": np.full((9, 2), 0.5)}, **_FEW)
-  with pytest.raises(errors.InputError, match="allow no weights .*: give prob"):
+  with pytest.raises(errors.InputError, match="allow no weights .*: give cond"):
     audit.weights()

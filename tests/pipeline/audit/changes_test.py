@@ -56,6 +56,16 @@ def test_questions_without_an_answer_are_left_out():
   assert "divergence" not in row
 
 
+def test_cut_lists_have_no_divergence():
+  answers = audits.draw({"both": 2.0, "noise": 0.5})
+  answers = conditions.dataclasses.replace(
+    answers, ceilings={"noise": answers.log_probs["noise"]}
+  )
+  (row,) = changes.measure(answers, "both", ["noise"], None, 100)
+  assert "divergence" not in row
+  assert "flipped" in row
+
+
 def test_groups_widen_intervals():
   """Four equal questions about an image tell no more than one."""
   one = audits.draw({"both": 2.0, "noise": 0.5}, num_questions=60)

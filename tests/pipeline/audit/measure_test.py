@@ -87,6 +87,51 @@ def test_the_condition_that_would_make_a_pair_is_named():
   assert need.endswith(": without_a")
 
 
+def test_files_of_pairs_with_and_without_a_control_differ():
+  names = [
+    "both",
+    "vision+text",
+    "audio+text",
+    "vision+audio",
+    "vision",
+    "audio",
+  ]
+  measured = _measure(audits.draw(dict.fromkeys(names, 1.0)))
+  assert {
+    "interactions_vision_audio_given_text.csv",
+    "interactions_text_audio_given_vision.csv",
+  } < set(measured.tables)
+  rows = measured.content["interactions"]
+  files = [name for name in measured.tables if "interactions" in name]
+  assert len(files) == len(rows)
+
+
+def test_modalities_that_inform_are_found_however_many_there_are():
+  names = [f"m{number}" for number in range(7)]
+  content = _measure(audits.draw(dict.fromkeys([*names, "both"], 2.0))).content
+  assert all(row["p_value"] < 0.05 for row in content["information"])
+
+
+def test_equal_predictions_are_said():
+  answers = audits.draw({"both": 1.0, "noise": 1.0})
+  same = dict.fromkeys(["both", "noise"], answers.log_probs["both"])
+  notes = _measure(audits.make(same)).content["notes"]
+  assert notes == [
+    "noise has exactly the predictions of both: is it the same file?"
+  ]
+  assert _measure(answers).content["notes"] == []
+
+
+def test_cut_lists_of_tokens_have_no_weights():
+  answers = audits.draw({"both": 2.0, "vision": 1.0, "text": 1.0})
+  cut = audits.make(
+    dict(answers.log_probs), ceilings={"text": answers.log_probs["text"]}
+  )
+  content = _measure(cut).content
+  assert "top_logprobs" in content["lacking"]["weights and information"]
+  assert content["weights"] == []
+
+
 def test_hard_answers_without_labels():
   answers = audits.draw({"both": 2.0, "vision": 1.0, "text": 1.0}, labels=None)
   content = _measure(audits.hard(answers)).content

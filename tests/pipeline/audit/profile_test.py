@@ -71,6 +71,30 @@ def test_the_order_of_the_sources_may_differ(tmp_path):
   assert first | {"audit": ""} == second | {"audit": ""}
 
 
+def test_the_pair_that_all_have_is_compared(tmp_path):
+  accuracy = _accuracy(0.9, 0.6, 0.5)
+  several = [
+    _row("", (9, 9, 9, 9), accuracy, "audio", "text"),
+    _row("", (1, 2, 3, 4), accuracy, "text", "vision"),
+  ]
+  one = _write(tmp_path / "one", several)
+  two = _write(tmp_path / "two", [_row("", (5, 6, 7, 8), accuracy)])
+  points = profile.read([one, two])
+  assert [(p["first"], p["synergistic"]) for p in points] == [
+    ("text", 4), ("text", 8),
+  ]  # fmt: skip
+  (point,) = profile.read([one], ["text", "audio"])
+  assert (point["first"], point["synergistic"]) == ("text", 9)
+  for folders, sources, message in (
+    ([one, f"{one}/"], (), "has a folder twice"),
+    ([], (), "--audits=: is empty"),
+    ([one], ["text"], "--sources=text: name two"),
+    ([one, two], ["text", "audio"], "not all have the sources text and audio"),
+  ):
+    with pytest.raises(errors.InputError, match=message):
+      profile.read(folders, sources)
+
+
 def test_correlations_are_spearmans(tmp_path):
   rng = np.random.default_rng(0)
   folders = []
@@ -112,7 +136,7 @@ def test_few_points_have_no_correlation(tmp_path):
     ([_row("", (1, 1, 1, 1), None)], "has no accuracy"),
     (
       [_row("", (1, 1, 1, 1), _accuracy(1, 1, 1), "audio")],
-      "has the sources audio and text, but .* has vision and text",
+      "not all have the same pair: .*good has vision and text; .*bad has audio",
     ),
   ],
 )

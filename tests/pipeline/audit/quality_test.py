@@ -35,6 +35,17 @@ def test_rows_are_of_the_labelled_questions():
   assert low < both["accuracy"] < high
 
 
+def test_cut_lists_have_no_likelihood():
+  answers = audits.draw({"both": 2.0})
+  answers = conditions.dataclasses.replace(
+    answers, ceilings=dict(answers.log_probs)
+  )
+  (row,) = quality.measure(answers, None, 100)
+  assert set(row) == {
+    "condition", "unanswered", "accuracy", "accuracy_interval",
+  }  # fmt: skip
+
+
 def test_a_question_without_an_answer_is_wrong():
   answers = audits.hard(audits.draw({"both": 50.0}, num_questions=10))
   decisions = {"both": answers.decisions["both"].copy()}

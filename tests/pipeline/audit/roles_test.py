@@ -53,9 +53,24 @@ def test_without_shows_all_others():
 
 
 def test_of_two_conditions_that_show_the_same_the_first_is_taken():
-  roles = roles_lib.assign(["both", "vision", "text", "without_vision"])
+  names = ["both", "vision", "text", "without_vision", "only_text"]
+  roles = roles_lib.assign(names)
   (pair,) = roles_lib.pairs(roles)
   assert pair.only_second == "text"
+  assert roles.alone == {"vision": "vision", "text": "text"}
+  assert roles_lib.notes(roles) == [
+    f"{name} shows the same as text: weights and interactions use text"
+    for name in ("without_vision", "only_text")
+  ]
+
+
+def test_a_second_name_for_everything_is_no_modality():
+  roles = roles_lib.assign(["both", "All", "vision", "text"])
+  assert roles.modalities == ("vision", "text")
+  assert roles.changes == ("All",)
+  assert "All shows everything, too" in roles_lib.describe(roles)
+  roles = roles_lib.assign(["both", "run2", "text"], reference="run2")
+  assert roles.modalities == ("text",)
 
 
 def test_sensory_conditions_share_their_control():
@@ -93,6 +108,6 @@ def test_nothing_shows_everything():
 def test_a_sentence_says_every_role():
   roles = roles_lib.assign(["both", "without_text", "vision", "blank_image"])
   assert roles_lib.describe(roles) == (
-    "both shows everything; without_text shows vision; vision shows vision;"
-    " blank_image is a changed input"
+    "both shows everything; without_text shows everything but text; vision"
+    " shows vision; blank_image is a changed input"
   )

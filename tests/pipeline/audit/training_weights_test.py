@@ -28,6 +28,7 @@ def _compute(first, second, shortcut=""):
     (("text", "vision"), "", "unique1"),
     (("vision", "text"), "vision", "unique1"),
     (("left", "right"), "", "unique2"),
+    (("Text", "vision"), "", "unique1"),
   ],
 )
 def test_the_shortcut_is_the_text_or_the_one_named(sources, shortcut, atom):
@@ -51,5 +52,8 @@ def test_the_lists_have_their_share():
 
 
 def test_an_unknown_shortcut_is_refused():
+  pair = roles.Pair("vision", "text", "", "both", "vision", "text")
+  training_weights.check_shortcut([pair], "vision")
+  training_weights.check_shortcut([pair], "")
   with pytest.raises(errors.InputError, match=r"--shortcut=smell: no source"):
-    _compute("vision", "text", "smell")
+    training_weights.check_shortcut([pair], "smell")

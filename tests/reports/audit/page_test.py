@@ -150,8 +150,8 @@ def test_the_glossary_has_the_terms_of_the_page_only(full):
 
 
 def test_negative_atoms_keep_their_sign(full):
-  assert "<td>-0.1000 ± 0.0100</td>" in full
-  assert "<td>-0.2000 ± 0.0100</td>" in full
+  assert "<td>-0.100 ± 0.010</td>" in full
+  assert "<td>-0.200 ± 0.010</td>" in full
 
 
 def test_files_tell_what_they_hold():

@@ -86,12 +86,27 @@ def test_parts_that_the_spread_does_not_separate_are_both_named():
   (sentence,) = _say(interactions=[row])
   assert sentence.endswith(
     "The largest part is redundant (from either source), 0.290 nats or unique"
-    " to text, 0.300 nats: their spread does not tell which is larger."
+    " to text, 0.300 nats: these questions do not tell which is larger."
   )
   row = audits.interaction(audits.atoms(0.2, 0.0, 0.3, 0.0))
   assert "redundant" not in _say(interactions=[row])[0]
   row["at_ceiling"] = audits.atoms(0.3, 0.0, 0.3, 0.0)
   assert "redundant" in _say(interactions=[row])[0]
+
+
+def test_intervals_of_questions_decide_about_the_largest_part():
+  row = audits.interaction(audits.atoms(0.29, 0.0, 0.3, 0.0, spread=0.0))
+  assert "redundant" not in _say(interactions=[row])[0]
+  row["atoms"]["redundant"]["interval"] = [0.25, 0.31]
+  row["atoms"]["unique2"]["interval"] = [0.28, 0.32]
+  assert "redundant" in _say(interactions=[row])[0]
+
+
+def test_few_questions_say_little():
+  changes = [audits.change("a", 0.4, -0.1)]
+  (sentence,) = _say(changes=changes, num_questions=19)
+  assert sentence.startswith("There are fewer than 20 questions")
+  assert len(_say(changes=changes, num_questions=20)) > 1
 
 
 def test_without_information_no_part_is_the_largest():

@@ -85,11 +85,12 @@ def test_atoms_are_not_clipped():
   assert cells == {
     "sources": "vision and text",
     "questions": "90",
-    "either source (R)": "0.4000 ± 0.0100",
-    "vision alone (U1)": "-0.1000 ± 0.0100",
+    "either source (R)": "0.400 ± 0.010",
+    "vision alone (U1)": "-0.100 ± 0.010",
     # It is 0 after rounding, and has no sign then.
-    "text alone (U2)": "0.0000 ± 0.0100",
-    "only both (S)": "0.2000 ± 0.0100",
+    "text alone (U2)": "0.000 ± 0.010",
+    "only both (S)": "0.200 ± 0.010",
+    "spread": "0.010",
   }
 
 
@@ -135,13 +136,23 @@ def test_several_pairs_are_told_apart():
   assert "vision alone (U1)" in table.rows[0]
 
 
+def test_intervals_take_the_place_of_the_spread():
+  row = audits.interaction(audits.atoms(0.4, 0.1, 0, 0.2, spread=0.03))
+  for atom in row["atoms"].values():
+    atom["interval"] = [atom["mean"] - 0.1, atom["mean"] + 0.1]
+  cells = _table("interactions", interactions=[row]).rows[0]
+  assert cells["either source (R)"] == "0.400 (0.300 to 0.500)"
+  assert cells["text alone (U2)"] == "0.000 (-0.100 to 0.100)"
+  assert cells["spread"] == "0.030"
+
+
 def test_cut_off_lists_have_both_ends():
   row = audits.interaction(audits.atoms(0.4, 0.1, 0, 0.2))
   row["at_ceiling"] = audits.atoms(0.3, 0.15, 0, 0.1)
   table = _table("interactions", interactions=[row])
   assert [
     (cells["token lists"], cells["either source (R)"]) for cells in table.rows
-  ] == [("as read", "0.4000 ± 0.0100"), ("at their limit", "0.3000 ± 0.0100")]
+  ] == [("as read", "0.400 ± 0.010"), ("at their limit", "0.300 ± 0.010")]
   assert "cut off" in table.note
 
 
@@ -151,13 +162,17 @@ def test_hard_answers_are_explained():
   note = _table("interactions", interactions=[hard]).note
   assert "chance" in note
   assert "batches" not in note
-  soft = _table("interactions", interactions=[audits.interaction(atoms)]).note
+  row = audits.interaction(atoms)
+  soft = _table("interactions", interactions=[row]).note
   assert "chance" not in soft
-  assert "standard deviation over batches" in soft
+  assert "bootstrap intervals" in soft
+  assert "batches" not in soft
+  soft = _table("interactions", interactions=[row | {"num_batches": 2}]).note
+  assert "standard deviation of a value over batches" in soft
   single = audits.interaction(audits.atoms(0.4, 0.1, 0, 0.2, spread=None))
   table = _table("interactions", interactions=[single])
   assert "batches" not in table.note
-  assert table.rows[0]["either source (R)"] == "0.4000"
+  assert table.rows[0]["either source (R)"] == "0.400"
 
 
 def test_unsolved_decompositions_are_lacking():
