@@ -6,15 +6,15 @@ one is as fast for long arrays, which are read in place; a small value takes
 about a microsecond.
 """
 
-import codecs
 import collections
 import pickle
-import struct
 from typing import Any
 
 from btw_jax.data.unpickling import keys
+from btw_jax.data.unpickling import literals
 from btw_jax.data.unpickling import names
 from btw_jax.data.unpickling import placeholders
+from btw_jax.data.unpickling import reconstructors
 from btw_jax.data.unpickling import stream
 
 # Memory that small values may take in any file, beside twice the size of the
@@ -25,11 +25,6 @@ SLACK = 2**31
 # an entry of the memo, or a set.
 _COST = 64
 _HIGH_COST = 256
-
-# Longer byte strings become blobs.
-_BLOB = 2**16
-# Python prints integers of at most 4,300 digits, about 1,785 bytes.
-_MAX_INTEGER_BYTES = 1024
 
 _MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict)
 
@@ -72,66 +67,6 @@ class Machine:
 
   def _push(self, value):
     self._stack.append(value)
-
-  # Numbers and strings.
-
-  def _number(self, layout, size):
-    return struct.unpack(layout, self._source.read(size))[0]
-
-  def _push_number(self, layout, size):
-    self._stack.append(self._number(layout, size))
-
-  def _push_long(self, layout, size):
-    length = self._number(layout, size)
-    if not 0 <= length <= _MAX_INTEGER_BYTES:
-      raise ValueError(f"has an integer of {length} bytes")
-    content = self._source.read(length)
-    self._stack.append(int.from_bytes(content, "little", signed=True))
-
-  def _push_text(self, layout, size):
-    length = self._number(layout, size)
-    content = (
-      self._source.read(length)
-      if length < _BLOB
-      else self._source.read_long(length)
-    )
-    self._stack.append(str(content, "utf-8", "surrogatepass"))
-
-  def _push_bytes(self, layout, size, is_text=False):
-    length = self._number(layout, size)
-    if length >= _BLOB:
-      content = self._source.read_long(length)
-      self._stack.append(placeholders.Blob(content, is_text))
-      return
-    content = self._source.read(length)
-    self._stack.append(content.decode("latin1") if is_text else content)
-
-  def _push_bytearray(self):
-    self._stack.append(self._source.read_long(self._number("<Q", 8)))
-
-  def _push_int_line(self):
-    line = self._source.read_line()
-    flags = {b"00": False, b"01": True}
-    self._stack.append(flags[line] if line in flags else _integer(line))
-
-  def _push_long_line(self):
-    self._stack.append(_integer(self._source.read_line().rstrip(b"L")))
-
-  def _push_string_line(self):
-    line = self._source.read_line().strip()
-    if len(line) < 2 or line[:1] not in b"'\"" or line[-1:] != line[:1]:
-      raise ValueError("has a string without quotes")
-    content = codecs.escape_decode(line[1:-1])[0]
-    self._stack.append(content.decode("latin1"))
-
-  def _push_unicode_line(self):
-    line = self._source.read_line()
-    self._stack.append(str(line, "raw-unicode-escape"))
-
-  def _check_protocol(self):
-    protocol = self._number("<B", 1)
-    if protocol > 5:
-      raise ValueError(f"has protocol {protocol}, and 5 is the highest")
 
   # Containers.
 
@@ -231,15 +166,15 @@ class Machine:
     if type(args) is tuple:
       # Some reconstructors copy an argument, which the memo can repeat.
       self._charge(sum(map(_size, args[:2])))
-    self._stack.append(names.call(function, args, self._keys))
+    self._stack.append(reconstructors.call(function, args, self._keys))
 
   def _new(self):
     args, cls = self._stack.pop(), self._stack.pop()
-    self._stack.append(names.new(cls, args))
+    self._stack.append(reconstructors.new(cls, args))
 
   def _build(self):
     state = self._stack.pop()
-    names.build(self._stack[-1], state)
+    reconstructors.build(self._stack[-1], state)
 
   def _instantiate(self):
     # Python 2 wrote this operation for classes of its own kind, none of which
@@ -249,13 +184,9 @@ class Machine:
 
   def _object(self):
     cls = (self._take_marked() or [None])[0]
-    raise placeholders.RefusedError(f"{names.describe(cls)} as an instance")
-
-
-def _integer(line):
-  if len(line) > 2 * _MAX_INTEGER_BYTES:
-    raise ValueError(f"has an integer of {len(line)} digits")
-  return int(line, 0)
+    raise placeholders.RefusedError(
+      f"{reconstructors.describe(cls)} as an instance"
+    )
 
 
 def _size(value):
@@ -279,32 +210,36 @@ def _constant(make):
   return lambda m: m._stack.append(make())
 
 
+def _literal(read, *options):
+  return lambda m: m._stack.append(read(m._source, *options))
+
+
 _OPERATIONS = {
-  pickle.PROTO: Machine._check_protocol,
-  pickle.FRAME: lambda m: m._number("<Q", 8),
+  pickle.PROTO: lambda m: literals.check_protocol(m._source),
+  pickle.FRAME: lambda m: m._source.read(8),
   pickle.NONE: _constant(lambda: None),
   pickle.NEWTRUE: _constant(lambda: True),
   pickle.NEWFALSE: _constant(lambda: False),
-  pickle.INT: Machine._push_int_line,
-  pickle.BININT: lambda m: m._push_number("<i", 4),
-  pickle.BININT1: lambda m: m._push_number("<B", 1),
-  pickle.BININT2: lambda m: m._push_number("<H", 2),
-  pickle.LONG: Machine._push_long_line,
-  pickle.LONG1: lambda m: m._push_long("<B", 1),
-  pickle.LONG4: lambda m: m._push_long("<i", 4),
-  pickle.FLOAT: lambda m: m._stack.append(float(m._source.read_line())),
-  pickle.BINFLOAT: lambda m: m._push_number(">d", 8),
-  pickle.STRING: Machine._push_string_line,
-  pickle.BINSTRING: lambda m: m._push_bytes("<I", 4, is_text=True),
-  pickle.SHORT_BINSTRING: lambda m: m._push_bytes("<B", 1, is_text=True),
-  pickle.UNICODE: Machine._push_unicode_line,
-  pickle.SHORT_BINUNICODE: lambda m: m._push_text("<B", 1),
-  pickle.BINUNICODE: lambda m: m._push_text("<I", 4),
-  pickle.BINUNICODE8: lambda m: m._push_text("<Q", 8),
-  pickle.SHORT_BINBYTES: lambda m: m._push_bytes("<B", 1),
-  pickle.BINBYTES: lambda m: m._push_bytes("<I", 4),
-  pickle.BINBYTES8: lambda m: m._push_bytes("<Q", 8),
-  pickle.BYTEARRAY8: Machine._push_bytearray,
+  pickle.INT: _literal(literals.read_int_line),
+  pickle.BININT: _literal(literals.read_number, "<i"),
+  pickle.BININT1: _literal(literals.read_number, "<B"),
+  pickle.BININT2: _literal(literals.read_number, "<H"),
+  pickle.LONG: _literal(literals.read_long_line),
+  pickle.LONG1: _literal(literals.read_long, "<B"),
+  pickle.LONG4: _literal(literals.read_long, "<i"),
+  pickle.FLOAT: _literal(literals.read_float_line),
+  pickle.BINFLOAT: _literal(literals.read_number, ">d"),
+  pickle.STRING: _literal(literals.read_string_line),
+  pickle.BINSTRING: _literal(literals.read_latin1, "<I"),
+  pickle.SHORT_BINSTRING: _literal(literals.read_latin1, "<B"),
+  pickle.UNICODE: _literal(literals.read_unicode_line),
+  pickle.SHORT_BINUNICODE: _literal(literals.read_text, "<B"),
+  pickle.BINUNICODE: _literal(literals.read_text, "<I"),
+  pickle.BINUNICODE8: _literal(literals.read_text, "<Q"),
+  pickle.SHORT_BINBYTES: _literal(literals.read_bytes, "<B"),
+  pickle.BINBYTES: _literal(literals.read_bytes, "<I"),
+  pickle.BINBYTES8: _literal(literals.read_bytes, "<Q"),
+  pickle.BYTEARRAY8: _literal(literals.read_bytearray),
   pickle.MARK: Machine._mark,
   pickle.POP: Machine._pop,
   pickle.POP_MARK: lambda m: m._take_marked() and None,
@@ -325,12 +260,12 @@ _OPERATIONS = {
   pickle.EMPTY_SET: _constant(set),
   pickle.FROZENSET: Machine._push_frozenset,
   pickle.ADDITEMS: Machine._add_items,
-  pickle.GET: lambda m: m._get(int(m._source.read_line())),
-  pickle.BINGET: lambda m: m._get(m._number("<B", 1)),
-  pickle.LONG_BINGET: lambda m: m._get(m._number("<I", 4)),
-  pickle.PUT: lambda m: m._put(int(m._source.read_line())),
-  pickle.BINPUT: lambda m: m._put(m._number("<B", 1)),
-  pickle.LONG_BINPUT: lambda m: m._put(m._number("<I", 4)),
+  pickle.GET: lambda m: m._get(literals.read_int_line(m._source)),
+  pickle.BINGET: lambda m: m._get(literals.read_number(m._source, "<B")),
+  pickle.LONG_BINGET: lambda m: m._get(literals.read_number(m._source, "<I")),
+  pickle.PUT: lambda m: m._put(literals.read_int_line(m._source)),
+  pickle.BINPUT: lambda m: m._put(literals.read_number(m._source, "<B")),
+  pickle.LONG_BINPUT: lambda m: m._put(literals.read_number(m._source, "<I")),
   pickle.MEMOIZE: lambda m: m._put(len(m._memo)),
   pickle.GLOBAL: Machine._global,
   pickle.STACK_GLOBAL: Machine._stack_global,

@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any
 
+# Byte strings of this length are blobs.
+MIN_BLOB = 2**16
+
 
 class RefusedError(Exception):
   """An error for a class, function or operation that is not allowed."""

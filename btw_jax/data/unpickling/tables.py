@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from btw_jax.data.unpickling import keys
 from btw_jax.data.unpickling import placeholders
 from btw_jax.data.unpickling import strings
 
@@ -58,12 +59,24 @@ def _name(state):
   return name
 
 
+def _is_array(value):
+  import pandas
+
+  return isinstance(value, (np.ndarray, pandas.api.extensions.ExtensionArray))
+
+
 def _index(instance, convert):
   import pandas
 
   (data,) = _state(instance, convert, "data")
-  if np.ndim(data) != 1:
+  if not _is_array(data) or data.ndim != 1:
     raise ValueError("has an index that is no list")
+  if _dtype(data) is object:
+    # pandas hashes and compares them.
+    checked = keys.Keys()
+    for key in data:
+      if key is not pandas.NA:
+        checked.check(key, data)
   index = pandas.Index(data, dtype=_dtype(data), name=_name(instance.state))
   return index, index.nbytes
 
@@ -88,9 +101,10 @@ def _multi_index(instance, convert):
   levels, codes, names = _state(
     instance, convert, "levels", "codes|labels", "names"
   )
-  codes = [np.asarray(c) for c in codes]
-  if any(c.dtype.kind not in "iu" or c.ndim != 1 for c in codes):
+  if not all(_is_array(c) and c.dtype.kind in "iu" for c in codes):
     raise ValueError("has an index whose codes are no numbers")
+  if not all(isinstance(level, pandas.Index) for level in levels):
+    raise ValueError("has an index of an unknown layout")
   index = pandas.MultiIndex(
     levels, codes, names=[_name({"name": n}) for n in names]
   )
@@ -130,6 +144,8 @@ def _category_dtype(instance, convert):
     categories, ordered = convert(instance.args)
   else:
     categories, ordered = _state(instance, convert, "categories", "ordered")
+  if categories is not None and not isinstance(categories, pandas.Index):
+    raise ValueError("has categories of an unknown layout")
   return pandas.CategoricalDtype(categories, ordered), 0
 
 
@@ -178,7 +194,7 @@ def _arrow_strings(instance, convert):
   dtype = convert(state.get("_dtype"))
   if not isinstance(dtype, pandas.StringDtype):
     dtype = pandas.StringDtype("pyarrow")
-  return pandas.array(data.to_pylist(), dtype=dtype), data.nbytes
+  return pandas.array(data, dtype=dtype), data.nbytes
 
 
 def _block(instance, convert):
@@ -191,10 +207,10 @@ def _manager(instance, convert):
   if instance.args:
     blocks, axes = convert(instance.args)
     return (list(axes), list(blocks)), 0
-  state = convert(instance.state)
-  if not isinstance(state, tuple) or not isinstance(state[-1], Mapping):
+  # A tuple, whose other parts are for pandas before 0.14.
+  if not isinstance(instance.state, tuple) or not instance.state:
     raise ValueError("has a table of an unknown layout")
-  state = state[-1]["0.14.1"]
+  state = convert(instance.state[-1]["0.14.1"])
   blocks = [(b["values"], b["mgr_locs"]) for b in state["blocks"]]
   return (list(state["axes"]), blocks), 0
 
@@ -210,7 +226,7 @@ def _series(instance, convert):
   import pandas
 
   (index,), ((values, _),) = _content(instance, convert)
-  if np.shape(values) != (len(index),):
+  if not _is_array(values) or values.shape != (len(index),):
     raise ValueError("has a series of another length than its index")
   series = pandas.Series(
     values, index, _dtype(values), name=_name(instance.state)
@@ -229,20 +245,23 @@ def _frame(instance, convert):
   (columns, index), blocks = _content(instance, convert)
   parts, places = [], []
   for values, placement in blocks:
-    place = _placement(placement, len(columns))
-    shape = (len(place), len(index))
-    if np.ndim(values) == 1 and len(place) == 1:
+    if not _is_array(values):
+      raise ValueError("has a block without values")
+    # Arrays that are not NumPy's hold one column.
+    num_rows = len(values) if values.ndim == 2 else 1
+    place = _placement(placement, len(columns), num_rows)
+    if values.ndim == 1:
       part = pandas.DataFrame({0: pandas.Series(values, dtype=_dtype(values))})
-    elif isinstance(values, np.ndarray) and values.shape == shape:
-      part = pandas.DataFrame(values.T, dtype=_dtype(values), copy=False)
     else:
-      raise ValueError("has a block of another shape than its table")
+      part = pandas.DataFrame(values.T, dtype=_dtype(values), copy=False)
     if len(part) != len(index):
       raise ValueError("has a block of another length than its table")
     parts.append(part)
     places.append(place)
   order = np.concatenate([np.zeros(0, int), *places])
-  if not np.array_equal(np.sort(order), np.arange(len(columns))):
+  if len(order) != len(columns) or np.any(
+    np.sort(order) != np.arange(len(order))
+  ):
     raise ValueError("has a table some of whose columns are missing")
   if not parts:
     return pandas.DataFrame(index=index, columns=columns), 0
@@ -252,14 +271,17 @@ def _frame(instance, convert):
   return table.set_axis(columns, axis=1).set_axis(index, axis=0), 0
 
 
-def _placement(placement, num_columns):
-  """Returns the positions of the columns of a block."""
+def _placement(placement, num_columns, num_rows):
+  """Returns the positions of the columns that the rows of a block hold."""
   if isinstance(placement, slice):
-    return np.arange(num_columns)[placement]
-  positions = np.asarray(placement)
-  if positions.dtype.kind not in "iu" or positions.ndim != 1:
+    placement = range(num_columns)[placement]
+  elif (
+    not isinstance(placement, np.ndarray) or placement.dtype.kind not in "iu"
+  ):
     raise ValueError("has a block without the positions of its columns")
-  return positions
+  if len(placement) != num_rows:
+    raise ValueError("has a block of another shape than its table")
+  return np.array(placement, int)
 
 
 _BUILDERS = {
