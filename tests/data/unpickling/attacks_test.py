@@ -2,6 +2,7 @@ import collections
 import os
 import pickle
 import time
+import tracemalloc
 
 import numpy as np
 import pandas
@@ -322,6 +323,24 @@ def test_arrays_of_shared_bytes_are_counted(tmp_path):
     value = machine.Machine(source).run()
   with pytest.raises(ValueError, match="repeats its parts"):
     finish.Finisher(50 * 255).convert(value)
+
+
+def test_arrays_of_shared_bytes_are_refused_before_they_are_made(tmp_path):
+  data = b"B\x60\xea\x00\x00" + bytes(60_000) + b"r\x00\x10\x00\x000"
+  shared = codes.Code(b"j\x00\x10\x00\x00")
+  one = codes.push(codes.array((60_000,), codes.dtype("u1"), shared))
+  path = tmp_path / "a.pkl"
+  path.write_bytes(b"\x80\x04" + data + b"(" + one * 50 + b"t.")
+  with path.open("rb") as file:
+    source = stream.Stream(file, limit=10**6, size=None)
+    value = machine.Machine(source).run()
+  tracemalloc.start()
+  try:
+    with pytest.raises(ValueError, match="repeats its parts"):
+      finish.Finisher(10 * 60_000).convert(value)
+    assert tracemalloc.get_traced_memory()[1] < 15 * 60_000
+  finally:
+    tracemalloc.stop()
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
