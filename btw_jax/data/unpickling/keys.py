@@ -1,6 +1,7 @@
 """Keys of mappings and members of sets, whose hashing must not take long."""
 
 import collections
+from collections.abc import Iterable
 import itertools
 from typing import Any
 
@@ -44,6 +45,14 @@ class Keys:
     self._hashes[chain] += 1
     if self._hashes[chain] > _MAX_EQUAL_HASHES:
       raise ValueError("has keys that share one hash")
+
+
+def check_members(items: Iterable[Any]) -> None:
+  """Checks the members of a set that is made at once, as `Keys.check` does."""
+  # A set that is lost again would leave its address to another one.
+  keys = Keys()
+  for item in items:
+    keys.check(item, None)
 
 
 def _check_parts(key):

@@ -99,8 +99,7 @@ class Machine:
 
   def _push_frozenset(self):
     items = self._take_marked()
-    for item in items:
-      self._keys.check(item, items)
+    keys.check_members(items)
     self._stack.append(frozenset(items))
 
   def _append(self, items):

@@ -177,11 +177,11 @@ def _scalar(function, args):
 
 def _members(kind):
   def make(function, args, keys):
+    del keys
     if args:
       _expect(function, args, (list, tuple))
     items = args[0] if args else []
-    for item in items:
-      keys.check(item, items)
+    keys_lib.check_members(items)
     return kind(items)
 
   return make

@@ -1,6 +1,7 @@
 import collections
 import os
 import pickle
+import pickletools
 import time
 import tracemalloc
 
@@ -295,6 +296,17 @@ def test_keys_that_share_one_hash_are_refused(tmp_path, kind):
   assert len(set(map(hash, keys))) < 3
   _refuse(tmp_path, pickle.dumps(dict.fromkeys(keys)), "keys that share one")
   _refuse(tmp_path, pickle.dumps(set(keys)), "keys that share one hash")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_many_sets_may_have_the_same_members(tmp_path, protocol):
+  content = [frozenset({(i // i, "a")}) for i in range(1, 500)]
+  content += [{("b", i // i)} for i in range(1, 500)]
+  content += [{(i // i, "c"): None} for i in range(1, 500)]
+  path = tmp_path / "a.pkl"
+  # Without the memo, each list of members is lost once its set is made.
+  path.write_bytes(pickletools.optimize(pickle.dumps(content, protocol)))
+  assert pickles.load(path) == content
 
 
 def test_copies_of_what_the_memo_repeats_are_counted(tmp_path):
