@@ -32,11 +32,14 @@ def load(path: str | pathlib.Path, *, max_bytes: int = MAX_BYTES) -> object:
   """Reads a pickle of any protocol, gzipped or not, of Python 2 or 3.
 
   The result consists of containers, strings, numbers, NumPy arrays and pandas
-  tables.
+  tables. Arrays can be written to and have the byte order of this machine. A
+  `defaultdict` keeps its factory if that is a type of Python's numbers, strings
+  or containers.
 
   Raises:
-    InputError: if the file is missing, truncated, not a pickle, unpacks to more
-      than `max_bytes`, or names another class or function.
+    InputError: if the file is missing, no regular file, truncated, not a
+      pickle, unpacks to more than `max_bytes`, names another class or function,
+      or holds what takes far more memory or time than its size explains.
   """
   path = pathlib.Path(path)
   try:

@@ -9,6 +9,10 @@ from btw_jax.data.unpickling import stream
 
 # Byte strings of this length become blobs.
 _BLOB = placeholders.MIN_BLOB
+_LAYOUTS = {
+  layout: (struct.calcsize(layout), struct.Struct(layout).unpack)
+  for layout in ("<B", "<H", "<I", "<i", "<Q", ">d")
+}
 # Python prints integers of at most 4,300 digits, about 1,785 bytes.
 _MAX_INTEGER_BYTES = 1024
 
@@ -21,8 +25,9 @@ def check_protocol(source: stream.Stream) -> None:
 
 
 def read_number(source: stream.Stream, layout: str) -> Any:
-  """Returns a number of the layout of `struct`."""
-  return struct.unpack(layout, source.read(struct.calcsize(layout)))[0]
+  """Returns a number of a layout of `struct`."""
+  size, unpack = _LAYOUTS[layout]
+  return unpack(source.read(size))[0]
 
 
 def read_long(source: stream.Stream, layout: str) -> int:

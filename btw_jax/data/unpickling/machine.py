@@ -46,15 +46,17 @@ class Machine:
       RefusedError: if the pickle asks for what is not allowed.
       Exception: of any type if it is damaged.
     """
-    read = self._source.read
+    read, operations = self._source.read, _OPERATIONS
     while True:
       code = read(1)
       if code == pickle.STOP:
         return self._stack.pop()
-      operation = _OPERATIONS.get(code)
-      if operation is None:
+      if code not in operations:
         raise ValueError(f"has an unknown operation, {code[0]}")
-      self._charge(_HIGH_COST if code in _COSTLY else _COST)
+      operation, cost = operations[code]
+      self._cost += cost
+      if self._cost > self._budget:
+        self._charge(0)
       operation(self)
 
   def _charge(self, cost):
@@ -213,7 +215,7 @@ def _literal(read, *options):
   return lambda m: m._stack.append(read(m._source, *options))
 
 
-_OPERATIONS = {
+_FUNCTIONS = {
   pickle.PROTO: lambda m: literals.check_protocol(m._source),
   pickle.FRAME: lambda m: m._source.read(8),
   pickle.NONE: _constant(lambda: None),
@@ -288,3 +290,9 @@ _COSTLY = {
   pickle.REDUCE, pickle.NEWOBJ, pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT,
   pickle.MEMOIZE,
 }  # fmt: skip
+
+# An operation -> its function, and about the most bytes that it takes.
+_OPERATIONS = {
+  code: (function, _HIGH_COST if code in _COSTLY else _COST)
+  for code, function in _FUNCTIONS.items()
+}

@@ -268,3 +268,13 @@ def test_a_limit_is_exact(tmp_path, zipped):
     errors.InputError, match=f"more than {len(content) - 1:,} bytes"
   ):
     pickles.load(path, max_bytes=len(content) - 1)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_limit_holds_within_a_line(tmp_path, zipped):
+  content = b"V" + b"a" * 10**6 + b"\n."
+  path = tmp_path / "a.pkl"
+  path.write_bytes(gzip.compress(content) if zipped else content)
+  assert pickles.load(path) == "a" * 10**6
+  with pytest.raises(errors.InputError, match="more than 900,000 bytes"):
+    pickles.load(path, max_bytes=900_000)

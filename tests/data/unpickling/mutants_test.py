@@ -7,7 +7,7 @@ import pytest
 
 from btw_jax import errors
 from btw_jax.data import pickles
-from btw_jax.data.unpickling import machine
+from btw_jax.data.unpickling import stream
 from support import pickle_mutants
 
 # Memory that a small file may take: the buffers of the reader, and modules.
@@ -78,13 +78,14 @@ def test_many_damaged_files_are_data_or_one_line(tmp_path, calls):
 def test_damaged_files_take_bounded_memory_and_steps(
   tmp_path, calls, monkeypatch
 ):
-  steps, charge = [0], machine.Machine._charge
+  steps, read = [0], stream.Stream.read
 
-  def count(self, cost):
+  def count(self, size):
     steps[0] += 1
-    charge(self, cost)
+    return read(self, size)
 
-  monkeypatch.setattr(machine.Machine, "_charge", count)
+  # Each operation reads itself, and perhaps a length and an argument.
+  monkeypatch.setattr(stream.Stream, "read", count)
   path = tmp_path / "a.pkl"
   path.write_bytes(pickle_mutants.files()[-1])
   _load(path)
@@ -98,7 +99,6 @@ def test_damaged_files_take_bounded_memory_and_steps(
       _load(path)
       taken = tracemalloc.get_traced_memory()[1] - before
       assert taken < 2 * len(code) + _CONSTANT
-      # An operation takes a step, a call another one.
       assert steps[0] <= 2 * len(code)
   finally:
     tracemalloc.stop()
