@@ -247,6 +247,14 @@ def test_strings_of_pandas_2_are_read(tmp_path, kind):
     _load(tmp_path, codes.whole(far))
 
 
+def test_strings_that_are_not_unicode_are_named(tmp_path):
+  table = pandas.DataFrame({"c": ["x", "yzyz"]})
+  content = pickle.dumps(table, 4)
+  assert content.count(b"xyzyz") == 1
+  with pytest.raises(errors.InputError, match="UTF8"):
+    _load(tmp_path, content.replace(b"xyzyz", b"xyz\xffz"))
+
+
 def test_one_empty_state_is_no_table(tmp_path):
   for name in ("DataFrame", "Series", "Categorical", "StringDtype"):
     content = codes.whole(codes.new(codes.name("pandas", name)))

@@ -132,7 +132,7 @@ def test_operations_act_on_records_only(tmp_path, calls, case):
 
 
 READ = {
-  "duplicate": (b"N2\x86.", (None, None)),
+  "duplicate": (b"K\x072\x86.", (7, 7)),
   "old booleans": (b"(I01\nI00\nI1\nt.", (True, False, 1)),
   "long line": (b"L12L\n.", 12),
   "float line": (b"F1.5\n.", 1.5),
@@ -157,5 +157,5 @@ def test_rare_operations_are_read(tmp_path, case):
   path = tmp_path / "a.pkl"
   path.write_bytes(content)
   loaded = pickles.load(path)
-  assert type(loaded) is type(expected)
   assert loaded == expected
+  assert repr(loaded) == repr(expected)  # True is not 1.
