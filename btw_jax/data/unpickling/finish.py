@@ -109,6 +109,8 @@ class Finisher:
 
     if value.kind in ("ndarray", "_frombuffer"):
       result = arrays.build(value, convert)
+      # Short bytes were copied: theirs is the memory of the next arrays.
+      value.args, value.state = (), None
       # The check of records takes time for each of their fields.
       num_fields = result.itemsize if result.dtype.names else 0
       self._make(result.nbytes + 64 * num_fields)
