@@ -118,6 +118,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _info(self) -> tfds.core.DatasetInfo:
     folder = pathlib.Path(self._data_dir)
     if (folder / "features.json").exists():
+      prepared.check_features(folder)
       features = tfds.features.FeaturesDict.from_config(folder)
       return tfds.core.DatasetInfo(
         builder=self, features=features, metadata=tfds.core.MetadataDict()

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -117,3 +119,92 @@ def test_what_is_not_prepared_or_damaged_is_named(tmp_path):
     errors.InputError, match="was not written by the program prep"
   ):
     assembly.load("tfds:mmsa_mosi", options)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """The folder of a prepared data set, with a flag for absent rows."""
+  source = dataset_files.write_npz(tmp_path / "mine", missing=0.2)
+  builder = dataset_files.prepare("npz", source, tmp_path / "out")
+  return pathlib.Path(builder.data_dir)
+
+
+def _open(folder):
+  return prepared.open_records(str(folder.parents[1]), "npz")
+
+
+@pytest.mark.parametrize("where", ["root", "nested", "snake case", "legacy"])
+def test_no_module_that_a_prepared_folder_names_is_imported(
+  folder, tmp_path, monkeypatch, where
+):
+  assert list(_open(folder).readers) == ["train", "valid", "test"]
+  (tmp_path / "hostile.py").write_text(
+    "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
+  )
+  monkeypatch.syspath_prepend(str(tmp_path))
+  path = folder / "features.json"
+  features = json.loads(path.read_text())
+  hostile = {"pythonClassName": "hostile.Feature", "text": {}}
+  if where == "root":
+    features["pythonClassName"] = "hostile.Feature"
+  elif where == "nested":
+    fields = features["featuresDict"]["features"]["sound"]["featuresDict"]
+    fields["features"]["values"] = hostile
+  elif where == "snake case":
+    features["featuresDict"]["features"]["sound"] = {
+      "python_class_name": "hostile.Feature",
+      "text": {},
+    }
+  else:
+    features = {"type": "hostile.Feature", "content": {}}
+  path.write_text(json.dumps(features))
+  with pytest.raises(errors.InputError, match="which was not imported") as e:
+    _open(folder)
+  assert str(e.value).isprintable()
+  with pytest.raises(errors.InputError, match="which was not imported"):
+    dataset_files.prepare("npz", tmp_path / "mine", tmp_path / "out")
+  assert not (tmp_path / "ran").exists()
+
+
+def test_a_key_that_occurs_twice_hides_no_class(folder):
+  path = folder / "features.json"
+  text = path.read_text().rstrip()
+  assert text.endswith("}")
+  path.write_text(text[:-1] + ', "pythonClassName": "a.B"}')
+  with pytest.raises(errors.InputError, match="features.json: .*a key twice"):
+    _open(folder)
+
+
+@pytest.mark.parametrize(
+  "content", ["", "{", "[]", "{}", "null", '{"btw_jax": {}}', "\x00" * 9, None]
+)
+@pytest.mark.parametrize(
+  "file", ["features.json", "dataset_info.json", "metadata.json"]
+)
+def test_damaged_descriptions_end_in_one_line(folder, file, content):
+  if content is None:
+    half = (folder / file).read_bytes()
+    (folder / file).write_bytes(half[: len(half) // 2] + b"\xff")
+  else:
+    (folder / file).write_text(content)
+  with pytest.raises(errors.InputError) as error:
+    _open(folder)
+  assert str(error.value).isprintable()
+  assert str(folder) in str(error.value)
+
+
+def test_sizes_of_another_type_are_damage(folder):
+  path = folder / "metadata.json"
+  text = path.read_text()
+  assert text.count('"num_steps": 0') == 2
+  for size in ('"many"', "-1", "1e9", "null"):
+    path.write_text(text.replace('"num_steps": 0', f'"num_steps": {size}'))
+    with pytest.raises(errors.InputError, match="metadata.json is damaged"):
+      _open(folder)
+
+
+def test_folders_that_are_no_versions_are_passed_over(folder):
+  other = folder.with_name("a.b.c")
+  other.mkdir()
+  (other / "dataset_info.json").touch()
+  assert prepared.find(str(folder.parents[1]), "npz") == folder
