@@ -137,6 +137,12 @@ def recognise(path: str) -> str:
   for name, known in FORMATS.items():
     if kind in known.kinds and known.recognise(record):
       return name
+  if kind in _TABLES:
+    columns = ", ".join(map(str, list(record)[:8]))
+    raise errors.InputError(
+      f"{path}: has the columns {columns}: give a table with id, and p_<option>"
+      " or answer, or one of VLMEvalKit, with index and prediction."
+    )
   known = "; ".join(f"{name} ({f.files})" for name, f in FORMATS.items())
   raise errors.InputError(
     f"{path}: has none of the formats: {known}: give such a file, or --format."

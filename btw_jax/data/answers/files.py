@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import csv as std_csv
 import gzip
-import io
 import json
 import pathlib
 from typing import Any
@@ -163,8 +162,10 @@ def read_columns(path: str) -> list[str]:
 def _read_csv(path, delimiter):
   names = _header(path, delimiter)
   with _open(path) as file:
+    # Not a file of Python: Arrow's threads may still read it when the program
+    # ends, and would abort it then.
     return csv.read_csv(
-      io.BytesIO(file.read()),
+      pyarrow.BufferReader(file.read()),
       csv.ReadOptions(block_size=_BLOCK),
       csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
       # Answers such as "No" or "1.0" stay the texts that they are.

@@ -50,7 +50,7 @@ def join(
     notes += more
   ordered = [aligned[reference.name], *aligned.values()]
   labels = _labels(ordered)
-  notes += _sign_notes(aligned.values(), labels, count)
+  notes += _sign_note(aligned[reference.name], labels, count)
   for condition in reversed(conditions):
     place = f"{condition.name}: " if len(conditions) > 1 else ""
     notes = [*(f"{place}{note}" for note in condition.notes), *notes]
@@ -200,28 +200,29 @@ def _labels(ordered):
   return labels
 
 
-def _sign_notes(conditions, labels, count):
-  """Warns of scores that would be right more often with the other sign."""
-  notes = []
-  for condition in conditions:
-    x = condition.log_probs
-    if x is None or labels is None or condition.ceiling is not None:
-      continue
-    known = labels != _NONE
-    present = np.arange(x.shape[1]) < count[:, None]
-    least = np.where(present, x, np.inf).argmin(1)
-    right = np.mean(condition.decisions[known] == labels[known])
-    reversed_right = np.mean(least[known] == labels[known])
-    chance = 1 / count[known]
-    error = np.sqrt(np.sum(chance * (1 - chance))) / known.sum()
-    if right < reversed_right and right < chance.mean() - 3 * error:
-      notes.append(
-        f"{condition.name}: {right:.3f} of the decisions are right, fewer than"
-        f" by chance ({chance.mean():.3f}) and with the other sign"
-        f" ({reversed_right:.3f}): if {condition.file} holds losses, set"
-        " --sign=loss"
-      )
-  return notes
+def _sign_note(condition, labels, count):
+  """Warns of scores that would be right more often with the other sign.
+
+  Only the reference is asked: misleading inputs make decisions wrong.
+  """
+  x = condition.log_probs
+  if x is None or labels is None or condition.ceiling is not None:
+    return []
+  known = labels != _NONE
+  present = np.arange(x.shape[1]) < count[:, None]
+  least = np.where(present, x, np.inf).argmin(1)
+  right = np.mean(condition.decisions[known] == labels[known])
+  reversed_right = np.mean(least[known] == labels[known])
+  chance = 1 / count[known]
+  error = np.sqrt(np.sum(chance * (1 - chance))) / known.sum()
+  if right >= reversed_right or right >= chance.mean() - 3 * error:
+    return []
+  return [
+    f"{condition.name}: {right:.3f} of the decisions are right, fewer than by"
+    f" chance ({chance.mean():.3f}) and with the other sign"
+    f" ({reversed_right:.3f}): if {condition.file} holds losses, set"
+    " --sign=loss"
+  ]
 
 
 def _columns(ordered):

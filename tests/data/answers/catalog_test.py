@@ -120,8 +120,8 @@ def test_files_of_no_format_are_named(tmp_path):
 
   refuse(b"", "is empty")
   refuse(b"\n \n", "is empty")
-  refuse(b"a,b\n1,2\n", "none of the formats", *catalog.FORMATS)
-  refuse(b'{"a": 1}\n{"a": 2}\n', "none of the formats")
+  refuse(b"a,b\n1,2\n", "has the columns a, b", "id, and p_<option>")
+  refuse(b'{"a": 1}\n{"a": 2}\n', "none of the formats", *catalog.FORMATS)
   refuse(b"[]", "none of the formats")
   refuse(b"[1, 2]", "none of the formats")
   refuse(b"\xff\xfe\x00", "UTF-8")

@@ -228,6 +228,16 @@ def test_reversed_scores_are_suspected():
   assert "--sign=loss" in note
   right = joining.join([_condition(world, "both", labels=log_probs.argmax(1))])
   assert right.notes == ()
+  # Another condition may mislead.
+  both = _condition(world, "both", labels=log_probs.argmax(1))
+  misled = dataclasses.replace(
+    both,
+    name="misleading_text",
+    decisions=worst,
+    log_probs=np.where(np.isfinite(log_probs), -log_probs, -np.inf),
+  )
+  assert joining.join([both, misled]).notes == ()
+  assert joining.join([dataclasses.replace(misled, name="both")]).notes
   # Labels at random are right as often as by chance.
   assert joining.join([_condition(world, "both")]).notes == ()
 

@@ -11,6 +11,8 @@ from btw_jax import errors
 from support import audits
 from support import dataset_files
 
+pytestmark = pytest.mark.training
+
 _FEW = {"num_permutations": 19, "num_resamples": 100}
 
 

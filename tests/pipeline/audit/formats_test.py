@@ -10,6 +10,8 @@ from btw_jax.data.answers import catalog
 from btw_jax.pipeline.audit import interactions
 from support import answer_files
 
+pytestmark = pytest.mark.training
+
 _FEW = {"num_permutations": 19, "num_resamples": 100}
 _NUM_VALUES, _NUM_OPTIONS, _COPIES = 4, 3, 3
 

@@ -14,6 +14,8 @@ from btw_jax.pipeline.audit import options as options_lib
 from btw_jax.pipeline.audit import roles
 from support import audits
 
+pytestmark = pytest.mark.training
+
 PAIR = roles.Pair("vision", "text", "", "both", "vision", "text")
 _SENSORY = roles.Pair("vision", "audio", "text", "both", "v", "a")
 _SENSORY_BROJA = jax.jit(pid.sensory)

@@ -8,6 +8,8 @@ from btw_jax.pipeline.audit import measure as measure_lib
 from btw_jax.pipeline.audit import options as options_lib
 from support import audits
 
+pytestmark = pytest.mark.training
+
 _FEW = {"num_permutations": 19, "num_resamples": 100}
 
 
