@@ -20,12 +20,12 @@ import scipy.special
 _ROOT = pathlib.Path(__file__).parents[2]
 _NUM_VALUES, _NUM_OPTIONS = 8, 4
 _ATOMS = ("redundant", "unique1", "unique2", "synergistic")
-_LARGE = 100_000
+_LARGE, _DIFFERENT = 100_000, 1024
 
 
 def run(rounds: int) -> list[dict[str, str]]:
   """Audits a large log in a process of its own, and small ones in this one."""
-  rows = [_error(256), _error(25_600)]
+  rows = [_error(256), _error(25_600), *_errors_by_size()]
   with tempfile.TemporaryDirectory() as folder:
     inputs = _write_logs(pathlib.Path(folder), _LARGE)
     command = [
@@ -95,6 +95,48 @@ def _error(num_questions):
     "value": f"{error:.1e}",
     "target": target,
   }
+
+
+def _errors_by_size():
+  """Compares batches of different sizes with all questions in one batch.
+
+  No two questions have the same answers, so that a batch knows little of the
+  others.
+  """
+  rng = np.random.default_rng(0)
+  eye = np.eye(_NUM_OPTIONS)[rng.integers(_NUM_OPTIONS, size=_DIFFERENT)]
+  image, text = (
+    strength * eye + 0.6 * rng.normal(size=eye.shape) for strength in (0.7, 0.5)
+  )
+  passes = {
+    name: scipy.special.softmax(2 * logits, axis=-1)
+    for name, logits in (
+      ("both", image + text), ("vision", image), ("text", text),
+    )
+  }  # fmt: skip
+  exact = _atoms(passes, batch_size=_DIFFERENT)
+  rows = []
+  for size in (64, 128, 256, 512):
+    error = np.abs(_atoms(passes, batch_size=size) - exact).max()
+    rows.append(
+      {
+        "audit of": f"{_DIFFERENT:,} different questions in batches of {size}:"
+        " largest difference of an atom from one batch, nats",
+        "value": f"{error:.4f}",
+        "target": "",
+      }
+    )
+  return rows
+
+
+def _atoms(passes, batch_size):
+  """Returns the four atoms of an audit."""
+  import btw_jax
+
+  (row,) = btw_jax.audit(
+    passes, batch_size=batch_size, num_iterations=400
+  ).content["interactions"]
+  return np.array([row["atoms"][atom]["mean"] for atom in _ATOMS])
 
 
 def _write_logs(folder, num_questions):

@@ -28,17 +28,20 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def log(monkeypatch):
-  """Returns the stream that the log and the bar write to."""
+  """Returns a function that makes the log and the bar write to a stream."""
+  logger = logging.get_absl_logger()
+  before = logger.level
 
   def start(stream):
     monkeypatch.setattr(sys, "stderr", stream)
     handler = std_logging.StreamHandler(stream)
-    logger = logging.get_absl_logger()
     monkeypatch.setattr(logger, "handlers", [handler])
-    monkeypatch.setattr(logger, "level", std_logging.INFO)
+    # Setting the attribute would leave what the logger remembers of levels.
+    logger.setLevel(std_logging.INFO)
     return stream
 
-  return start
+  yield start
+  logger.setLevel(before)
 
 
 def test_later_stages_compile_and_train_in_the_time_left(clock, log):
