@@ -11,8 +11,12 @@ from btw_jax.analysis import passes as passes_lib
 from btw_jax.analysis import pid
 from support import oracles
 
+pytestmark = pytest.mark.training
 DECOMPOSE = jax.jit(
   passes_lib.decompose, static_argnames=("num_iterations", "tolerance")
+)
+DECOMPOSE_ANSWERS = jax.jit(
+  passes_lib.decompose_answers, static_argnames=("num_options", "num_shuffles")
 )
 PROJECT, DISTANCE = map(jax.jit, (passes_lib.project, passes_lib.distance))
 BROJA = jax.jit(pid.broja)
@@ -225,7 +229,6 @@ def test_certain_passes_stay_finite():
   assert np.isneginf(hidden[:, 2]).all()
 
 
-@pytest.mark.training
 def test_shuffles_remove_what_chance_gives_to_hard_answers():
   # y is v if a coin says so, else anything: 0.9 nats at most, R and U2 are 0.
   joint = np.zeros((4, 4, 4))
@@ -233,16 +236,12 @@ def test_shuffles_remove_what_chance_gives_to_hard_answers():
     joint[v, :, :] += 0.5 / 64
     joint[v, :, v] += 0.5 / 16
   exact = [float(getattr(BROJA(joint), a)) for a in ATOMS]
-  decompose = jax.jit(
-    passes_lib.decompose_answers,
-    static_argnames=("num_options", "num_shuffles"),
-  )
   errors = []
   for seed in range(6):
     rng = np.random.default_rng(seed)
     cells = rng.choice(64, size=150, p=joint.ravel())
     first, second, both = np.unravel_index(cells, (4, 4, 4))
-    result = decompose(
+    result = DECOMPOSE_ANSWERS(
       both, first, second, jax.random.key(seed), num_options=4, num_shuffles=20
     )
     observed = np.array([getattr(result.observed, a) for a in ATOMS])
@@ -260,7 +259,7 @@ def test_shuffles_remove_what_chance_gives_to_hard_answers():
 def test_hard_answers_are_counted():
   """Enough answers without noise give the atoms of their table."""
   first, second = np.repeat(np.indices((2, 2)).reshape(2, -1), 100, axis=1)
-  result = passes_lib.decompose_answers(
+  result = DECOMPOSE_ANSWERS(
     jnp.asarray(first ^ second),
     jnp.asarray(first),
     jnp.asarray(second),
