@@ -221,6 +221,7 @@ def test_the_example_of_weigh_leaves_weights_and_scales():
   np.testing.assert_allclose(scales.sum(1), [2] + [3] * 7, rtol=1e-5)
 
 
+@pytest.mark.training
 def test_the_example_of_an_audit_measures_everything():
   names, _ = _run("btw_jax.audit(")
   audit = names["audit"]

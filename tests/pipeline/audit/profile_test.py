@@ -95,6 +95,7 @@ def test_the_pair_that_all_have_is_compared(tmp_path):
       profile.read(folders, sources)
 
 
+@pytest.mark.training
 def test_correlations_are_spearmans(tmp_path):
   rng = np.random.default_rng(0)
   folders = []

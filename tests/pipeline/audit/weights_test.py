@@ -8,6 +8,7 @@ from btw_jax.pipeline.audit import weights as weights_lib
 from support import audits
 from support import oracles
 
+pytestmark = pytest.mark.training
 _ALONE = {"text": "text", "audio": "audio"}
 
 
