@@ -41,10 +41,10 @@ def _state(instance, convert, *names):
     raise ValueError(f"has a {instance.text} without content")
   values = []
   for name in names:
-    found = [n for n in name.split("|") if n in instance.state]
-    if not found:
+    present = [n for n in name.split("|") if n in instance.state]
+    if not present:
       raise ValueError(f"has a {instance.text} without {name}")
-    values.append(convert(instance.state[found[0]]))
+    values.append(convert(instance.state[present[0]]))
   return values
 
 

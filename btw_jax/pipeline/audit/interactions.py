@@ -173,13 +173,7 @@ def _of_probabilities(answers, names, options, is_controlled):
   if is_controlled and options.control:
     values = column(answers, "control", options.control)
     controls = np.unique(values, return_inverse=True)[1]
-  offered = np.arange(len(answers.option_names)) < answers.num_options[:, None]
-  passes = passes_lib.Passes(
-    *(
-      np.asarray(_RAISE(np.asarray(answers.log_probs[n], np.float32), offered))
-      for n in names
-    )
-  )
+  passes = _read_passes(answers, names)
   batch_size = min(
     options.batch_size, batches_lib.largest_size(len(answers.option_names))
   )
@@ -223,6 +217,17 @@ def _of_probabilities(answers, names, options, is_controlled):
     )
   }
   return details, pid.Decomposition(*solved.atoms, details["gap"])
+
+
+def _read_passes(answers, names):
+  """Returns the passes `[N, C]`, in which every offered option is possible."""
+  offered = np.arange(len(answers.option_names)) < answers.num_options[:, None]
+  return passes_lib.Passes(
+    *(
+      np.asarray(_RAISE(np.asarray(answers.log_probs[n], np.float32), offered))
+      for n in names
+    )
+  )
 
 
 def _intervals(answers, atoms, options):
