@@ -20,8 +20,20 @@ _QUANTILES = np.arange(1, 10) / 10
 def classification(probs: np.ndarray, target: np.ndarray) -> dict[str, float]:
   """Computes the metrics of class probabilities `[N, C]` and classes `[N]`.
 
-  They are accuracy, nll (nats), ece, auroc (one against rest, macro) and f1
-  (macro).
+  They are those of `decisions`, auroc (one against rest, macro) and f1 (macro).
+  """
+  decided = np.argmax(probs, axis=-1)
+  return decisions(probs, target) | {
+    "auroc": _auroc(target[:, None] == np.arange(probs.shape[1]), probs),
+    "f1": float(sklearn_metrics.f1_score(target, decided, average="macro")),
+  }
+
+
+def decisions(probs: np.ndarray, target: np.ndarray) -> dict[str, float]:
+  """Computes accuracy, nll (nats) and ece, which need no common classes.
+
+  The options of a row `[C]` of probabilities may be others than those of the
+  next one. `probs` is `[N, C]`, `target` `[N]`.
   """
   decided = np.argmax(probs, axis=-1)
   target_probs = np.take_along_axis(probs, target[:, None], axis=-1)[:, 0]
@@ -29,8 +41,6 @@ def classification(probs: np.ndarray, target: np.ndarray) -> dict[str, float]:
     "accuracy": float(np.mean(decided == target)),
     "nll": float(-np.mean(np.log(np.maximum(target_probs, _tiny(probs))))),
     "ece": calibration_error(np.max(probs, axis=-1), decided == target),
-    "auroc": _auroc(target[:, None] == np.arange(probs.shape[1]), probs),
-    "f1": float(sklearn_metrics.f1_score(target, decided, average="macro")),
   }
 
 

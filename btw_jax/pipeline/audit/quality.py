@@ -57,23 +57,12 @@ def measure(
       )[0].tolist()
       # A cut list of tokens does not tell the likelihood of what it leaves out.
       if name in answers.log_probs and name not in answers.ceilings:
-        row |= score(answers.log_probs[name][known], answers.labels[known])
+        probs = np.exp(answers.log_probs[name][known])
+        # The accuracy is that of the decisions: a question without an answer
+        # has none, although its probabilities are equal.
+        row = metrics.decisions(probs, answers.labels[known]) | row
     rows.append(row)
   return rows
-
-
-def score(log_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """Computes accuracy, nll (nats) and ece of `[N, C]` log-probabilities."""
-  probs = np.exp(log_probs)
-  decided = probs.argmax(axis=-1)
-  right = decided == labels
-  tiny = np.log(np.finfo(np.float64).tiny)
-  of_labels = np.take_along_axis(log_probs, labels[:, None], axis=-1)[:, 0]
-  return {
-    "accuracy": float(right.mean()),
-    "nll": float(-np.mean(np.maximum(of_labels, tiny))),
-    "ece": metrics.calibration_error(probs.max(axis=-1), right),
-  }
 
 
 def ensembles(
@@ -95,13 +84,13 @@ def ensembles(
   known = labelled(answers)
   labels = answers.labels[known]
   log_probs = np.stack([answers.log_probs[name][known] for name in alone], 1)
-  mean = scipy.special.logsumexp(log_probs, axis=1) - np.log(len(alone))
-  rows = [{"ensemble": "mean probability"} | score(mean, labels)]
+  mean = np.exp(log_probs).mean(axis=1)
+  rows = [{"ensemble": "mean probability"} | metrics.decisions(mean, labels)]
   # An option that one model excludes stays excluded, and 0 x −inf is NaN.
   finite = np.where(np.isinf(log_probs), -1e4, log_probs)
   for variant, table in weights.items():
     pooled = np.einsum("nm,nmc->nc", table[known], finite)
-    pooled = scipy.special.log_softmax(pooled, axis=-1)
+    pooled = scipy.special.softmax(pooled, axis=-1)
     name = f"mean log-probability, weights {variant}"
-    rows.append({"ensemble": name} | score(pooled, labels))
+    rows.append({"ensemble": name} | metrics.decisions(pooled, labels))
   return rows

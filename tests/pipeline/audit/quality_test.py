@@ -1,5 +1,7 @@
 """Accuracy, likelihood and calibration equal their definitions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import special
@@ -17,9 +19,7 @@ def test_rows_are_of_the_labelled_questions():
   decisions = dict(answers.decisions)
   decisions["text"] = decisions["text"].copy()
   decisions["text"][20:25] = conditions.NONE
-  answers = conditions.dataclasses.replace(
-    answers, labels=labels, decisions=decisions
-  )
+  answers = dataclasses.replace(answers, labels=labels, decisions=decisions)
   both, text = quality.measure(answers, None, 200)
   known = labels[20:]
   probs = np.exp(answers.log_probs["both"][20:])
@@ -37,9 +37,7 @@ def test_rows_are_of_the_labelled_questions():
 
 def test_cut_lists_have_no_likelihood():
   answers = audits.draw({"both": 2.0})
-  answers = conditions.dataclasses.replace(
-    answers, ceilings=dict(answers.log_probs)
-  )
+  answers = dataclasses.replace(answers, ceilings=dict(answers.log_probs))
   (row,) = quality.measure(answers, None, 100)
   assert set(row) == {
     "condition", "unanswered", "accuracy", "accuracy_interval",
@@ -50,15 +48,26 @@ def test_a_question_without_an_answer_is_wrong():
   answers = audits.hard(audits.draw({"both": 50.0}, num_questions=10))
   decisions = {"both": answers.decisions["both"].copy()}
   decisions["both"][:4] = conditions.NONE
-  answers = conditions.dataclasses.replace(answers, decisions=decisions)
+  answers = dataclasses.replace(answers, decisions=decisions)
   (row,) = quality.measure(answers, None, 200)
   assert row["accuracy"] == 0.6
   assert "nll" not in row
 
 
+def test_a_question_without_an_answer_is_wrong_whatever_its_probabilities():
+  """Servers that list no option leave equal probabilities and no decision."""
+  even = np.log(np.full((10, 2), 0.5))
+  answers = audits.make({"both": even}, np.zeros(10, int))
+  decisions = {"both": np.repeat([0, conditions.NONE], 5)}
+  answers = dataclasses.replace(answers, decisions=decisions)
+  (row,) = quality.measure(answers, None, 200)
+  assert row["accuracy"] == 0.5
+  assert row["nll"] == pytest.approx(np.log(2))
+
+
 def test_without_labels_there_is_no_accuracy():
   answers = audits.draw({"both": 2.0})
-  answers = conditions.dataclasses.replace(answers, labels=None)
+  answers = dataclasses.replace(answers, labels=None)
   assert quality.measure(answers, None, 200) == [
     {"condition": "both", "unanswered": 0}
   ]
