@@ -9,7 +9,6 @@ import numpy as np
 
 from btw_jax import errors
 from btw_jax.data.answers import arrays as answer_arrays
-from btw_jax.data.answers import catalog
 from btw_jax.pipeline import arrays
 from btw_jax.pipeline import logs
 from btw_jax.pipeline import settings as settings_lib
@@ -104,9 +103,7 @@ def _read(predictions, labels, ids, names, columns, chosen):
       raise errors.InputError(
         f"{name}: the files hold them: give {name} with arrays only."
       )
-  return catalog.read(
-    {c: os.fspath(path) for c, path in predictions.items()}, chosen.reading
-  )
+  return run.read({c: os.fspath(x) for c, x in predictions.items()}, chosen)
 
 
 def _to_columns(columns):
@@ -126,7 +123,7 @@ class Audit:
   """The results of an audit. Printing it shows its tables.
 
   Attributes:
-    content: what `audit.json` holds; the page on files describes it.
+    content: what `audit.json` holds.
     tables: name of a CSV file -> column -> `[N]` values for each question.
   """
 

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
-from typing import Any
 
 from absl import logging
 import jax
@@ -34,22 +32,24 @@ def read(
 ) -> conditions.Answers:
   """Reads and joins the answers of all files, condition -> path."""
   logging.info("reading %s", ", ".join(inputs.values()))
-  answers = catalog.read(inputs, options.reading)
-  for note in answers.notes:
-    logging.warning("%s", note)
-  return answers
+  return catalog.read(inputs, options.reading)
 
 
 def run(
   answers: conditions.Answers, options: options_lib.Options
 ) -> measure_lib.Measured:
-  """Measures all that answers allow, and adds versions and the date."""
+  """Measures all that answers allow, and adds versions and the date.
+
+  What was decided while reading stands in the log.
+  """
+  for note in answers.notes:
+    logging.warning("%s", note)
   measured = measure_lib.measure(answers, options)
   measured.tables = {
     name: {"id": answers.ids, **columns}
     for name, columns in measured.tables.items()
   }
-  measured.content["options"] = _plain(options)
+  measured.content["options"] = dataclasses.asdict(options)
   measured.content["versions"] = {
     "btw_jax": btw_jax.__version__,
     "jax": jax.__version__,
@@ -58,11 +58,6 @@ def run(
   today = datetime.datetime.now(datetime.UTC).date()
   measured.content["finished"] = today.isoformat()
   return measured
-
-
-def _plain(options) -> dict[str, Any]:
-  """Returns options as JSON can hold them."""
-  return json.loads(json.dumps(dataclasses.asdict(options)))
 
 
 def check_output(folder: str) -> None:

@@ -73,6 +73,14 @@ def test_columns_may_be_a_table_of_pandas(answers):
   assert tasks == ["", "a", "b"]
 
 
+def test_what_was_decided_while_reading_is_said(answers, tmp_path, capsys):
+  logits = {name: 2 * x for name, x in answers.log_probs.items()}
+  np.savez(tmp_path / "answers.npz", **logits)
+  for predictions in (logits, tmp_path / "answers.npz"):
+    btw_jax.audit(predictions, **_FEW)
+    assert "the scores are read as logits" in capsys.readouterr().err
+
+
 def test_a_failed_audit_leaves_nothing(answers, tmp_path):
   with pytest.raises(errors.InputError):
     btw_jax.audit(answers.log_probs, by="task", output=tmp_path / "audit")
