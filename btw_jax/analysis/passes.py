@@ -112,19 +112,23 @@ def project(
 
 
 def distance(
-  log_probs: chex.Array, p_y: chex.Array, where: chex.Array
+  log_probs: chex.Array, projected: chex.Array, where: chex.Array
 ) -> tuple[chex.Array, chex.Array]:
-  """Measures how far a pass is from one whose mean is P(Y).
+  """Measures how far a projection has moved a pass.
 
-  The arguments are those of `project`.
+  Args:
+    log_probs: `[n, C]`, the pass.
+    projected: `[n, C]`, what `project` makes of it.
+    where: `[n]` bool, the examples that count.
 
   Returns:
     The mean divergence of the projected pass from the given one, in nats, and
     the total variation distance of their P(Y), from 0 to 1; scalars.
   """
-  moved = divergences.categorical_kl(project(log_probs, p_y, where), log_probs)
+  moved = divergences.categorical_kl(projected, log_probs)
   moved = jnp.sum(jnp.where(where, moved, 0.0)) / jnp.maximum(jnp.sum(where), 1)
-  return moved, jnp.sum(jnp.abs(marginal(log_probs, where) - p_y)) / 2
+  change = marginal(log_probs, where) - marginal(projected, where)
+  return moved, jnp.sum(jnp.abs(change)) / 2
 
 
 def decompose(

@@ -130,6 +130,11 @@ def p_text(p_value: float) -> str:
   return f"p = {p_value:.3f}".replace("0.", ".", 1)
 
 
+def p_cell(p_value: float) -> str:
+  """Formats a p-value for a column of them: ".034" or "< .001"."""
+  return p_text(p_value).removeprefix("p ").removeprefix("= ")
+
+
 def percent(share: float) -> str:
   """Formats a share as a number in percent, for example "57.6"."""
   return f"{100 * share:.1f}"

@@ -18,7 +18,15 @@ DECOMPOSE = jax.jit(
 DECOMPOSE_ANSWERS = jax.jit(
   passes_lib.decompose_answers, static_argnames=("num_options", "num_shuffles")
 )
-PROJECT, DISTANCE = map(jax.jit, (passes_lib.project, passes_lib.distance))
+PROJECT = jax.jit(passes_lib.project)
+
+
+@jax.jit
+def DISTANCE(log_probs, p_y, where):
+  projected = passes_lib.project(log_probs, p_y, where)
+  return passes_lib.distance(log_probs, projected, where)
+
+
 BROJA = jax.jit(pid.broja)
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 NUM_VALUES, NUM_OPTIONS, SIZE = 4, 3, 64

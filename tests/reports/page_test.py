@@ -1,6 +1,5 @@
 """The page of made-up runs says what their files hold."""
 
-import base64
 import html
 import itertools
 import re
@@ -34,11 +33,10 @@ def _write(folder, **units):
 
 
 def _figures(text):
-  """Returns title -> SVG text."""
-  found = re.findall(r'<img alt="[^:]*: ([^"]*)" src="[^,]*,([^"]*)"', text)
+  """Returns title -> SVG text; the data set before the title is left out."""
   return {
-    html.unescape(title): base64.b64decode(data).decode()
-    for title, data in found
+    name.partition(": ")[2]: figure
+    for name, figure in browser.figures(text).items()
   }
 
 

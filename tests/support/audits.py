@@ -1,5 +1,7 @@
 """Answers of models that are made up, for tests of audits."""
 
+import dataclasses
+
 import numpy as np
 
 from btw_jax.data.answers import conditions
@@ -49,4 +51,4 @@ def draw(signals, num_questions=120, num_options=3, seed=0, **fields):
 
 def hard(answers):
   """Returns the same answers without probabilities."""
-  return conditions.dataclasses.replace(answers, log_probs={}, ceilings={})
+  return dataclasses.replace(answers, log_probs={}, ceilings={})

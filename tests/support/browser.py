@@ -1,5 +1,7 @@
 """The helper opens a page in a browser and reports its problems."""
 
+import base64
+import html
 import json
 import pathlib
 import re
@@ -124,3 +126,11 @@ def look(html: str, folder: pathlib.Path, width: int) -> dict:
     re.DOTALL,
   )
   return json.loads(match[1])
+
+
+def figures(page):
+  """Returns the alternative text of each figure of a page -> its SVG text."""
+  found = re.findall(r'<img alt="([^"]*)" src="[^,]*,([^"]*)"', page)
+  return {
+    html.unescape(name): base64.b64decode(data).decode() for name, data in found
+  }

@@ -205,17 +205,21 @@ def _solve_chunk(passes, references, where, *, num_iterations, tolerance):
 
   def solve_batch(batch):
     passes, reference, where = batch
+    p_y = passes_lib.marginal(passes.both, where)
+    first, second = (
+      passes_lib.project(x, p_y, where) for x in (passes.first, passes.second)
+    )
+    # The projection of a projection takes one step.
     atoms = passes_lib.decompose(
-      passes,
+      passes_lib.Passes(passes.both, first, second),
       where,
       reference,
       num_iterations=num_iterations,
       tolerance=tolerance,
     )
-    p_y = passes_lib.marginal(passes.both, where)
     distances = [
-      jnp.stack(passes_lib.distance(x, p_y, where))
-      for x in (passes.first, passes.second)
+      jnp.stack(passes_lib.distance(x, projected, where))
+      for x, projected in ((passes.first, first), (passes.second, second))
     ]
     return _Batch(atoms, jnp.stack(distances))
 

@@ -19,7 +19,8 @@ from btw_jax.pipeline.audit import options as options_lib
 from btw_jax.pipeline.audit import quality
 from btw_jax.pipeline.audit import roles
 
-ATOMS = ("redundant", "unique1", "unique2", "synergistic")
+# All fields but the gap.
+ATOMS = pid.Decomposition._fields[:-1]
 # Values of a column of tasks, and the least number of questions of a task.
 _MOST_TASKS, _LEAST_QUESTIONS = 100, 8
 # The table of hard answers has the third power of this as its number of cells.

@@ -44,9 +44,8 @@ def measure(
   groups = None
   if options.group:
     groups = interactions.column(answers, "group", options.group)
-  for flag in ("by", "control"):
-    if name := getattr(options, flag):
-      interactions.column(answers, flag, name)
+  if options.control:
+    interactions.column(answers, "control", options.control)
   pairs = roles_lib.pairs(roles)
   tasks = interactions.tasks(answers, options.by)
   training_weights.check_shortcut(pairs, options.shortcut)

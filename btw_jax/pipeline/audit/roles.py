@@ -39,9 +39,14 @@ class Roles(NamedTuple):
   changes: tuple[str, ...]
 
   @property
+  def by_shown(self) -> dict[frozenset[str], str]:
+    """Modalities -> the first condition that shows exactly these."""
+    return {shown: name for name, shown in reversed(self.shows.items())}
+
+  @property
   def alone(self) -> dict[str, str]:
     """Modality -> the first condition that shows this modality alone."""
-    by_shown = {shown: name for name, shown in reversed(self.shows.items())}
+    by_shown = self.by_shown
     return {
       modality: by_shown[frozenset([modality])]
       for modality in self.modalities
@@ -99,48 +104,38 @@ def assign(
     ]
     reference = known[0] if known else ""
   others = [name for name in conditions if name != reference]
-  shown = {name: _parts(name) for name in others}
-  shown = {name: parts for name, parts in shown.items() if parts}
+  shown = {name: parts for name in others if (parts := _shown(name))}
+  removed = {name: parts for name in others if (parts := _removed(name))}
+  mentioned = [
+    m for parts in (*shown.values(), *removed.values()) for m in parts
+  ]
+  universe = tuple(dict.fromkeys(modalities or mentioned))
   if modalities:
-    known = {m for name in others for m in _named(name)}
-    errors.check_names("modalities", modalities, sorted(known))
-    universe = tuple(modalities)
-  else:
-    universe = tuple(
-      dict.fromkeys(m for parts in shown.values() for m in parts)
-    )
-  removed = {
-    name: set(match[1].split("+"))
-    for name in others
-    if (match := _WITHOUT.fullmatch(name))
-  }
-  if not modalities:
-    added = [m for parts in removed.values() for m in sorted(parts)]
-    universe = tuple(dict.fromkeys((*universe, *added)))
-    if len(universe) == 1 and removed:
-      universe = (*universe, REST)
+    errors.check_names("modalities", modalities, sorted(set(mentioned)))
+  elif len(universe) == 1 and removed:
+    universe = (*universe, REST)
   shows = {}
   for name in others:
-    if name in removed and removed[name] < set(universe):
-      shows[name] = frozenset(universe) - removed[name]
+    if set(removed.get(name, universe)) < set(universe):
+      shows[name] = frozenset(universe).difference(removed[name])
     elif name in shown and set(shown[name]) <= set(universe):
       shows[name] = frozenset(shown[name])
   changes = tuple(name for name in others if name not in shows)
   return Roles(reference or None, universe, shows, changes)
 
 
-def _named(name):
-  """Returns the modalities that a name mentions, shown or taken away."""
+def _removed(name):
+  """Returns the modalities that a name takes away, in alphabetical order."""
   match = _WITHOUT.fullmatch(name)
-  return match[1].split("+") if match else _parts(name)
+  return tuple(sorted(match[1].split("+"))) if match else ()
 
 
-def _parts(name):
+def _shown(name):
   """Returns the modalities that a name shows; none if it is something else."""
   words = re.split(r"[_.\-+]", name.lower())
   if name.lower() in joining.REFERENCES:
     return ()
-  if _WITHOUT.fullmatch(name) or not _CHANGES.isdisjoint(words):
+  if _removed(name) or not _CHANGES.isdisjoint(words):
     return ()
   match = _ONLY.fullmatch(name)
   name = next(filter(None, match.groups())) if match else name
@@ -156,9 +151,7 @@ def pairs(roles: Roles) -> list[Pair]:
   if roles.reference is None:
     return []
   everything = frozenset(roles.modalities)
-  shows = dict(roles.shows)
-  by_shown = {shown: name for name, shown in reversed(shows.items())}
-  by_shown[everything] = roles.reference
+  by_shown = roles.by_shown | {everything: roles.reference}
   listed = []
   for one, two in itertools.combinations(by_shown, 2):
     union, control = one | two, one & two
@@ -193,16 +186,13 @@ def _join(roles, modalities):
 
 def notes(roles: Roles) -> list[str]:
   """Returns a sentence for each condition that shows what another one does."""
-  first: dict[frozenset[str], str] = {}
-  sentences = []
-  for name, shown in roles.shows.items():
-    if shown in first:
-      sentences.append(
-        f"{name} shows the same as {first[shown]}: weights and interactions use"
-        f" {first[shown]}"
-      )
-    first.setdefault(shown, name)
-  return sentences
+  by_shown = roles.by_shown
+  return [
+    f"{name} shows the same as {by_shown[shown]}: weights and interactions use"
+    f" {by_shown[shown]}"
+    for name, shown in roles.shows.items()
+    if by_shown[shown] != name
+  ]
 
 
 def describe(roles: Roles) -> str:

@@ -54,10 +54,9 @@ def compute(
   multimodal = predictions.Categorical(
     jnp.asarray(answers.log_probs[reference])
   )
-  tables = {
-    variant: np.asarray(_weigh(unimodal, multimodal, variant=variant))
-    for variant in weighting.VARIANTS
-  }
+  tables, divergence, correlation = jax.tree.map(
+    np.asarray, _weigh(unimodal, multimodal)
+  )
   test = jax.tree.map(
     np.asarray,
     _test(
@@ -72,25 +71,32 @@ def compute(
     "null_mean": test.null_mean,
     "null_std": test.null_std,
     "p_value": paired.holm(test.p_value),
-    "correlation": np.asarray(_correlate(unimodal, multimodal)),
+    "correlation": correlation,
   }
   information = [
     {"modality": modality} | {k: float(v[m]) for k, v in columns.items()}
     for m, modality in enumerate(alone)
   ]
-  divergence = np.asarray(_diverge(unimodal, multimodal))
   return Weights(tables, divergence, information)
 
 
-_weigh = jax.jit(weighting.weigh, static_argnames="variant")
-_diverge = jax.jit(weighting.divergence)
-
-
 @jax.jit
-def _correlate(unimodal, multimodal):
+def _weigh(unimodal, multimodal):
+  """Returns the weights of all variants, the divergence and the correlation.
+
+  In one program, the variants share the divergence and the information.
+  """
+  tables = {
+    variant: weighting.weigh(unimodal, multimodal, variant=variant)
+    for variant in weighting.VARIANTS
+  }
   present = jnp.ones(unimodal.logits.shape[1::-1], bool)
-  return weighting.set_information(
-    unimodal, multimodal, present=present, measure="cc"
+  return (
+    tables,
+    weighting.divergence(unimodal, multimodal),
+    weighting.set_information(
+      unimodal, multimodal, present=present, measure="cc"
+    ),
   )
 
 

@@ -10,7 +10,7 @@ from matplotlib import figure as figure_lib
 from btw_jax.reports import palette
 from btw_jax.reports import svg
 from btw_jax.reports import tables
-from btw_jax.reports.audit import profile_tables
+from btw_jax.reports.audit import interactions as audit_interactions
 
 # More names than this would cover each other.
 _MOST_NAMES = 12
@@ -22,8 +22,8 @@ def picture(
   path: str | os.PathLike,
 ) -> None:
   """Draws each atom against the accuracy lost without the first source."""
-  first, second = points[0]["first"], points[0]["second"]
-  names = profile_tables.atom_names(first, second)
+  first = points[0]["first"]
+  names = audit_interactions.name_atoms(points[:1])
   rho = {r["atom"]: r for r in correlations if r["lost"] == "lost_first"}
   with mpl.rc_context(svg.STYLE | {"text.parse_math": False}):
     figure = figure_lib.Figure((4 * svg.WIDTH, 4.2), layout="constrained")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from btw_jax.reports import tables
+from btw_jax.reports.audit import interactions as audit_interactions
 
 
 def write(
@@ -12,7 +13,7 @@ def write(
 ) -> str:
   """Writes the points and the rank correlations of `pipeline.audit.profile`."""
   first, second = points[0]["first"], points[0]["second"]
-  names = atom_names(first, second)
+  names = audit_interactions.name_atoms(points[:1])
   parts = ["# Profile of interactions", tables.markdown(_rows(points, names))]
   parts.append("## Rank correlation with the accuracy lost")
   if not correlations:
@@ -29,7 +30,7 @@ def write(
           "atom": names[row["atom"]],
           "accuracy lost without": lost[row["lost"]],
           "Spearman's ρ": f"{row['rho']:+.2f}",
-          "p": tables.p_text(row["p_value"]).removeprefix("p = "),
+          "p": tables.p_cell(row["p_value"]),
         }
         for row in correlations
       ]
@@ -43,16 +44,6 @@ def write(
     " alone."
   )
   return "\n\n".join(parts) + "\n"
-
-
-def atom_names(first: str, second: str) -> dict[str, str]:
-  """Returns atom -> its name with the names of the sources."""
-  return {
-    "redundant": "either (R)",
-    "unique1": f"{first} alone (U1)",
-    "unique2": f"{second} alone (U2)",
-    "synergistic": "only both (S)",
-  }
 
 
 def _rows(points, names):

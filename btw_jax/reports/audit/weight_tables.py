@@ -13,7 +13,7 @@ def information(content: Mapping[str, Any]) -> tables.Table | None:
       "modality": row["modality"],
       "information, nats": f"{row['information']:.4f}",
       "by chance, nats": f"{row['null_mean']:.4f} ± {row['null_std']:.4f}",
-      "p": tables.p_text(row["p_value"]).removeprefix("p ").removeprefix("= "),
+      "p": tables.p_cell(row["p_value"]),
       "correlation": f"{row['correlation']:.3f}",
     }
     for row in content["information"]

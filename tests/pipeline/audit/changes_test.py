@@ -1,5 +1,7 @@
 """Changed decisions are counted on the questions that both answer."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -42,9 +44,7 @@ def test_questions_without_an_answer_are_left_out():
   decisions["both"][30:40] = conditions.NONE
   labels = answers.labels.copy()
   labels[40:60] = conditions.NONE
-  answers = conditions.dataclasses.replace(
-    answers, decisions=decisions, labels=labels
-  )
+  answers = dataclasses.replace(answers, decisions=decisions, labels=labels)
   (row,) = changes.measure(answers, "both", ["noise"], None, 200)
   assert row["num_questions"] == 80
   assert row["flipped"] == pytest.approx(
@@ -58,7 +58,7 @@ def test_questions_without_an_answer_are_left_out():
 
 def test_cut_lists_have_no_divergence():
   answers = audits.draw({"both": 2.0, "noise": 0.5})
-  answers = conditions.dataclasses.replace(
+  answers = dataclasses.replace(
     answers, ceilings={"noise": answers.log_probs["noise"]}
   )
   (row,) = changes.measure(answers, "both", ["noise"], None, 100)
@@ -83,7 +83,7 @@ def test_groups_widen_intervals():
 def test_no_question_in_common():
   answers = audits.hard(audits.draw({"both": 1.0, "noise": 1.0}, 8))
   decisions = dict(answers.decisions) | {"noise": np.full(8, conditions.NONE)}
-  answers = conditions.dataclasses.replace(answers, decisions=decisions)
+  answers = dataclasses.replace(answers, decisions=decisions)
   assert changes.measure(answers, "both", ["noise"], None, 200) == [
     {"condition": "noise", "num_questions": 0}
   ]

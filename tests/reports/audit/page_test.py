@@ -1,6 +1,5 @@
 """The page of an audit says what audit.json holds, and nothing else."""
 
-import base64
 import html
 import itertools
 import re
@@ -14,15 +13,6 @@ from support import audit_contents as audits
 from support import browser
 
 _HOSTILE = "<script>alert(1)</script>"
-
-
-def _figures(text):
-  """Returns alternative text -> SVG text."""
-  found = re.findall(r'<img alt="([^"]*)" src="[^,]*,([^"]*)"', text)
-  return {
-    html.unescape(title): base64.b64decode(data).decode()
-    for title, data in found
-  }
 
 
 def _terms(text):
@@ -61,7 +51,7 @@ def test_a_hostile_name_is_text_wherever_it_stands():
   assert "alert(1)" in html.unescape(text)
   assert "<b>" not in text
   assert ' onload="' not in text
-  for figure in _figures(text).values():
+  for figure in browser.figures(text).values():
     assert "<script" not in figure
 
 
@@ -75,7 +65,7 @@ def test_dollar_signs_are_no_formula():
       ),
     ],
   )
-  figures = _figures(audit_page.write(content))
+  figures = browser.figures(audit_page.write(content))
   assert ">$x_1$</text>" in figures["Answers: accuracy, 95 % interval"]
   name = "Interactions (PID): information from vision and $a^b$"
   assert ">information from vision and $a^b$</text>" in figures[name]
@@ -87,7 +77,7 @@ def test_the_page_needs_no_other_file(full):
   assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', full)
   assert "@import" not in full
   assert not re.search(r"url\((?!#)", full)
-  figures = _figures(full)
+  figures = browser.figures(full)
   # Accuracy, two of changes, two of interactions, information and weights.
   assert len(figures) == 7
   for figure in figures.values():
@@ -110,7 +100,7 @@ def test_empty_parts_are_left_out(full):
   headings = re.findall('<h2 id="([^"]*)"', empty)
   assert headings == ["glossary", "made"]
   assert re.findall('<a href="#([^"]*)"', empty) == headings
-  assert _figures(empty) == {}
+  assert browser.figures(empty) == {}
   for text in ("finished", "Notes on the files", "do not allow", "Options"):
     assert text not in empty, text
   assert "finished 2026-11-26" in full
@@ -170,7 +160,7 @@ def test_files_tell_what_they_hold():
 
 def test_figures_have_the_colours_of_the_palette(full):
   known = {*palette.LIGHT.drawn()}
-  for title, figure in _figures(full).items():
+  for title, figure in browser.figures(full).items():
     drawing = figure.split("</style>", 1)[1]
     colors = set(re.findall(r"(?:fill|stroke)[:=] ?\"?(#\w{6})", drawing))
     assert palette.LIGHT.ink in colors, title
