@@ -55,6 +55,40 @@ class Forward:
     """
     return self._apply(embeddings, batch, multipliers, method="fuse")
 
+  def fuse_subsets(
+    self, embeddings: chex.Array, subsets: chex.Array
+  ) -> tuple[chex.Array, chex.Array]:
+    """Fuses subsets of the modalities of a multimodal network.
+
+    The multipliers of the modalities that an example shows keep the mean that
+    all its modalities have, so that a subset is no weaker an input.
+
+    Args:
+      embeddings: `[B, N, D]`, those of `encode` for the batch.
+      subsets: `[P, M]` bool, the modalities of each subset.
+
+    Returns:
+      Outputs `[P, B, K]`, and `[P, B]` bool, whether an example has a modality
+      of the subset.
+    """
+    batch, multipliers = self.batch, self.multipliers
+    if multipliers is None:
+      multipliers = batch.present.astype(jnp.float32)
+    shown = batch.present & jnp.asarray(subsets)[:, None]
+    multipliers = keep_mean(multipliers, batch.present, shown)
+    known = jnp.any(shown, axis=-1)
+    if hasattr(self.network, "fuse_subsets"):
+      outputs = self._apply(
+        embeddings, batch, multipliers, method="fuse_subsets"
+      )
+      return outputs, known
+
+    def fuse(shown, multipliers):
+      part = batch._replace(present=shown)
+      return self.fuse(embeddings, part, multipliers)[0][0]
+
+    return jax.vmap(fuse)(shown, multipliers), known
+
   def losses(self, outputs: chex.Array, batch: types.Batch) -> chex.Array:
     """Returns the `[U, B]` training losses, after `mask`."""
     return self.mask(self.task.loss(outputs, batch.target), batch)
@@ -63,10 +97,17 @@ class Forward:
     """Sets `[U, B]` values to 0 where a model does not train on an example."""
     return jnp.where(self.network.training_mask(batch.present), values, 0.0)
 
+  def sum_batch(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    """Adds up arrays of a shard over all shards of the batch."""
+    return types.psum_over(tree, self.axis_name)
+
+  def with_params(self, params: chex.ArrayTree) -> "Forward":
+    """Returns a copy with other parameters."""
+    return dataclasses.replace(self, params=params)
+
   def with_fixed_params(self) -> "Forward":
     """Returns a copy whose parameters get no gradient."""
-    fixed = jax.lax.stop_gradient(self.params)
-    return dataclasses.replace(self, params=fixed)
+    return self.with_params(jax.lax.stop_gradient(self.params))
 
   def _apply(self, *args, method):
     return self.network.apply(
@@ -76,3 +117,21 @@ class Forward:
       rngs={"dropout": self.key},
       method=method,
     )
+
+
+def keep_mean(
+  multipliers: chex.Array, before: chex.Array, after: chex.Array
+) -> chex.Array:
+  """Rescales multipliers so that hiding modalities keeps their mean.
+
+  `multipliers` are `[..., M]` of the modalities present `before`, `[..., M]`
+  bool. Returns those of the modalities shown `after`, and 0 elsewhere.
+  """
+
+  def mean(present):
+    total = jnp.sum(jnp.where(present, multipliers, 0.0), axis=-1)
+    return total / jnp.maximum(jnp.sum(present, axis=-1), 1)
+
+  old, new = mean(before), mean(after)
+  factor = jnp.where(old == new, 1.0, old / jnp.where(new > 0, new, 1.0))
+  return jnp.where(after, multipliers * factor[..., None], 0.0)

@@ -18,7 +18,7 @@ NAMES = ("regression", "binary", "multiclass", "multilabel")
 PREDICTIVE = ("gaussian", "laplace")
 
 # The smallest predicted std or scale; targets are standardised.
-_MIN_SPREAD = 1e-2
+MIN_SPREAD = 1e-2
 # The odd base of a hash modulo 2^32: 2^32 divided by the golden ratio.
 _HASH_BASE = 0x9E3779B1
 
@@ -146,7 +146,7 @@ def _regression(predictive: str) -> Task:
   density_nll = densities[predictive]
 
   def predict(outputs):
-    spread = jax.nn.softplus(outputs[..., 1]) + _MIN_SPREAD
+    spread = jax.nn.softplus(outputs[..., 1]) + MIN_SPREAD
     return kinds[predictive](outputs[..., 0], spread)
 
   def nll(outputs, targets):

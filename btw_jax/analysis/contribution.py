@@ -53,21 +53,26 @@ class Quality(NamedTuple):
 
 
 def plan(
-  num_modalities: int, *, num_permutations: int = 64, seed: int = 0
+  num_modalities: int,
+  *,
+  num_permutations: int = 64,
+  max_exact: int = MAX_EXACT,
+  seed: int = 0,
 ) -> Plan:
   """Plans the sets of modalities to evaluate.
 
   Args:
-    num_modalities: M. Up to `MAX_EXACT` all 2^M sets are planned, which makes
-      the values exact.
+    num_modalities: M.
     num_permutations: number of orders to sample for more modalities. Each is
       used forwards and backwards, which lowers the variance.
+    max_exact: up to so many modalities all 2^M sets are planned, which makes
+      the values exact.
     seed: seed of the orders.
 
   Returns:
     The plan.
   """
-  if num_modalities <= MAX_EXACT:
+  if num_modalities <= max_exact:
     return _all_subsets(num_modalities)
   rng = np.random.default_rng(seed)
   orders = [rng.permutation(num_modalities) for _ in range(num_permutations)]

@@ -64,7 +64,9 @@ class Heuristic:
     )
     multipliers = forward.multipliers
     if multipliers is not None and "missing" in self.kinds:
-      multipliers = _keep_mean(multipliers, batch.present, copy.present)
+      multipliers = forward_lib.keep_mean(
+        multipliers, batch.present, copy.present
+      )
     outputs, _ = forward.fuse(forward.encode(copy), copy, multipliers)
     return outputs, copy
 
@@ -99,15 +101,3 @@ class Heuristic:
       return self.feature_stats
     index = jnp.argmax(jnp.asarray(self.seeds) == seed)
     return jax.tree.map(lambda x: jnp.asarray(x)[index], self.feature_stats)
-
-
-def _keep_mean(multipliers, before, after):
-  """Rescales multipliers so that removing modalities keeps their mean."""
-
-  def mean(present):
-    total = jnp.sum(jnp.where(present, multipliers, 0.0), axis=-1)
-    return total / jnp.maximum(jnp.sum(present, axis=-1), 1)
-
-  old, new = mean(before), mean(after)
-  factor = jnp.where(old == new, 1.0, old / jnp.where(new > 0, new, 1.0))
-  return jnp.where(after, multipliers * factor[:, None], 0.0)

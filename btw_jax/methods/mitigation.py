@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from btw_jax import forward as forward_lib
+from btw_jax import hooks
 from btw_jax import predictions
 from btw_jax import types
 
@@ -38,8 +39,8 @@ class View(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Mitigation:
-  """A `Trainer.hook` that sums `loss(view) + λ·divergence(view ‖ batch)`.
+class Mitigation(hooks.Hook):
+  """A hook that adds `loss(view) + λ·divergence(view ‖ batch)` to the loss.
 
   Attributes:
     views: ways to perturb a batch.
@@ -53,7 +54,18 @@ class Mitigation:
   consistency: float = 0.0
   divergence: str = "kl"
 
-  def __call__(
+  def minimise(
+    self,
+    step: hooks.Step,
+    forward: forward_lib.Forward,
+    embeddings: chex.Array,
+    outputs: chex.Array,
+    losses: chex.Array,
+  ) -> chex.Array:
+    """Adds the losses of the views to those `[U, B]` of a batch."""
+    return losses + self.added(forward, embeddings, outputs, step.key)
+
+  def added(
     self,
     forward: forward_lib.Forward,
     embeddings: chex.Array,

@@ -110,6 +110,10 @@ class _Network(nn.Module):
 
   def setup(self):
     """Declares the encoders."""
+    self.declare_encoders()
+
+  def declare_encoders(self) -> None:
+    """Declares the encoders, in `setup` of a network."""
     sizes = self.sizes
     if sizes.vector_modalities:
       widths = tuple(sizes.widths[m] for m in sizes.vector_modalities)
@@ -161,6 +165,22 @@ class _Network(nn.Module):
       masks.append(valid.reshape(len(valid), -1))
     return present & jnp.concatenate(masks, axis=1)
 
+  def encoder_ids(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Returns the modality of each entry of an encoder's leading axis.
+
+    The result is a pytree like `params`, the parameters of the network, of int
+    arrays: `[G]` for a leaf of encoders, the scalar M for any other leaf.
+    """
+    sizes = self.sizes
+    groups = {f"sequences_{i}": g for i, g in enumerate(sizes.groups)}
+    groups |= {"encoder": sizes.vector_modalities}
+
+    def repeat_ids(name, subtree):
+      ids = np.asarray(groups.get(name, len(sizes.widths)))
+      return jax.tree.map(lambda _: ids, subtree)
+
+    return {name: repeat_ids(name, subtree) for name, subtree in params.items()}
+
   def penalties(self, usage: routers.Usage | None) -> Mapping[str, chex.Array]:
     """Computes the auxiliary losses from the usage of the experts, by name."""
     del usage
@@ -208,15 +228,11 @@ class Unimodal(_Network):
     The result is a pytree like `params`, the parameters of the network, of int
     arrays.
     """
-    groups = {f"sequences_{i}": g for i, g in enumerate(self.sizes.groups)}
-    groups |= {"encoder": self.sizes.vector_modalities}
-    all_modalities = tuple(range(len(self.sizes.widths)))
-
-    def repeat_ids(name, subtree):
-      ids = np.asarray(groups.get(name, all_modalities))
-      return jax.tree.map(lambda _: ids, subtree)
-
-    return {name: repeat_ids(name, subtree) for name, subtree in params.items()}
+    all_modalities = np.arange(len(self.sizes.widths))
+    return jax.tree.map(
+      lambda ids: ids if ids.ndim else all_modalities,
+      self.encoder_ids(params),
+    )
 
 
 class Multimodal(_Network):
@@ -275,3 +291,27 @@ class Concatenation(Multimodal):
     if multipliers is not None:
       embeddings = embeddings * multipliers[..., None]
     return self.apply_head(embeddings, train=train), None
+
+  def fuse_subsets(
+    self,
+    embeddings: chex.Array,
+    batch: types.Batch,
+    multipliers: chex.Array,
+    *,
+    train: bool,
+  ) -> chex.Array:
+    """Fuses P subsets of the modalities, for outputs `[P, B, K]`.
+
+    The first layer is linear in the embeddings, so that one product serves all
+    subsets.
+    """
+    del batch
+    params = self.hidden.variables["params"]
+    shape = (*embeddings.shape[1:], -1)
+    parts = jnp.einsum(
+      "bmd,mdh->bmh", embeddings, params["kernel"].reshape(shape)
+    )
+    x = jnp.einsum("pbm,bmh->pbh", multipliers, parts) + params["bias"]
+    # The subsets of an example share its dropout mask.
+    mask = self.dropout(jnp.ones(x.shape[1:]), train=train)
+    return self.head(nn.relu(x) * mask)

@@ -159,7 +159,7 @@ def train_epoch(
       else all_multipliers[rows]
     )
     factors = None if importance is None else importance[rows]
-    return trainer.step(state, batch, multipliers, seed, factors)
+    return trainer.steps(state, batch, multipliers, seed, factors, run_params)
 
   state, sums = jax.lax.scan(train_step, run.train, order)
   skipped = sums.pop("skipped")
@@ -229,4 +229,6 @@ def finish_epoch(
       trainer.axis_name,
     )
   )
-  return state_lib.RunState(run.train, weights, best), log
+  hook_state = trainer.hook.end_epoch(run.train.hook_state)
+  train = run.train._replace(hook_state=hook_state)
+  return state_lib.RunState(train, weights, best), log

@@ -17,11 +17,13 @@ class TrainState(NamedTuple):
     step: scalar, number of steps taken.
     params: the network's parameters.
     opt_state: the optimizer's state.
+    hook_state: the state of the trainer's hook.
   """
 
   step: chex.Array
   params: chex.ArrayTree
   opt_state: chex.ArrayTree
+  hook_state: chex.ArrayTree = ()
 
 
 class RunParams(NamedTuple):
@@ -35,6 +37,8 @@ class RunParams(NamedTuple):
       are open. A rule that keeps a table of weights needs None.
     last_epoch: `[U]` the epoch whose model is kept, from 0; None to keep the
       one with the lowest validation loss.
+    rate: scalar factor of the optimizer's updates; None for 1.
+    value: scalar, the setting of the trainer's hook; None for its default.
   """
 
   variant: chex.Array
@@ -42,6 +46,8 @@ class RunParams(NamedTuple):
   scale: chex.Array
   is_open: chex.Array | None = None
   last_epoch: chex.Array | None = None
+  rate: chex.Array | None = None
+  value: chex.Array | None = None
 
   def gate(self, batch: types.Batch) -> types.Batch:
     """Marks closed modalities of a batch as missing.

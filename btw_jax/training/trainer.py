@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from btw_jax import forward as forward_lib
+from btw_jax import hooks
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
@@ -18,16 +19,14 @@ from btw_jax.parallel import device_map
 from btw_jax.parallel import expert_parallel
 from btw_jax.training import crossfit
 from btw_jax.training import model_groups
+from btw_jax.training import objective
 from btw_jax.training import sampling
 from btw_jax.training import state as state_lib
+from btw_jax.training import updates
 from btw_jax.training import weighting_rule
 
 # Tokens that attention may see in one chunk: it keeps a square of them.
 _TOKENS_PER_CHUNK = 2**16
-
-Hook = Callable[
-  [forward_lib.Forward, chex.Array, chex.Array, chex.PRNGKey], chex.Array
-]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +46,7 @@ class Trainer:
     parallelism: how the program is mapped over devices.
     max_skipped: training ends when the gradient was not finite in this many
       steps in a row; fewer are skipped.
-    hook: adds `[U, B]` to the loss of each example, from the forward pass, its
-      embeddings and outputs, and a key.
+    hook: what a method changes of a step.
   """
 
   network: nn.Module
@@ -65,7 +63,7 @@ class Trainer:
     default_factory=device_map.Parallelism
   )
   max_skipped: int = 10
-  hook: Hook | None = None
+  hook: hooks.Hook = dataclasses.field(default_factory=hooks.Hook)
 
   @property
   def axis_name(self) -> str | tuple[str, str]:
@@ -125,7 +123,9 @@ class Trainer:
       unseen_prior = state_lib.UnseenPrior(prior, average.alpha, information)
     opt_state = self.guarded_optimizer.init(params)
     return state_lib.RunState(
-      state_lib.TrainState(jnp.int32(0), params, opt_state),
+      state_lib.TrainState(
+        jnp.int32(0), params, opt_state, self.hook.init(seed)
+      ),
       weights,
       state_lib.Best(
         # The dtypes are explicit: a weak type would compile epoch 2 again.
@@ -137,6 +137,32 @@ class Trainer:
       ),
     )
 
+  def steps(
+    self,
+    state: state_lib.TrainState,
+    batch: types.Batch,
+    multipliers: chex.Array | None,
+    seed: chex.Array,
+    importance: chex.Array | None = None,
+    run_params: state_lib.RunParams | None = None,
+  ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
+    """Takes the steps on a batch that the hook asks for, mostly one.
+
+    Arguments and results are those of `step`; the sums are over all steps, but
+    `skipped`, which is that of the last one.
+    """
+    state, sums = self.step(
+      state, batch, multipliers, seed, importance, run_params
+    )
+    for _ in range(self.hook.rounds - 1):
+      state, more = self.step(
+        state, batch, multipliers, seed, importance, run_params
+      )
+      skipped = more.pop("skipped")
+      del sums["skipped"]
+      sums = jax.tree.map(jnp.add, sums, more) | {"skipped": skipped}
+    return state, sums
+
   def step(
     self,
     state: state_lib.TrainState,
@@ -144,6 +170,7 @@ class Trainer:
     multipliers: chex.Array | None,
     seed: chex.Array,
     importance: chex.Array | None = None,
+    run_params: state_lib.RunParams | None = None,
   ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
     """Takes one optimizer step on a batch that is sharded over devices.
 
@@ -153,6 +180,7 @@ class Trainer:
       multipliers: `[B, M]` of the embeddings, or None for the plain model.
       seed: scalar int; random numbers depend on it and on the step's number.
       importance: `[B]` factor of each example in the loss; 1 by default.
+      run_params: `rate` and `value` of the run; their defaults if None.
 
     Returns:
       The next state, and sums over the whole batch: loss, score, count `[U]`;
@@ -168,92 +196,58 @@ class Trainer:
       jax.random.fold_in(sampling.stream_key(seed, stream), state.step)
       for stream in (sampling.DROPOUT, sampling.HOOK)
     )
-
-    def loss(params):
-      forward = forward_lib.Forward(
-        self._sharded_network,
-        self.task,
-        params,
-        batch,
-        multipliers,
-        dropout_key,
-        seed,
-        self.axis_name,
-      )
-      return self._loss(forward, count, hook_key, importance)
-
-    gradients, sums = jax.grad(loss, has_aux=True)(state.params)
-    gradients, sums = self._sum_over_devices(gradients, sums)
-    if self.max_norm is not None:
-      owners = self.network.model_ids(gradients)
-      gradients = model_groups.clip(
-        gradients, self.max_norm, owners, len(count), self._sum_leaves
-      )
-    updates, opt_state = self.guarded_optimizer.update(
-      gradients, state.opt_state, state.params
+    forward = forward_lib.Forward(
+      self._sharded_network,
+      self.task,
+      state.params,
+      batch,
+      multipliers,
+      dropout_key,
+      seed,
+      self.axis_name,
     )
-    params = optax.apply_updates(state.params, updates)
-    next_state = state_lib.TrainState(state.step + 1, params, opt_state)
+    value = None if run_params is None else run_params.value
+    step = hooks.Step(state.hook_state, hook_key, state.step, value)
+    gradients, apart, (sums, hook_state) = objective.gradients(
+      self, forward, step, count, importance
+    )
+    gradients, apart, sums = self._sum_over_devices(gradients, apart, sums)
+    next_state = updates.follow(
+      self,
+      state,
+      step.with_state(hook_state),
+      gradients,
+      apart,
+      len(count),
+      rate=None if run_params is None else run_params.rate,
+    )
     if "usage" in sums:
       sums["penalties"] = self.network.penalties(sums["usage"])
     return next_state, {
       **sums,
       "count": count,
-      "skipped": opt_state.notfinite_count,
+      "skipped": next_state.opt_state.notfinite_count,
     }
 
-  def _loss(self, forward, count, hook_key, importance):
-    """Returns this device's share of the mean loss, and sums to report."""
-    batch = forward.batch
-    embeddings = forward.encode(batch)
-    outputs, usage = forward.fuse(embeddings, batch, forward.multipliers)
-    losses = minimised = forward.losses(outputs, batch)
-    if self.hook is not None:
-      minimised = minimised + self.hook(forward, embeddings, outputs, hook_key)
-    if importance is not None:
-      minimised = importance * minimised
-    mean = jnp.sum(jnp.sum(minimised, axis=-1) / jnp.maximum(count, 1.0))
-    scores = self.task.score(outputs, batch.target)
-    scores = forward.mask(scores, batch)
-    losses, scores = (jnp.sum(x, axis=-1) for x in (losses, scores))
-    sums = {"loss": losses, "score": scores}
-    if usage is not None:
-      mean += self._penalty(usage)
-      sums["usage"] = usage
-    return mean, sums
-
-  def _sum_over_devices(self, gradients, sums):
+  def _sum_over_devices(self, gradients, apart, sums):
     """Adds up gradients and sums over devices, in one message."""
     if self.parallelism.experts == 1:
-      return device_map.psum_flat((gradients, sums), self.axis_name)
+      return device_map.psum_flat((gradients, apart, sums), self.axis_name)
     is_expert = self.network.expert_mask(gradients)
-    return expert_parallel.sum_gradients(
+    gradients, sums = expert_parallel.sum_gradients(
       gradients, sums, is_expert, self.axis_name
     )
+    if apart is not None:
+      apart, _ = expert_parallel.sum_gradients(
+        apart, {}, is_expert, self.axis_name
+      )
+    return gradients, apart, sums
 
-  def _sum_leaves(self, values):
+  def sum_leaves(self, values: chex.ArrayTree) -> chex.Array:
     """Adds up leaves of one shape over all parameters of all devices."""
     if self.parallelism.experts == 1:
       return model_groups.sum_leaves(values)
     return expert_parallel.sum_leaves(values, self.network.expert_mask(values))
-
-  def _penalty(self, usage):
-    """Returns this device's share of the penalties.
-
-    Penalties are functions of the usage of the whole batch. To first order,
-    hence in the gradient, a device adds its own usage times the derivative at
-    the usage of all devices.
-    """
-
-    def weighted_penalty(usage):
-      penalties = self.network.penalties(usage)
-      return sum(
-        self.penalties.get(name, 0.0) * v for name, v in penalties.items()
-      )
-
-    total_usage = jax.lax.psum(usage, self.axis_name)
-    slopes = jax.grad(weighted_penalty)(jax.lax.stop_gradient(total_usage))
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, slopes, usage)))
 
   def batch_step(
     self,
@@ -276,12 +270,13 @@ class Trainer:
       scale=run_params.scale,
     )
     importance = self.importance(run, run_params)
-    state, sums = self.step(
+    state, sums = self.steps(
       run.train,
       batch,
       multipliers,
       seed,
       None if importance is None else importance[rows],
+      run_params,
     )
     return run._replace(train=state), sums
 

@@ -39,6 +39,9 @@ class RunSpec(NamedTuple):
     is_open: whether each of M modalities is open; None if all are.
     last_epoch: the epoch whose model is kept, for each of U models; None to
       keep the one with the lowest validation loss.
+    rate: factor of the optimizer's updates; None for 1.
+    balance: name of the method that balances the modalities; none if empty.
+    value: the method's own setting; None without a method.
   """
 
   variant: str
@@ -46,6 +49,9 @@ class RunSpec(NamedTuple):
   scale: float
   is_open: tuple[bool, ...] | None = None
   last_epoch: tuple[int, ...] | None = None
+  rate: float | None = None
+  balance: str = ""
+  value: float | None = None
 
 
 def stack_params(
@@ -68,6 +74,8 @@ def stack_params(
     scale=jnp.asarray([s.scale for s in specs], jnp.float32),
     is_open=stack_optional("is_open"),
     last_epoch=stack_optional("last_epoch"),
+    rate=stack_optional("rate"),
+    value=stack_optional("value"),
   )
 
 
@@ -134,7 +142,7 @@ def state_axes(
     trainer.guarded_optimizer, run.train.opt_state, params
   )
   return state_lib.RunState(
-    state_lib.TrainState(replicated, params, opt_state),
+    state_lib.TrainState(replicated, params, opt_state, replicated),
     weights,
     state_lib.Best(replicated, replicated, params, replicated, replicated),
   )

@@ -10,6 +10,7 @@ import pytest
 from scipy import special
 
 from btw_jax import forward as forward_lib
+from btw_jax import hooks
 from btw_jax import interventions
 from btw_jax import types
 from btw_jax import weighting
@@ -45,7 +46,9 @@ def test_what_is_minimised_besides_the_loss(kind):
   hook = mitigation.Mitigation(
     (Moved(1.0, num_views=3), Moved(2.0)), 0.7, 0.3, kind
   )
-  losses = jax.jit(lambda: hook(forward, embeddings, outputs, forwards.KEY))()
+  losses = jax.jit(
+    lambda: hook.added(forward, embeddings, outputs, forwards.KEY)
+  )()
   clean = special.log_softmax(outputs[0], axis=-1)
   expected = np.zeros(16)
   for number, (factor, num_views) in enumerate(((1.0, 3), (2.0, 1))):
@@ -77,15 +80,15 @@ def test_consistency_pulls_the_view_and_not_the_batch():
   embeddings, outputs = forwards.clean(forward)
 
   def paid(outputs):
-    return jnp.sum(hook(forward, embeddings, outputs, forwards.KEY))
+    return jnp.sum(hook.added(forward, embeddings, outputs, forwards.KEY))
 
   slope = jax.jit(jax.grad(paid))(outputs)
   np.testing.assert_array_equal(slope, 0.0)
 
 
-def _run(hook=None, **changes):
+def _run(**changes):
   trainer = problems.trainer(dropout=0.0, optimizer=optax.sgd(1.0))
-  trainer = dataclasses.replace(trainer, hook=hook, **changes)
+  trainer = dataclasses.replace(trainer, **changes)
   batch = problems.batch(16, missing=0.2)
   state = trainer.init(0, types.Split(batch, None)).train
   step = jax.jit(
@@ -102,13 +105,17 @@ def _run(hook=None, **changes):
 
 @pytest.mark.training
 def test_a_step_descends_the_loss_and_what_the_hook_adds():
-  def hook(forward, embeddings, outputs, key):
+  def added(forward, embeddings, outputs, key):
     """Returns a loss that depends on all arguments."""
     drawn = jax.random.normal(key, (len(forward.batch.present),))
     sums = jnp.sum(embeddings**2, axis=(1, 2)) + jnp.sum(outputs[0], axis=-1)
     return (drawn * sums)[None]
 
-  trainer, state, batch, multipliers, counts, stepped, sums = _run(hook)
+  class Added(hooks.Hook):
+    def minimise(self, step, forward, embeddings, outputs, losses):
+      return losses + added(forward, embeddings, outputs, step.key)
+
+  trainer, state, batch, multipliers, counts, stepped, sums = _run(hook=Added())
   bare = _run()
   # This is the key of the first step of seed 3.
   key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 4), state.step)
@@ -126,7 +133,7 @@ def test_a_step_descends_the_loss_and_what_the_hook_adds():
     )
     embeddings, outputs = forwards.clean(forward)
     paid = trainer.task.loss(outputs, batch.target)
-    paid += hook(forward, embeddings, outputs, key)
+    paid += added(forward, embeddings, outputs, key)
     return jnp.mean(counts * paid)
 
   for before, after, slope in problems.leaves(
@@ -175,7 +182,8 @@ def test_a_step_on_shares_equals_a_step_on_the_whole():
     for device in range(4):
       np.testing.assert_allclose(a[0], b[device], rtol=1e-4, atol=1e-5)
   moved = [
-    np.max(np.abs(a - b)) for a, b in problems.leaves(full, run(1, None))
+    np.max(np.abs(a - b))
+    for a, b in problems.leaves(full, run(1, hooks.Hook()))
   ]
   assert min(moved) > 1e-2
 
