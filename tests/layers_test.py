@@ -7,7 +7,8 @@ from support import environment
 _BASE = {"types", "errors", "chunked", "divergences", "mutual_information"}
 _KERNEL = _BASE | {"predictions", "weighting", "interventions"}
 _NETWORKS = _KERNEL | {"models", "tasks", "data", "paired"}
-_TRAINING = _NETWORKS | {"forward", "parallel"}
+_HOOKS = {"forward", "hooks"}
+_TRAINING = _NETWORKS | _HOOKS | {"parallel"}
 ALLOWED = {
   "errors": set(),
   "types": set(),
@@ -23,9 +24,10 @@ ALLOWED = {
   "tasks": _BASE | {"predictions"},
   "interventions": {"types"},
   "forward": {"types", "tasks"},
+  "hooks": {"types", "forward"},
   "parallel": {"types", "errors", "data"},
   "training": _TRAINING,
-  "methods": _NETWORKS | {"forward"},
+  "methods": _NETWORKS | _HOOKS | {"analysis"},
   "analysis": _NETWORKS,
   "evaluation": _NETWORKS,
   "pipeline": _TRAINING

@@ -1,6 +1,6 @@
 """The trainers of both stages, built from the configuration's sections."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 from absl import logging
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from btw_jax import errors
+from btw_jax import hooks
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax.analysis import importance
@@ -45,7 +46,7 @@ def build_trainers(
   shape: workdir_lib.DataShape,
   variants: Sequence[str],
   num_train: int,
-  hook: trainer_lib.Hook | None = None,
+  hook: hooks.Hook | None = None,
 ) -> Trainers:
   """Builds the trainers of both stages.
 
@@ -54,7 +55,7 @@ def build_trainers(
     shape: of the data.
     variants: the variants that stage 2 trains.
     num_train: number of training examples; a batch is no larger.
-    hook: what stage 2 minimises besides its loss.
+    hook: what a mitigation changes of the steps of stage 2.
 
   Returns:
     The trainers.
@@ -93,7 +94,7 @@ def build_trainers(
     network,
     rule=_rule(config.weighting, variants),
     penalties=penalties,
-    hook=hook,
+    hook=hook or hooks.Hook(),
     parallelism=_parallelism(config),
     **shared,
   )
@@ -203,9 +204,15 @@ def _mixture(mixture, shape):
 
 
 def checkpoint_shapes(
-  trainers: Trainers, shape: workdir_lib.DataShape, num_seeds: int
-) -> tuple[model_checkpoints.Unimodal, model_checkpoints.Multimodal]:
-  """Returns the shapes of the checkpoints of both stages, computing nothing."""
+  trainers: Trainers,
+  shape: workdir_lib.DataShape,
+  num_seeds: int,
+  multimodal: Mapping[str, trainer_lib.Trainer],
+) -> tuple[model_checkpoints.Unimodal, dict[str, model_checkpoints.Multimodal]]:
+  """Returns the shapes of the checkpoints of both stages, computing nothing.
+
+  `multimodal` names the trainer of each model of stage 2.
+  """
   num_modalities, width = len(shape.widths), max(shape.widths)
   sizes = trainers.unimodal.network.sizes
   batch = types.Batch(
@@ -232,14 +239,15 @@ def checkpoint_shapes(
   scaler = scaling.Scaler(
     table, table, jnp.zeros(num_modalities), jnp.zeros(()), jnp.zeros(())
   )
-  best = best_shapes(trainers.multimodal)
+  scalars = state_lib.RunParams(jnp.int32(0), jnp.float32(0), jnp.float32(0))
+
+  def multimodal_shapes(trainer):
+    best = best_shapes(trainer)
+    return model_checkpoints.Multimodal(best.params, best.unseen_prior, scalars)
+
   return (
     model_checkpoints.Unimodal(
       best_shapes(trainers.unimodal).params, [scaler] * shape.num_scalers
     ),
-    model_checkpoints.Multimodal(
-      best.params,
-      best.unseen_prior,
-      state_lib.RunParams(jnp.int32(0), jnp.float32(0), jnp.float32(0)),
-    ),
+    {name: multimodal_shapes(t) for name, t in multimodal.items()},
   )

@@ -9,6 +9,7 @@ import numpy as np
 from btw_jax import paired
 from btw_jax import types
 from btw_jax.data import batching
+from btw_jax.methods.balance import catalog
 from btw_jax.pipeline import stages
 from btw_jax.training import crossfit
 from btw_jax.training import selection
@@ -34,7 +35,10 @@ def settings(
     if gate in candidates:
       others = [i for i in candidates if i not in (0, gate)]
       eligible = [gate if confirmed else 0, *others]
-    index = selection.select(validation, eligible)
+    if plan.is_tuned(name):
+      index = selection.select_own(validation, eligible)
+    else:
+      index = selection.select(validation, eligible)
     kept[name] = trained[index]
     spec, best, _ = trained[index]
     descriptions[name] = {
@@ -83,6 +87,15 @@ def _describe(run, spec):
   if spec.is_open is not None:
     pairs = zip(run.shape.modalities, spec.is_open, strict=True)
     choice["closed"] = [m for m, opened in pairs if not opened]
+  if spec.balance:
+    setting = catalog.load(spec.balance).setting
+    choice |= {
+      "balance": spec.balance,
+      "setting": setting.name,
+      "value": spec.value,
+    }
+  if spec.rate is not None:
+    choice["learning_rate"] = spec.rate * run.config.learning_rate
   return choice
 
 

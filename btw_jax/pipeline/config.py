@@ -64,6 +64,14 @@ class RunConfig:
     " examples together",
   )
 
+  tune: int = sections.field(
+    1,
+    "candidates of each method for its own setting, chosen by validation: the"
+    " learning rate of the uniform model, which all others then use, the"
+    " strength of a weighting, the value of a method of --balance",
+    low=1,
+  )
+
   devices: sections.DevicesConfig = dataclasses.field(
     default_factory=sections.DevicesConfig
   )
@@ -75,6 +83,9 @@ class RunConfig:
   )
   mitigation: sections.MitigationConfig = dataclasses.field(
     default_factory=sections.MitigationConfig
+  )
+  balance: sections.BalanceConfig = dataclasses.field(
+    default_factory=sections.BalanceConfig
   )
   model: sections.ModelConfig = dataclasses.field(
     default_factory=sections.ModelConfig
@@ -96,6 +107,7 @@ SECTIONS = {
   "data": "Data",
   "weighting": "Weighting",
   "mitigation": "Mitigation",
+  "balance": "Balance",
   "model": "Model",
   "mixture": "Mixture of experts (only with --model=moe)",
 }

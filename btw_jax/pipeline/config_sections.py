@@ -3,13 +3,17 @@
 import dataclasses
 
 from btw_jax.data import catalog
+from btw_jax.methods.balance import catalog as balance_catalog
 
 # The choices of settings, as the modules that implement them name them; a test
 # holds both lists together.
-AUTO = "auto"
+AUTO, DEFAULT = "auto", "default"
 AUTO_SCALES = (1.0, 0.5, 0.25)
 VARIANTS = ("uniform", "kl", "mi", "cc", "kl+mi", "kl+cc")
 WEIGHTINGS = (*VARIANTS, "pid", "gate", AUTO)
+BALANCES = tuple(balance_catalog.METHODS)
+# What the factors of encoders multiply.
+ACTS_ON = ("updates", "gradients")
 MITIGATIONS = ("heuristic", "adversarial", "consistency")
 DIVERGENCES = ("kl", "reverse_kl", "jeffreys", "js")
 TRANSFORMS = ("none", "standardise", "rank")
@@ -242,6 +246,46 @@ class MitigationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BalanceConfig:
+  """The methods that balance modalities in training."""
+
+  methods: tuple[str, ...] = field(
+    (),
+    "methods that balance modalities, a row for each, separated by commas: "
+    + "; ".join(f"{k}: {v}" for k, v in balance_catalog.METHODS.items()),
+    flag="balance",
+    each=BALANCES,
+    optional=True,
+  )
+  weightings: tuple[str, ...] = field(
+    ("uniform",),
+    "weightings that every method is trained with",
+    flag="balance_weighting",
+    each=VARIANTS,
+  )
+  value: str = field(
+    DEFAULT,
+    "the methods' own setting (α, rate, weight, ...); each of several values"
+    " gets a row",
+    flag="balance_value",
+    numbers_or=DEFAULT,
+    low=0.0,
+  )
+  acts_on: str = field(
+    "updates",
+    "what the factors of encoders multiply; under AdamW, a constant factor of"
+    " gradients has no effect",
+    flag="balance_acts_on",
+    choices=ACTS_ON,
+  )
+
+  @property
+  def values(self) -> list[float | str]:
+    """The values of the methods' own setting, numbers or "default"."""
+    return _numbers_or_auto(self.value)
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """The networks."""
 
@@ -303,6 +347,6 @@ class MixtureConfig:
 
 
 def _numbers_or_auto(text):
-  """Splits a list of numbers, each once, and "auto"."""
-  values = [v if v == AUTO else float(v) for v in text.split(",")]
+  """Splits a list of numbers, each once, and "auto" or "default"."""
+  values = [v if v in (AUTO, DEFAULT) else float(v) for v in text.split(",")]
   return list(dict.fromkeys(values))

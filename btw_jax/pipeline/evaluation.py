@@ -48,20 +48,34 @@ def with_unimodal(
   return types.Split(batch, jnp.asarray(outputs))
 
 
-def predict_multimodal(
-  predict: predictor.Predictor,
-  split: types.Split,
-  models: model_checkpoints.Multimodal,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Predicts a split of `with_unimodal` with the models of a weighting.
+class MultimodalPredictor:
+  """Predicts splits with the models of stage 2, by their names."""
 
-  `predict` is that of the multimodal models' trainer. Returns outputs `[S, N,
-  K]` and the weights used `[S, N, M]`.
-  """
-  outputs, weights = predict(
-    models.run_params, models.params, models.unseen_prior, split
-  )
-  return outputs[:, 0], weights
+  def __init__(self, models: restore.Models):
+    """Compiles nothing yet."""
+    self._models, self._predictors = models, {}
+
+  def __call__(
+    self,
+    name: str,
+    split: types.Split,
+    changed: model_checkpoints.Multimodal | None = None,
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Predicts a split of `with_unimodal` with the models of a name.
+
+    `changed` takes the place of these models. Returns outputs `[S, N, K]` and
+    the weights used `[S, N, M]`.
+    """
+    models = changed or self._models.multimodal[name]
+    trainer, shared = self._models.trainer(name), self._models.trainers
+    if trainer.network is shared.multimodal.network:
+      trainer, name = shared.multimodal, ""
+    # Models of one network share its compiled program.
+    predict = self._predictors.setdefault(name, predictor.Predictor(trainer))
+    outputs, weights = predict(
+      models.run_params, models.params, models.unseen_prior, split
+    )
+    return outputs[:, 0], weights
 
 
 def score(
@@ -102,16 +116,17 @@ def score(
     predicted = seeds_metrics.interpret(outputs[:, m])
     metrics = seeds_metrics.measure(predicted, modality)
     rows.append(_row(modality, "modality", metrics))
-  predict = functools.partial(
-    predict_multimodal, predictor.Predictor(trainers.multimodal), split
-  )
+  predict = MultimodalPredictor(models)
   for name, outputs in baselines.predict(
-    models, split, shape.modalities, predict
+    models,
+    split,
+    shape.modalities,
+    functools.partial(predict, "uniform", split),
   ).items():
     predicted = seeds_metrics.interpret(jax.tree.map(np.asarray, outputs))
     rows.append(_row(name, "baseline", seeds_metrics.measure(predicted)))
-  for name, model in models.multimodal.items():
-    outputs, weights = predict(model)
+  for name in models.multimodal:
+    outputs, weights = predict(name, split)
     predicted = seeds_metrics.interpret(outputs)
     row = _row(name, "weighting", seeds_metrics.measure(predicted))
     mean_weights = {

@@ -88,9 +88,7 @@ class FinishedRun:
 
     Returns outputs `[S, N, K]` and the weights used `[S, N, M]`.
     """
-    outputs, weights = evaluation.predict_multimodal(
-      self._predict_multimodal, split, self.models.multimodal[weighting]
-    )
+    outputs, weights = self._predict_multimodal(weighting, split)
     return jnp.asarray(outputs), weights
 
   def to_target_unit(self, scores: np.ndarray) -> np.ndarray:
@@ -147,7 +145,7 @@ class FinishedRun:
 
   @functools.cached_property
   def _predict_multimodal(self):
-    return predictor.Predictor(self.models.trainers.multimodal)
+    return evaluation.MultimodalPredictor(self.models)
 
 
 def load(

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from btw_jax import types
+from btw_jax.pipeline import balancing
 from btw_jax.pipeline import restore
 from btw_jax.pipeline import stages
 from btw_jax.training import model_checkpoints
@@ -49,21 +50,16 @@ def refit(
   _stop_if_requested(run)
   splits = stages.add_unimodal(run, unimodal, batches)
   multimodal = dict.fromkeys(models.multimodal)
-  for stage, trainer, gated in (
-    ("refit_multimodal", run.trainers.multimodal, False),
-    ("refit_gate", run.trainers.unweighted, True),
-  ):
-    specs = {
-      name: _stop_at(t.spec, t.best)
-      for name, t in kept.items()
-      if (t.spec.is_open is not None) == gated
-    }
+  for stage, of_stage in _by_stage(kept).items():
+    specs = {name: _stop_at(t.spec, t.best) for name, t in of_stage.items()}
     if not specs:
-      if gated and any(name in selection.GATED for name in kept):
-        run.progress.skip_stage()
+      run.progress.skip_stage()
       continue
     distinct = list(dict.fromkeys(specs.values()))
-    trained = stages.fit_settings(run, stage, trainer, distinct, splits)
+    trainer = _trainer(run, stage, distinct, unimodal)
+    trained = stages.fit_settings(
+      run, f"refit_{stage}", trainer, distinct, splits
+    )
     _stop_if_requested(run)
     for name, spec in specs.items():
       multimodal[name] = trained[distinct.index(spec)].models
@@ -71,6 +67,28 @@ def refit(
   for name, of_name in multimodal.items():
     model_checkpoints.save(run.config.workdir, name, of_name)
   return dataclasses.replace(models, unimodal=unimodal, multimodal=multimodal)
+
+
+def _by_stage(kept):
+  """Returns stage -> name -> the setting to train again, in order."""
+  by_stage = {"multimodal": {}}
+  by_stage |= {t.spec.balance: {} for t in kept.values() if t.spec.balance}
+  if any(name in selection.GATED for name in kept):
+    by_stage["gate"] = {}
+  for name, trained in kept.items():
+    is_gated = trained.spec.is_open is not None
+    stage = "gate" if is_gated else trained.spec.balance or "multimodal"
+    by_stage[stage][name] = trained
+  return by_stage
+
+
+def _trainer(run, stage, specs, unimodal):
+  """Returns the trainer of a stage."""
+  if stage == "multimodal":
+    return run.trainers.multimodal
+  if stage == "gate":
+    return run.trainers.unweighted
+  return balancing.trainer(run.trainers, stage, specs, run.config, unimodal)
 
 
 def _stop_at(spec, best):

@@ -168,6 +168,8 @@ def _label(row):
 
 def _choice(row):
   choice = row["choice"]
+  if "balance" in choice:
+    return f"{choice['setting']} = {choice['value']:g}"
   if choice["variant"] == "uniform":
     return "uniform"
   if choice["variant"] == "gate":

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
+import time
 from typing import NamedTuple
 
 from absl import logging
@@ -37,6 +38,8 @@ class Run:
   Attributes:
     unimodal_fingerprint: of the models of stage 1, once these are trained;
       stage 2 builds on them.
+    epoch_seconds: stage -> median time of an epoch, over all seeds of a setting,
+      without the first epoch; filled while the stages train.
   """
 
   config: config_lib.RunConfig
@@ -47,6 +50,7 @@ class Run:
   progress: progress_lib.Progress
   interrupt: interrupt_lib.Interrupt
   unimodal_fingerprint: str = ""
+  epoch_seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Trained(NamedTuple):
@@ -137,7 +141,10 @@ def fit(
     stds = [float(scaler.target_std) for scaler in run.inputs.scalers]
     factor = np.broadcast_to(stds, len(run.config.seeds))
 
+  ends = []
+
   def on_epoch(epoch, log):
+    ends.append(time.monotonic())
     run.workdir.log_epoch(stage, specs, epoch, log, factor)
     # A refit trains on the validation examples too.
     split = "train" if specs[0].last_epoch else "valid"
@@ -172,6 +179,9 @@ def fit(
       resume=run.config.resume,
     ),
   )
+  if len(ends) > 1:
+    seconds = float(np.median(np.diff(ends))) / len(specs)
+    run.epoch_seconds[stage] = float(f"{seconds:.3g}")
   return best
 
 

@@ -15,6 +15,7 @@ from btw_jax import types
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import fingerprints
 from btw_jax.data import loading
+from btw_jax.pipeline import balancing
 from btw_jax.pipeline import build
 from btw_jax.pipeline import choices as choices_lib
 from btw_jax.pipeline import choose
@@ -90,7 +91,9 @@ def train(
     splits = stages.add_unimodal(run, unimodal, run.inputs.splits)
     modality_tests.warn_of_constants(splits["train"], run.shape.modalities)
     plan = plan_settings(run, splits)
-    trained, plan, tested = train_settings(run, plan, unimodal_best, splits)
+    trained, plan, tested = train_settings(
+      run, plan, unimodal, unimodal_best, splits
+    )
     validation = choose.validation(run, trained, splits["valid"])
     kept, weightings = choose.settings(run, plan, trained, validation)
     models = restore.Models(
@@ -102,6 +105,7 @@ def train(
         [m for m, tests in tested.items() if tests["idle"]],
         weightings,
       ),
+      balancing.predicting_trainers(run.trainers, plan, kept),
     )
     save(run, models)
     if config.refit:
@@ -137,11 +141,12 @@ def prepare(
   config, shape = saved.config, saved.shape
   inputs = loading.prepare(datasets, run_data.reading(config))
   weighting = config.weighting
-  plan = selection.plan(weighting.names, weighting.strengths, 1.0)
+  plan = balancing.plan(config)
   hook = mitigations.make_hook(config, shape.modalities, inputs.scalers)
   trainers = build.build_trainers(
     config, shape, plan.variants, saved.sizes["train"], hook
   )
+  balancing.check(config, trainers, shape.modalities)
   if plan.gate and not weighting.num_exchanges:
     raise errors.InputError(
       f"--num_exchanges=0: --weighting={','.join(weighting.names)} needs the"
@@ -169,47 +174,68 @@ def prepare(
 
 def _num_stages(config, plan):
   """Returns the number of stages, each with its own program."""
-  number = 2 + (len(config.weighting.scales) > 1) + (plan.gate is not None)
-  # Stage 1 and stage 2 again, without the scale.
-  return number + (2 + (plan.gate is not None)) * config.refit
+  number = 2 + (plan.gate is not None) + len(plan.balanced)
+  # Stage 1 and stage 2 again, without the scale and the rate.
+  number *= 1 + config.refit
+  return number + (len(config.weighting.scales) > 1) + (config.tune > 1)
 
 
 def plan_settings(
   run: stages.Run, splits: Mapping[str, types.Split]
 ) -> selection.Plan:
-  """Plans the settings of stage 2, at the embedding scale given or tuned."""
-  weighting = run.config.weighting
-  scale, *others = scales = weighting.scales
-  if others:
-    specs = [vectorized_runs.RunSpec("uniform", 0.0, c) for c in scales]
-    trained = stages.fit_settings(
-      run, "scale", run.trainers.unweighted, specs, splits
+  """Plans the settings of stage 2, at the scale and rate given or tuned."""
+  scales = run.config.weighting.scales
+  plain = vectorized_runs.RunSpec("uniform", 0.0, scales[0])
+  if len(scales) > 1:
+    specs = [plain._replace(scale=scale) for scale in scales]
+    plain = _tune_uniform(run, "scale", specs, splits)
+    logging.info("embedding scale: %g, tuned on the uniform model", plain.scale)
+  if run.config.tune > 1:
+    rates = balancing.rates(run.config.tune)
+    specs = [plain._replace(rate=rate) for rate in rates]
+    plain = _tune_uniform(run, "rate", specs, splits)
+    logging.info(
+      "learning rate: %g, tuned on the uniform model",
+      plain.rate * run.config.learning_rate,
     )
-    stages.stop_if_requested(
-      run, "no multimodal model was saved; metrics.csv is complete"
-    )
-    validation = choose.validation(run, trained, splits["valid"])
-    scale = specs[selection.select_scale(validation, range(len(specs)))].scale
-    logging.info("embedding scale: %g, tuned on the uniform model", scale)
-  return selection.plan(weighting.names, weighting.strengths, scale)
+  return balancing.plan(run.config, plain.scale, plain.rate)
+
+
+def _tune_uniform(run, stage, specs, splits):
+  """Trains settings of the uniform model, and returns the best of them."""
+  trained = stages.fit_settings(
+    run, stage, run.trainers.unweighted, specs, splits
+  )
+  stages.stop_if_requested(
+    run, "no multimodal model was saved; metrics.csv is complete"
+  )
+  validation = choose.validation(run, trained, splits["valid"])
+  return specs[selection.select_own(validation, range(len(specs)))]
 
 
 def train_settings(
   run: stages.Run,
   plan: selection.Plan,
+  unimodal: model_checkpoints.Unimodal,
   unimodal_best: state_lib.Best,
   splits: Mapping[str, types.Split],
 ) -> tuple[list[stages.Trained], selection.Plan, dict[str, Any]]:
-  """Trains stage 2: all settings but the gate as one program, then the gate.
+  """Trains stage 2: a program for the weightings, one for each other kind.
 
-  `unimodal_best` holds the best epochs of stage 1, `[S, U, ...]`. Returns the
-  trained settings, the plan of these, and the tests of modalities that have
+  The other kinds are each balancing method, and the gate. `unimodal` are the
+  models of stage 1, `unimodal_best` their best epochs, `[S, U, ...]`. Returns
+  the trained settings, the plan of these, and the tests of modalities that have
   decided about the gate.
   """
   trainer, settings = run.trainers.multimodal, run.config.weighting
   trained = stages.fit_settings(
-    run, "multimodal", trainer, plan.ungated, splits
+    run, "multimodal", trainer, plan.weighted, splits
   )
+  balanced = _train_balanced(run, plan, unimodal, splits)
+  if balanced is None:
+    plan = plan.without_balance()
+  else:
+    trained += balanced
   tested = {}
   # A run that was stopped saves what it has, without further training.
   if settings.num_exchanges and not stages.is_stopping(run):
@@ -237,6 +263,17 @@ def train_settings(
   elif plan.gate:
     run.progress.skip_stage()
   return trained, plan.with_gate(modality_tests.is_open({})), tested
+
+
+def _train_balanced(run, plan, unimodal, splits):
+  """Trains the settings of balancing methods; None if the run was stopped."""
+  trained = []
+  for name, specs in plan.balanced.items():
+    if stages.is_stopping(run):
+      return None
+    trainer = balancing.trainer(run.trainers, name, specs, run.config, unimodal)
+    trained += stages.fit_settings(run, name, trainer, specs, splits)
+  return None if stages.is_stopping(run) else trained
 
 
 def save(run: stages.Run, models: restore.Models) -> None:
@@ -302,6 +339,8 @@ def finish(
       "unimodal": _num_parameters(models.unimodal.params, config.num_seeds),
       "multimodal": _num_parameters(multimodal.params, config.num_seeds),
     },
+    "tune": config.tune,
+    "epoch_seconds": dict(run.epoch_seconds),
     "seconds": round(time.monotonic() - start, 1),
     "finished": datetime.date.today().isoformat(),
   }

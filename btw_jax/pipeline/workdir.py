@@ -170,8 +170,9 @@ class Workdir:
     """Appends an epoch of every run to the tables.
 
     Args:
-      stage: "unimodal", "scale", "multimodal" or "gate"; with "refit_" before
-        it, the same once more on training and validation examples.
+      stage: "unimodal", "scale", "rate", "multimodal", "gate" or the name of a
+        balancing method; with "refit_" before it, the same once more on
+        training and validation examples.
       specs: R settings.
       epoch: its number, from 0.
       log: of `loop.fit`, `[R, S, ...]`.
@@ -186,7 +187,8 @@ class Workdir:
             _RUN_COLUMNS, (spec.strength, spec.scale, seed, epoch), strict=True
           )
         )
-        run = {"run": spec.variant, **columns}
+        name = f"{spec.rate:g}" if stage == "rate" else spec.run_name
+        run = {"run": name, **columns}
         rows = self._metric_rows(stage, run, log, r, s, score_factor[s])
         if "penalties" in log:
           # Penalties are those of training; train comes before valid.
@@ -253,6 +255,10 @@ class Workdir:
       names = self._shape.modalities
     if stage == "scale":
       names = [f"{spec.scale:g}"]
+    elif stage == "rate":
+      names = [f"{spec.rate:g}"]
+    elif spec.balance:
+      names = [spec.run_name]
     for u, name in enumerate(names):
       scalars = {}
       for split in ("train", "valid"):

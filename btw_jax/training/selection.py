@@ -50,8 +50,22 @@ class Plan(NamedTuple):
 
   @property
   def ungated(self) -> Sequence[vectorized_runs.RunSpec]:
-    """The settings that need no gate, trained together."""
+    """The settings without a gate."""
     return self.specs[: len(self.specs) - (self.gate is not None)]
+
+  @property
+  def weighted(self) -> Sequence[vectorized_runs.RunSpec]:
+    """The settings without a gate or balance, trained together; they lead."""
+    return [spec for spec in self.ungated if not spec.balance]
+
+  @property
+  def balanced(self) -> Mapping[str, Sequence[vectorized_runs.RunSpec]]:
+    """Balancing method -> its settings, trained together, in order."""
+    balanced = {}
+    for spec in self.ungated:
+      if spec.balance:
+        balanced.setdefault(spec.balance, []).append(spec)
+    return balanced
 
   @property
   def variants(self) -> tuple[str, ...]:
@@ -59,6 +73,23 @@ class Plan(NamedTuple):
     used = dict.fromkeys(spec.variant for spec in self.ungated)
     known = [v for v in weighting.VARIANTS if v in used]
     return (*known, *(v for v in used if v not in known))
+
+  def without_balance(self) -> "Plan":
+    """Returns the plan of the weightings alone."""
+    specs = [spec for spec in self.specs if not spec.balance]
+    return Plan(
+      specs,
+      {
+        name: [specs.index(self.specs[i]) for i in positions]
+        for name, positions in self.candidates.items()
+        if not any(self.specs[i].balance for i in positions)
+      },
+    )
+
+  def is_tuned(self, name: str) -> bool:
+    """Returns whether a method chooses its own setting, and never uniform."""
+    first, *others = self.candidates[name]
+    return bool(others) and first != 0
 
   def with_gate(self, is_open: Sequence[bool]) -> "Plan":
     """Returns the plan once it is known which of M modalities are open.
@@ -98,8 +129,28 @@ class Validation(NamedTuple):
   score_sign: int
 
 
+class Balancing(NamedTuple):
+  """The balancing methods to train.
+
+  Attributes:
+    values: method -> candidates of its setting, the default first.
+    weightings: names of variants, each of which every method is trained with.
+    separate: whether each value makes a row of its own, so that none is chosen.
+  """
+
+  values: Mapping[str, Sequence[float]]
+  weightings: Sequence[str] = ("uniform",)
+  separate: bool = False
+
+
 def plan(
-  weightings: Sequence[str], strengths: Sequence[float | str], scale: float
+  weightings: Sequence[str],
+  strengths: Sequence[float | str],
+  scale: float,
+  *,
+  balancing: Balancing | None = None,
+  rate: float | None = None,
+  num_tuned: int = 1,
 ) -> Plan:
   """Plans the settings that the weightings need, each of them once.
 
@@ -110,12 +161,18 @@ def plan(
     strengths: λ of every weighting but gate and auto, or "auto" to choose λ for
       each; several make a weighting each, named for example "mi@0.5".
     scale: embedding scale of every setting.
+    balancing: the balancing methods; none by default.
+    rate: factor of the learning rate of every setting; None for 1.
+    num_tuned: from how many strengths a weighting chooses, in place of
+      `strengths`; 1 for those.
 
   Returns:
     The plan.
   """
   plain = vectorized_runs.RunSpec("uniform", 0.0, scale)
   gate = vectorized_runs.RunSpec(vectorized_runs.GATE, 1.0, scale)
+  if num_tuned > 1:
+    strengths = [1.0]
   wanted = {}
   for name, strength in itertools.product(weightings, strengths):
     pairs = [(name, strength)]
@@ -130,18 +187,48 @@ def plan(
       settings = [plain, gate]
     elif name == plain.variant:
       settings = [plain]
+    elif num_tuned > 1:
+      # Full strength, the published one, comes first.
+      steps = np.linspace(1.0, 0.0, num_tuned, endpoint=False).tolist()
+      settings = [vectorized_runs.RunSpec(name, s, scale) for s in steps]
     elif len(settings) > 1:
       settings = [plain, *settings]
     if len(strengths) > 1 and name not in _OF_ONE_STRENGTH:
       name += f"@{strength if strength == AUTO else format(strength, 'g')}"
     wanted[name] = settings
+  wanted |= _balanced(balancing, scale)
   used = dict.fromkeys([plain, *itertools.chain(*wanted.values())])
-  # The gate comes last, since it is trained after the others.
-  specs = [s for s in used if s != gate] + [gate] * (gate in used)
+  # Methods follow the weightings, each in one piece. The gate comes last, since
+  # it is trained after the others.
+  methods = balancing.values if balancing else ()
+  order = ["", *methods]
+  specs = sorted(
+    (s for s in used if s != gate), key=lambda s: order.index(s.balance)
+  )
+  specs += [gate] * (gate in used)
   return Plan(
-    specs,
+    [s._replace(rate=rate) for s in specs],
     {name: [specs.index(s) for s in wanted[name]] for name in wanted},
   )
+
+
+def _balanced(balancing, scale):
+  """Returns the name of each balanced row -> its settings."""
+  wanted = {}
+  if balancing is None:
+    return wanted
+  for (method, values), variant in itertools.product(
+    balancing.values.items(), balancing.weightings
+  ):
+    name = vectorized_runs.method_name(variant, method)
+    strength = 0.0 if variant == "uniform" else 1.0
+    plain = vectorized_runs.RunSpec(variant, strength, scale, balance=method)
+    settings = [plain._replace(value=value) for value in values]
+    if balancing.separate:
+      wanted |= {spec.run_name: [spec] for spec in settings}
+    else:
+      wanted[name] = settings
+  return wanted
 
 
 class Difference(NamedTuple):
@@ -227,11 +314,12 @@ def select(validation: Validation, candidates: Sequence[int]) -> int:
   )
 
 
-def select_scale(validation: Validation, candidates: Sequence[int]) -> int:
-  """Selects an embedding scale of the uniform model by validation loss.
+def select_own(validation: Validation, candidates: Sequence[int]) -> int:
+  """Selects the own setting of a method by validation loss.
 
-  It is the candidate with the least `mean + standard error`, as in `select`.
-  The scale is a setting of the uniform model, so nothing else is asked of it.
+  It is the candidate with the least `mean + standard error`, as in `select`:
+  the embedding scale or the learning rate of the uniform model, the strength of
+  a weighting, the value of a balancing method. Nothing else is asked of it.
   """
   return _least_bound(candidates[0], _to_first(validation, candidates), 1.0)
 

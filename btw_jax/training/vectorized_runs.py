@@ -53,6 +53,20 @@ class RunSpec(NamedTuple):
   balance: str = ""
   value: float | None = None
 
+  @property
+  def run_name(self) -> str:
+    """The name of the setting's runs in tables, within their stage."""
+    name = self.variant
+    if self.balance:
+      name = method_name(self.variant, self.balance)
+      name += "" if self.value is None else f"@{self.value:g}"
+    return name
+
+
+def method_name(variant: str, balance: str) -> str:
+  """Returns the name of a variant that is trained with a balancing method."""
+  return balance if variant == "uniform" else f"{variant}-{balance}"
+
 
 def stack_params(
   rule: weighting_rule.Rule, specs: Sequence[RunSpec]

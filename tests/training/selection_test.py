@@ -119,7 +119,7 @@ def test_the_more_candidates_the_larger_a_gain_must_be():
   assert selection.select(_validation(losses), [0, 1]) == 1
   assert selection.select(_validation(losses), range(10)) == 0
   # A scale needs no more than one standard error, however many there are.
-  assert selection.select_scale(_validation(losses), range(10)) == 1
+  assert selection.select_own(_validation(losses), range(10)) == 1
 
 
 def test_a_lower_loss_must_not_cost_decisions():
@@ -128,7 +128,7 @@ def test_a_lower_loss_must_not_cost_decisions():
   # A mean of −.02 is a loss of more than half a point.
   score[1, 0, :2] = -1.0
   assert selection.select(_validation(losses, score), [0, 1, 2]) == 2
-  assert selection.select_scale(_validation(losses, score), [0, 1, 2]) == 1
+  assert selection.select_own(_validation(losses, score), [0, 1, 2]) == 1
   # An error that falls by as much is no loss, and certain enough.
   fallen = np.zeros(losses.shape)
   fallen[1] = -1.0
