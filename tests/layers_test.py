@@ -7,7 +7,7 @@ from support import environment
 _BASE = {"types", "errors", "chunked", "divergences", "mutual_information"}
 _KERNEL = _BASE | {"predictions", "weighting", "interventions"}
 _NETWORKS = _KERNEL | {"models", "tasks", "data", "paired"}
-_TRAINING = _NETWORKS | {"forward", "parallel"}
+_TRAINING = _NETWORKS | {"forward", "minmax", "parallel"}
 ALLOWED = {
   "errors": set(),
   "types": set(),
@@ -16,6 +16,7 @@ ALLOWED = {
   "mutual_information": {"types"},
   "predictions": _BASE,
   "weighting": _BASE | {"predictions"},
+  "minmax": {"weighting"},
   "models": {"types"},
   "data": {"types", "errors"},
   "paired": set(),
