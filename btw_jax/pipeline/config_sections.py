@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from btw_jax import errors
 from btw_jax.data import catalog
 
 # The choices of settings, as the modules that implement them name them; a test
@@ -10,6 +11,7 @@ AUTO = "auto"
 AUTO_SCALES = (1.0, 0.5, 0.25)
 VARIANTS = ("uniform", "kl", "mi", "cc", "kl+mi", "kl+cc")
 WEIGHTINGS = (*VARIANTS, "pid", "gate", AUTO)
+NORMALISATIONS = ("rows", "minmax")
 MITIGATIONS = ("heuristic", "adversarial", "consistency")
 DIVERGENCES = ("kl", "reverse_kl", "jeffreys", "js")
 TRANSFORMS = ("none", "standardise", "rank")
@@ -154,6 +156,13 @@ class WeightingConfig:
     " multimodal prediction a larger weight, agreement a smaller one",
     choices=("divergence", "agreement"),
   )
+  normalise: str = field(
+    "rows",
+    "for kl weights: rows divides the divergence of a modality by the example's"
+    " sum over modalities; minmax scales each modality to [0, 1] over the"
+    " training set, as the public code of BTW does",
+    choices=NORMALISATIONS,
+  )
   information_from: str = field(
     "train",
     "split on which the information of modalities is estimated",
@@ -175,6 +184,23 @@ class WeightingConfig:
     " for no tests",
     low=0,
   )
+
+  def __post_init__(self):
+    """Refuses min-max weights for weightings that cannot have them."""
+    if self.normalise != "minmax":
+      return
+    for name in ("gate", AUTO):
+      if name in self.names:
+        raise errors.InputError(
+          f"--normalise=minmax: --weighting={name} chooses between weights"
+          f" whose rows sum to 1, and min-max weights do not: leave out {name},"
+          " or use --normalise=rows."
+        )
+    if not any("kl" in name for name in self.names):
+      raise errors.InputError(
+        f"--normalise=minmax: --weighting={','.join(self.names)} uses no"
+        " divergence: add kl, kl+mi or kl+cc, or use --normalise=rows."
+      )
 
   @property
   def strengths(self) -> list[float | str]:
