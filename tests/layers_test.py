@@ -8,7 +8,7 @@ _BASE = {"types", "errors", "chunked", "divergences", "mutual_information"}
 _KERNEL = _BASE | {"predictions", "weighting", "interventions"}
 _NETWORKS = _KERNEL | {"models", "tasks", "data", "paired"}
 _HOOKS = {"forward", "hooks"}
-_TRAINING = _NETWORKS | _HOOKS | {"parallel"}
+_TRAINING = _NETWORKS | _HOOKS | {"minmax", "parallel"}
 ALLOWED = {
   "errors": set(),
   "types": set(),
@@ -17,6 +17,7 @@ ALLOWED = {
   "mutual_information": {"types"},
   "predictions": _BASE,
   "weighting": _BASE | {"predictions"},
+  "minmax": {"weighting"},
   "models": {"types"},
   "data": {"types", "errors"},
   "paired": set(),
