@@ -43,6 +43,19 @@ _MITIGATIONS = flags.DEFINE_list(
   " methods of one run by +: none,heuristic+consistency makes two runs; the"
   " recipe's own if empty",
 )
+_DATA_DIRS = flags.DEFINE_list(
+  "data_dirs",
+  [],
+  "folders of the recipes that read files, as RECIPE=FOLDER, separated by"
+  " commas; --data_dir is that of all others",
+)
+_NORMALISATIONS = flags.DEFINE_list(
+  "normalisations",
+  [],
+  "normalisations of the weights by KL, a run for each:"
+  f" {' | '.join(sections.NORMALISATIONS)} (as in the public code of BTW); the"
+  " recipe's own if empty",
+)
 _ANALYSES = flags.DEFINE_list(
   "analyses",
   list(sections.ANALYSES),
@@ -50,6 +63,7 @@ _ANALYSES = flags.DEFINE_list(
 )
 flags_lib.check_each("models", sections.MODELS, optional=True)
 flags_lib.check("mitigations", study_grid.check_mitigation)
+flags_lib.check_each("normalisations", sections.NORMALISATIONS, optional=True)
 flags_lib.check_each("analyses", sections.ANALYSES, optional=True)
 
 
@@ -60,8 +74,9 @@ def main() -> None:
     recipes = flags_lib.read_recipes(
       _RECIPES.value, without=study_grid.REPLACED
     )
+  recipes = study_grid.with_folders(recipes, _DATA_DIRS.value)
   planned, left_out = study_grid.plan_runs(
-    recipes, _MODELS.value, _MITIGATIONS.value
+    recipes, _MODELS.value, _MITIGATIONS.value, _NORMALISATIONS.value
   )
   if not planned:
     raise errors.InputError(
@@ -79,7 +94,16 @@ def main() -> None:
 def start() -> None:
   """Defines flags, and runs the program."""
   flags_lib.define(without=study_grid.REPLACED)
-  axes = {"Study": ["recipes", "models", "mitigations", "analyses"]}
+  axes = {
+    "Study": [
+      "recipes",
+      "data_dirs",
+      "models",
+      "mitigations",
+      "normalisations",
+      "analyses",
+    ]
+  }
   app.run(main, axes | flags_lib.groups(study_grid.REPLACED))
 
 
