@@ -51,10 +51,24 @@ def settings(
         }
         for i in candidates[1:]
       ],
+      "to_uniform": _to_uniform(run, plan, trained, validation, name),
       "epoch": np.asarray(best.epoch)[:, 0].tolist(),
       "valid_loss": np.asarray(best.loss)[:, 0].tolist(),
     }
   return kept, descriptions
+
+
+def _to_uniform(run, plan, trained, validation, name):
+  """Compares all candidates of a tuned method with the uniform model."""
+  if not plan.is_tuned(name):
+    return []
+  return [
+    {
+      **_describe(run, trained[i].spec),
+      **selection.compare(validation, i, 0)._asdict(),
+    }
+    for i in plan.candidates[name]
+  ]
 
 
 def _confirms(run, plan, validation, gate):
