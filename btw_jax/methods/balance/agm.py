@@ -35,7 +35,7 @@ class Method(base.Modulation):
   drawn in every step. In a regression, s_m is the mean absolute error of M·o_m.
   """
 
-  setting: ClassVar[base.Setting] = base.Setting("α", 1.0, 0.1, 4.0, log=True)
+  setting: ClassVar[base.Setting] = base.Setting("α", 1.0, 0.25, 2.0, log=True)
 
   def init(self, seed):
     """Returns the state: the factors, and running means of the losses."""
