@@ -340,6 +340,9 @@ def finish(
       "multimodal": _num_parameters(multimodal.params, config.num_seeds),
     },
     "tune": config.tune,
+    "learning_rates": [
+      rate * config.learning_rate for rate in balancing.rates(config.tune)
+    ],
     "epoch_seconds": dict(run.epoch_seconds),
     "seconds": round(time.monotonic() - start, 1),
     "finished": datetime.date.today().isoformat(),

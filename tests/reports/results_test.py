@@ -54,12 +54,20 @@ def test_baselines_stand_below_the_base_with_tests_of_their_own():
   assert "Δ ensemble" not in results.overview([problem])[0]
 
 
-def test_what_was_held_fixed_names_every_candidate():
+def test_what_was_held_fixed_names_who_chose_it():
   problem = studies.problem({"mi": (0.0, 0.0), "auto": (0.0, 0.0)})
   text = "\n".join(results.held_fixed(problem))
-  assert "2 embedding scales for uniform; 1 setting for mi; 9 settings" in text
-  assert "Training: 3 epochs, batch size 32" in text
+  assert (
+    "Training: 3 epochs, batch size 32, AdamW with learning rate 0.001" in text
+  )
+  assert "chosen by" not in text.partition("Embedding scale")[0]
   assert "Embedding scale: 0.5 for every method, chosen from 1, 0.5" in text
+  tuned = studies.problem({"mi": (0.0, 0.0), "mla": (0.0, 0.0)}, tune=4)
+  text = "\n".join(results.held_fixed(tuned))
+  assert (
+    "learning rate 0.004 (chosen by the validation loss of the uniform model)"
+  ) in text
+  assert "dropout, but for the network of mla." in text
 
 
 def test_the_latex_compiles(tmp_path):
