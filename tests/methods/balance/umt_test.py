@@ -1,0 +1,117 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from btw_jax.methods.balance import umt
+from btw_jax.training import vectorized_runs
+from support import balances
+from support import problems
+
+pytestmark = pytest.mark.training
+
+
+def _teacher_embeddings(batch, seed, seeds=(0, 1)):
+  network, params = balances.teacher(seeds)
+  params = jax.tree.map(lambda x: x[seeds.index(seed)], params)
+  return network.apply({"params": params}, batch, train=False, method="encode")
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_the_gradient_is_that_of_the_loss_and_the_distance(missing):
+  trainer = balances.trainer(
+    "umt", seeds=(0, 1), dropout=0.0, optimizer=optax.sgd(1.0)
+  )
+  batch = problems.batch(16, missing=missing)
+  state, stepped, _ = balances.step_on(trainer, batch, value=0.7, seed=1)
+  wanted = _teacher_embeddings(batch, 1)
+  present = batch.present
+
+  def total(params):
+    embeddings, outputs = (
+      trainer.network.apply({"params": params}, *args, train=False, method=name)
+      for name, args in (
+        ("encode", (batch,)),
+        ("__call__", (batch, present.astype(jnp.float32))),
+      )
+    )
+    loss = jnp.sum(trainer.task.loss(outputs[0][0], batch.target))
+    for i, m in np.argwhere(present):
+      # The mean over the 6 units of an embedding.
+      loss += 0.7 * jnp.sum((embeddings[i, m] - wanted[i, m]) ** 2) / 6
+    return loss / 16
+
+  slopes = jax.grad(total)(state.params)
+  for before, after, slope in problems.leaves(
+    state.params, stepped.params, slopes
+  ):
+    np.testing.assert_allclose(before - after[0], slope, rtol=1e-3, atol=1e-5)
+
+
+def test_every_seed_has_its_own_teacher():
+  trainer = balances.trainer("umt", seeds=(4, 9))
+  states = jax.vmap(trainer.hook.init)(jnp.array([9, 4]))
+  _, params = balances.teacher((4, 9))
+  for own, all_seeds in problems.leaves(states, params):
+    np.testing.assert_array_equal(own[0], all_seeds[1])
+    np.testing.assert_array_equal(own[1], all_seeds[0])
+  assert any(np.any(x[0] != x[1]) for x in jax.tree.leaves(params))
+
+
+def test_teachers_stay_as_they_are():
+  train, valid = problems.splits((0, 1))
+  trainer = balances.trainer("umt", seeds=(0, 1))
+  spec = vectorized_runs.RunSpec("uniform", 0.0, 1.0, balance="umt", value=3.0)
+  best, _ = problems.fit(trainer, [spec], [0, 1], train, valid, num_epochs=3)
+  assert np.all(best.epoch >= 0)
+  state, stepped, _ = balances.step_on(trainer, problems.batch(16))
+  for before, after in problems.leaves(state.hook_state, stepped.hook_state):
+    np.testing.assert_array_equal(before, after[0])
+
+
+def test_with_a_large_factor_embeddings_reach_those_of_the_teacher():
+  """Missing modalities have no wanted embedding."""
+  trainer = balances.trainer(
+    "umt", dropout=0.0, optimizer=optax.adam(3e-2), seeds=(0,)
+  )
+  batch = problems.batch(16, missing=0.4)
+  step = jax.jit(
+    lambda state: jax.tree.map(
+      lambda x: x[0],
+      balances.step_on(trainer, batch, state=state, value=100.0)[1],
+    )
+  )
+  state, _, _ = balances.step_on(trainer, batch)
+  wanted = _teacher_embeddings(batch, 0, (0,))
+
+  def distance(state):
+    embeddings = trainer.network.apply(
+      {"params": state.params}, batch, train=False, method="encode"
+    )
+    return np.mean(np.asarray(embeddings - wanted)[batch.present] ** 2)
+
+  first = distance(state)
+  for _ in range(150):
+    state = step(state)
+  assert distance(state) < 0.1 * first
+
+
+def test_the_distance_of_missing_modalities_is_0():
+  forward = balances.forward_of(3)
+  network, params = forward.network, forward.params
+  hook = umt.Method(
+    3, seeds=(0,), teacher=network, teacher_params=None
+  )
+  teacher = jax.tree.map(lambda x: x + 0.5, params)
+  embeddings = forward.encode(forward.batch)
+  losses = hook.minimise(
+    balances.step(teacher, 2.0), forward, embeddings, None, jnp.zeros((1, 12))
+  )
+  wanted = network.apply(
+    {"params": teacher}, forward.batch, train=False, method="encode"
+  )
+  squared = np.mean((np.asarray(embeddings) - wanted) ** 2, axis=-1)
+  expected = 2 * np.where(forward.batch.present, squared, 0).sum(axis=1)
+  assert expected[-1] == 0
+  np.testing.assert_allclose(losses[0], expected, rtol=1e-4)
