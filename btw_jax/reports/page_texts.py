@@ -57,6 +57,7 @@ def captions(*, regression: bool) -> dict[str, str]:
       "The first two plots show the loss in each epoch, on one scale."
       " Weightings that are the same model share one line. The third plot shows"
       f" the {words.calibration}: the closer to the dotted line, the better."
+      " Many methods are split into parts, each with the uniform model."
     ),
     "Weights over training": (
       "The mean weight of each modality over the training examples. Equal"
@@ -73,7 +74,10 @@ def captions(*, regression: bool) -> dict[str, str]:
     "Contribution of each modality": (
       "The Shapley value of each modality for the log-likelihood of the test"
       " examples, with its 95 % interval over seeds and examples. The values of"
-      " a model add up to what all modalities tell together."
+      " a model add up to what all modalities tell together. The bars, if there"
+      " are several models, show the share of each modality in the sum of the"
+      " positive contributions. The number beside a bar is the imbalance, which"
+      " the table of the imbalance explains."
     ),
     f"Information about the {subject}": (
       "Partial information decomposition between one modality and all others:"

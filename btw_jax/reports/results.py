@@ -131,7 +131,7 @@ def _overview_by_method(problems, names):
   lines = [{"weighting": name} for name in (f"{base}, its mean", *names)]
   for problem in problems:
     for metric in problem.metrics:
-      heading = f"{problem.name}: {tables.CHANGES[metric]}"
+      heading = f"{problem.name}: Δ {tables.COLUMNS[metric].heading}"
       values = problem.base.row["metrics"][metric]
       cells = [tables.COLUMNS[metric].mean_std(values)]
       cells += [_change(problem, name, metric) for name in names]
