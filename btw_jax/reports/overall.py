@@ -79,7 +79,7 @@ def _differences(problems, metric, place) -> Iterator[str]:
   if worse:
     yield f"Significantly worse in {metric}: {worse}."
   missing = [
-    word for word, found in (("better", better), ("worse", worse)) if not found
+    word for word, names in (("better", better), ("worse", worse)) if not names
   ]
   if missing:
     yield (
@@ -130,13 +130,13 @@ def _numbers(problem, comparison):
 def _baselines(problems) -> Iterator[str]:
   """Names the baselines that beat the uniform model in decisions."""
   names = dict.fromkeys(name for p in problems for name in p.baselines)
-  found = _list_verdicts(
+  better = _list_verdicts(
     names, [(p, p.baseline_comparisons, p.unit) for p in problems], 1
   )
-  if found:
+  if better:
     yield (
       "Without further training, significantly better in"
-      f" {study_lib.name_units(problems)}: {found}."
+      f" {study_lib.name_units(problems)}: {better}."
     )
 
 

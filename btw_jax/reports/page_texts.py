@@ -93,14 +93,21 @@ def captions(*, regression: bool) -> dict[str, str]:
 
 
 def glossary(
-  *, classification: bool, regression: bool, contributions: bool
+  *,
+  classification: bool,
+  regression: bool,
+  contributions: bool,
+  costs: bool = False,
+  methods: Mapping[str, str] | None = None,
 ) -> Mapping[str, str]:
   """Returns term -> explanation.
 
-  The arguments say if the page has data sets of these tasks, and plots of
-  contributions.
+  The arguments say if the page has data sets of these tasks, plots of
+  contributions and costs. `methods` maps balancing methods to what they do.
   """
   terms = dict(_TERMS)
+  for name, text in (methods or {}).items():
+    terms[name] = f"A method that balances modalities. It {text}."
   if classification:
     terms["accuracy"] = (
       "The share of correct decisions, in %. Higher is better."
@@ -112,7 +119,17 @@ def glossary(
   terms["ECE"] = "The expected calibration error, in %. Lower is better. " + (
     " ".join(_list_errors(classification, regression))
   )
+  if costs:
+    terms["cost"] = (
+      "The time of an epoch, divided by that of the uniform model. It does not"
+      " count the candidates that a method chose from."
+    )
   if contributions:
+    terms["imbalance"] = (
+      "0 if all modalities contribute the same, 1 if one modality contributes"
+      " everything: 1 minus the entropy of their shares, divided by its largest"
+      " value."
+    )
     terms["Shapley value"] = (
       "The share of a modality in what all modalities tell together, in nats of"
       " log-likelihood: its gain, averaged over all orders in which the"

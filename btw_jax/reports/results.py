@@ -209,8 +209,8 @@ def held_fixed(problem: study_lib.Problem) -> list[str]:
   *others, last = (split for split in names if split in sizes)
   counts = ", ".join(f"{sizes[split]:,} {names[split]}" for split in others)
   counts += f" and {tables.quantity(sizes[last], f'{names[last]} example')}"
-  own = [m.name for m in problem.methods.values() if costs.has_own_network(m)]
-  but = f", but for the network of {', '.join(own)}" if own else ""
+  apart = [m.name for m in problem.methods.values() if costs.has_own_network(m)]
+  but = f", but for the network of {', '.join(apart)}" if apart else ""
   sentences = [
     f"Data: {counts}; modalities:"
     f" {', '.join(results['modalities'])}. For each seed, all methods use the"
