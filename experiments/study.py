@@ -7,6 +7,8 @@ r"""Trains data sets x models x mitigations with every weighting, and reports.
 Weightings, strengths and seeds of a data set and model are one program. Runs
 that are finished are skipped, and a study that was stopped goes on. Flags given
 here override those of every recipe; flags after --flagfile override that file.
+So --balance=ogm,mla adds methods that balance modalities to every run, and
+--tune=4 lets every method choose its own setting from four.
 The workdir then holds results.md, results.csv, results.tex, report.html and a
 folder per run.
 """
@@ -27,7 +29,8 @@ _RECIPES = flags.DEFINE_list(
   "recipes",
   [],
   "data sets: recipes by name, or flagfiles; those that read files are left out"
-  " without --data_dir; --dataset alone if empty",
+  " without --data_dir; --dataset alone if empty; other flags, such as --tune"
+  " and --balance, override those of every recipe",
 )
 _MODELS = flags.DEFINE_list(
   "models",

@@ -94,7 +94,9 @@ def measure(problem: study_lib.Problem) -> dict[str, Imbalance]:
       known[name] = Imbalance(
         dict(zip(by_seed, parts, strict=True)), imbalance(parts)
       )
-  return {name: found for name, found in known.items() if found.is_known}
+  return {
+    name: of_method for name, of_method in known.items() if of_method.is_known
+  }
 
 
 def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
@@ -104,20 +106,20 @@ def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
     return []
   base = known[problem.base.name]
   lines = []
-  for name, found in known.items():
+  for name, of_method in known.items():
     line = {"weighting": name}
-    for modality, parts in found.shares.items():
+    for modality, parts in of_method.shares.items():
       line[f"{modality} %"] = f"{100 * np.nanmean(parts):.1f}"
-    values = found.values[np.isfinite(found.values)]
+    values = of_method.values[np.isfinite(of_method.values)]
     line["imbalance"] = tables.mean_std(values, 1.0, 3)
-    line["Δ imbalance"] = "" if found is base else _change(found, base)
+    line["Δ imbalance"] = "" if of_method is base else _change(of_method, base)
     lines.append(line)
   return lines
 
 
-def _change(found, base):
+def _change(of_method, base):
   """Formats the mean paired difference and its interval."""
-  differences = found.values - base.values
+  differences = of_method.values - base.values
   differences = differences[np.isfinite(differences)]
   if not len(differences):
     return ""
@@ -145,13 +147,16 @@ def _plot(known, ax):
   modalities = next(iter(known.values())).shares
   for number, modality in enumerate(modalities):
     widths = np.array(
-      [100 * np.nanmean(found.shares[modality]) for found in known.values()]
+      [
+        100 * np.nanmean(of_method.shares[modality])
+        for of_method in known.values()
+      ]
     )
     style = palette.bar(number)
     ax.barh(places, widths, 0.72, starts, label=modality, **style)
     starts += widths
-  for place, found in zip(places, known.values(), strict=True):
-    value = f"{np.nanmean(found.values):.2f}"
+  for place, of_method in zip(places, known.values(), strict=True):
+    value = f"{np.nanmean(of_method.values):.2f}"
     ax.text(_WIDEST + 2, place, value, va="center")
   ax.set_yticks(places, known)
   ax.set_ylim(len(known) - 0.5, -0.5)

@@ -24,10 +24,7 @@ def paragraphs(problems: Sequence[study_lib.Problem]) -> list[str]:
     return []
   sentences = [_subject(problems), *_powerless(problems)]
   for metric, place in ((study_lib.name_units(problems), 0), ("NLL", 1)):
-    sentences += [
-      _better(problems, metric, place),
-      _worse(problems, metric, place),
-    ]
+    sentences += _differences(problems, metric, place)
   sentences += [*_baselines(problems), *_choices(problems)]
   return [" ".join(sentences)]
 
@@ -42,11 +39,17 @@ def _subject(problems):
     counts = {p.base.run.results["tune"] for p in problems}
     if len(counts) == 1:
       tuned += f" from {tables.quantity(counts.pop(), 'candidate')}"
+  costs_text = ""
+  if any(costs.cell(p, m) for p in problems for m in p.others):
+    costs_text = (
+      " The cost is the time of an epoch, relative to that of the uniform"
+      " model."
+    )
   return (
     f"In short ({_list(p.name for p in problems)}):"
     f" {tables.quantity(number, 'method')} {are} compared with the uniform"
     f" model{tuned}. P-values are corrected for the methods of each data set"
-    " (Holm)."
+    f" (Holm).{costs_text}"
   )
 
 
@@ -66,37 +69,43 @@ def _powerless(problems) -> Iterator[str]:
     )
 
 
-def _better(problems, metric, place):
-  """Names the methods that beat the uniform model, or says that none does."""
-  found = _list_significant(problems, place, 1, costs_too=True)
-  if not found:
-    return (
-      "No method is significantly better than the uniform model in"
-      f" {metric}{_anywhere(problems)}."
+def _differences(problems, metric, place) -> Iterator[str]:
+  """Names the methods that are better or worse, or says that none is."""
+  better = _list_significant(problems, place, 1)
+  worse = _list_significant(problems, place, -1)
+  where = "" if len(problems) == 1 else " on any data set"
+  if better:
+    yield f"Significantly better in {metric}: {better}."
+  if worse:
+    yield f"Significantly worse in {metric}: {worse}."
+  missing = [
+    word for word, names in (("better", better), ("worse", worse)) if not names
+  ]
+  if missing:
+    yield (
+      f"No method is significantly {' or '.join(missing)} than the uniform"
+      f" model in {metric}{where}."
     )
-  return f"Significantly better in {metric}: {found}."
 
 
-def _worse(problems, metric, place):
-  found = _list_significant(problems, place, -1)
-  if not found:
-    return f"No method is significantly worse in {metric}."
-  return f"Significantly worse in {metric}: {found}."
-
-
-def _anywhere(problems):
-  return "" if len(problems) == 1 else " on any data set"
-
-
-def _list_significant(problems, place, verdict, *, costs_too=False):
+def _list_significant(problems, place, verdict):
   """Lists methods with a verdict, by the metric at a place of each problem."""
   names = dict.fromkeys(m.name for p in problems for m in p.others)
+  tests = [(p, p.comparisons, p.metrics[place]) for p in problems]
+  return _list_verdicts(names, tests, verdict)
+
+
+def _list_verdicts(names, tests, verdict):
+  """Lists names with a verdict, where they have it, and the numbers.
+
+  The tests of each problem are (problem, its comparisons, metric).
+  """
   listed = []
   for name in names:
     where = [
-      f"on {problem.name} ({_numbers(problem, comparison, costs_too)})"
-      for problem in problems
-      if (comparison := problem.comparisons.get((name, problem.metrics[place])))
+      f"on {problem.name} ({_numbers(problem, comparison)})"
+      for problem, comparisons, metric in tests
+      if (comparison := comparisons.get((name, metric)))
       and comparison.verdict == verdict
     ]
     if where:
@@ -104,8 +113,8 @@ def _list_significant(problems, place, verdict, *, costs_too=False):
   return "; ".join(listed)
 
 
-def _numbers(problem, comparison, costs_too):
-  """Formats a change, its p-value and the cost of the method."""
+def _numbers(problem, comparison):
+  """Formats a change, its p-value and the cost of a better method."""
   metric = comparison.metric
   change, _, _ = tables.COLUMNS[metric].change(
     comparison.gain, comparison.interval
@@ -113,22 +122,21 @@ def _numbers(problem, comparison, costs_too):
   _, unit = recommendation.WORDS[metric]
   text = f"{change}{unit}, {tables.p_text(comparison.corrected)}"
   method = problem.methods.get(comparison.method)
-  cost = costs.cell(problem, method) if costs_too and method else ""
-  return f"{text}, {cost} times the time of an epoch" if cost else text
+  is_better = comparison.verdict > 0
+  cost = costs.cell(problem, method) if method and is_better else ""
+  return f"{text}, cost {cost}" if cost else text
 
 
 def _baselines(problems) -> Iterator[str]:
   """Names the baselines that beat the uniform model in decisions."""
-  found = [
-    f"{name} on {p.name} ({_numbers(p, c, costs_too=False)})"
-    for p in problems
-    for (name, metric), c in p.baseline_comparisons.items()
-    if metric == p.unit and c.verdict > 0
-  ]
-  if found:
+  names = dict.fromkeys(name for p in problems for name in p.baselines)
+  better = _list_verdicts(
+    names, [(p, p.baseline_comparisons, p.unit) for p in problems], 1
+  )
+  if better:
     yield (
       "Without further training, significantly better in"
-      f" {study_lib.name_units(problems)}: {'; '.join(found)}."
+      f" {study_lib.name_units(problems)}: {better}."
     )
 
 
@@ -155,10 +163,10 @@ def _chosen(method):
 
 
 def _where(problems, values) -> Iterator[str]:
-  """Yields each choice with the data sets that made it."""
+  """Yields each choice, with the data sets that made it unless all did."""
   for choice, names in values.items():
-    alone = len(problems) == 1
-    yield choice if alone else f"{choice} on {_list(names)}"
+    everywhere = len(names) == len(problems)
+    yield choice if everywhere else f"{choice} on {_list(names)}"
 
 
 def _list(names):

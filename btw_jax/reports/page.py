@@ -7,6 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from btw_jax.reports import contributions
+from btw_jax.reports import costs
 from btw_jax.reports import curves
 from btw_jax.reports import examples
 from btw_jax.reports import gain_plot
@@ -52,7 +53,6 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
   }.values()
   first = problems[0].base.run
   dates = [run.results["finished"] for run in runs if "finished" in run.results]
-  regression = {problem.is_regression for problem in problems}
   num_seeds = len(first.results["seeds"])
   num_compared = sum(len(p.others) for p in problems)
   return template.render(
@@ -79,11 +79,7 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
     overview=[_with_units(row) for row in results.overview(problems)],
     legend=results.legend(problems),
     imbalance_legend=imbalance.LEGEND,
-    glossary=page_texts.glossary(
-      classification=False in regression,
-      regression=True in regression,
-      contributions=any(map(imbalance.read, runs)),
-    ),
+    glossary=_glossary(problems, runs),
     ranks=results.ranks(problems),
     versions=", ".join(f"{k} {v}" for k, v in first.versions.items()),
     seconds=[
@@ -91,6 +87,22 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
       for run in runs
     ],
     configs={r.path.name: json.dumps(r.config, indent=1) for r in runs},
+  )
+
+
+def _glossary(problems, runs):
+  """Returns the terms of a page, with what balancing methods do."""
+  regression = {problem.is_regression for problem in problems}
+  return page_texts.glossary(
+    classification=False in regression,
+    regression=True in regression,
+    contributions=any(map(imbalance.read, runs)),
+    costs=costs.LEGEND in results.legend(problems),
+    methods={
+      name: text
+      for run in runs
+      for name, text in run.results.get("balance", {}).items()
+    },
   )
 
 

@@ -131,7 +131,7 @@ def _overview_by_method(problems, names):
   lines = [{"weighting": name} for name in (f"{base}, its mean", *names)]
   for problem in problems:
     for metric in problem.metrics:
-      heading = f"{problem.name}: {tables.CHANGES[metric]}"
+      heading = f"{problem.name}: Δ {tables.COLUMNS[metric].heading}"
       values = problem.base.row["metrics"][metric]
       cells = [tables.COLUMNS[metric].mean_std(values)]
       cells += [_change(problem, name, metric) for name in names]
@@ -209,8 +209,8 @@ def held_fixed(problem: study_lib.Problem) -> list[str]:
   *others, last = (split for split in names if split in sizes)
   counts = ", ".join(f"{sizes[split]:,} {names[split]}" for split in others)
   counts += f" and {tables.quantity(sizes[last], f'{names[last]} example')}"
-  own = [m.name for m in problem.methods.values() if costs.has_own_network(m)]
-  but = f", but for the network of {', '.join(own)}" if own else ""
+  apart = [m.name for m in problem.methods.values() if costs.has_own_network(m)]
+  but = f", but for the network of {', '.join(apart)}" if apart else ""
   sentences = [
     f"Data: {counts}; modalities:"
     f" {', '.join(results['modalities'])}. For each seed, all methods use the"

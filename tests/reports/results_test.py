@@ -5,8 +5,10 @@ import subprocess
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from btw_jax.reports import results
+from btw_jax.reports import tables
 from support import studies
 
 
@@ -68,6 +70,34 @@ def test_what_was_held_fixed_names_who_chose_it():
     "learning rate 0.004 (chosen by the validation loss of the uniform model)"
   ) in text
   assert "dropout, but for the network of mla." in text
+
+
+def test_ranks_compare_balanced_rows_and_the_ensemble():
+  methods = {"ogm": (0.02, 0.1), "kl": (-0.01, -0.1)}
+  problems = [
+    studies.problem(
+      methods,
+      name=name,
+      baselines={
+        "ensemble": (0.05, 0.2),
+        f"best modality ({best})": (0.9, 0.9),
+      },
+    )
+    for name, best in (("one", "a"), ("two", "a"), ("three", "b"))
+  ]
+  rows = results.ranks(problems)
+  assert [row["weighting"] for row in rows] == [
+    "ensemble", "ogm", "uniform", "kl"
+  ]  # fmt: skip
+  # Three data sets rank four methods alike: chi² = 3·(4 − 1) = 9.
+  expected = stats.chi2.sf(9, 3)
+  heading = f"mean rank by accuracy (Friedman test: {tables.p_text(expected)})"
+  assert [row[heading] for row in rows] == ["1.00", "2.00", "3.00", "4.00"]
+  # A method that a data set lacks does not take part, nor do baselines.
+  del problems[2].methods["ogm"], problems[1].baselines["ensemble"]
+  assert [row["weighting"] for row in results.ranks(problems)] == [
+    "uniform", "kl"
+  ]  # fmt: skip
 
 
 def test_the_latex_compiles(tmp_path):
