@@ -80,7 +80,7 @@ def check(
     if reason:
       raise errors.InputError(f"--balance={name}: {reason}.")
     others = [w for w in balance.weightings if w != "uniform"]
-    if method.own_network and others:
+    if catalog.METHODS[name].has_network and others:
       raise errors.InputError(
         f"--balance_weighting={others[0]}: {name} mixes modalities by"
         " confidence, which leaves no weights to learn: use uniform."

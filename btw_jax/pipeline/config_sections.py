@@ -278,7 +278,7 @@ class BalanceConfig:
   methods: tuple[str, ...] = field(
     (),
     "methods that balance modalities, a row for each, separated by commas: "
-    + "; ".join(f"{k}: {v}" for k, v in balance_catalog.METHODS.items()),
+    + "; ".join(f"{k}: {v.does}" for k, v in balance_catalog.METHODS.items()),
     flag="balance",
     each=BALANCES,
     optional=True,

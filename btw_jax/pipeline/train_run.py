@@ -363,7 +363,9 @@ def finish(
 def _describe_tuning(config):
   """Returns what the balancing methods do, and what uniform chose from."""
   return {
-    "balance": {name: catalog.METHODS[name] for name in config.balance.methods},
+    "balance": {
+      name: catalog.METHODS[name]._asdict() for name in config.balance.methods
+    },
     "tune": config.tune,
     "learning_rates": [
       rate * config.learning_rate for rate in balancing.rates(config.tune)

@@ -13,25 +13,6 @@ LEGEND = (
 _ALIKE = ("mi", "cc", "pid")
 # Stages that train the uniform model alone.
 _UNIFORM_STAGES = ("rate", "scale")
-_ALONE = "a further pass for each modality in every step"
-_SUBSETS = "further passes with subsets of the modalities in every step"
-# What a step of a balancing method needs besides one pass.
-STEPS = {
-  "unimodal_losses": _ALONE,
-  "mmpareto": f"{_ALONE}, with a gradient of its own",
-  "ogm": _ALONE,
-  "ogm_ge": _ALONE,
-  "agm": _SUBSETS,
-  "opm": _ALONE,
-  "umt": "a pass through the unimodal models in every step",
-  "gblend": _ALONE,
-  "valuation": _SUBSETS,
-  "mla": "a step for each modality on every batch",
-}
-# The method that learns from the unimodal models.
-_TAUGHT = "umt"
-# The method that replaces the multimodal network.
-_OWN_NETWORK = "mla"
 
 
 def relative(
@@ -77,7 +58,7 @@ def cell(problem: study_lib.Problem, method: study_lib.Method) -> str:
 
 def has_own_network(method: study_lib.Method) -> bool:
   """Returns True if a method replaces the multimodal network."""
-  return method.balance == _OWN_NETWORK
+  return method.entry.get("has_network", False)
 
 
 def sentences(problem: study_lib.Problem, name: str) -> Iterator[str]:
@@ -99,15 +80,15 @@ def _training(problem, method):
     yield f"{candidates} runs to choose from"
   if mitigation:
     yield f"mitigation ({' and '.join(mitigation)})"
-  if method.balance in STEPS:
-    yield STEPS[method.balance]
+  if method.entry.get("needs"):
+    yield method.entry["needs"]
   number = len(method.run.results["modalities"])
   models = tables.quantity(number, "unimodal model")
   is_weighted = method.choice["variant"] != study_lib.BASE
   # Among several weightings some have weights, whatever the choice was.
   if is_weighted or (candidates > 1 and not method.balance):
     yield models
-  elif method.balance == _TAUGHT:
+  elif method.entry.get("has_teacher"):
     yield f"{models}, which prediction does not need"
   cost = relative(problem, method)
   if method.balance and cost is not None:

@@ -99,9 +99,9 @@ def _glossary(problems, runs):
     contributions=any(map(imbalance.read, runs)),
     costs=costs.LEGEND in results.legend(problems),
     methods={
-      name: text
+      name: entry["does"]
       for run in runs
-      for name, text in run.results.get("balance", {}).items()
+      for name, entry in run.results.get("balance", {}).items()
     },
   )
 

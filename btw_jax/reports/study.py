@@ -62,6 +62,11 @@ class Method(NamedTuple):
     """The name of the balancing method that trained it; empty for none."""
     return self.choice.get("balance", "")
 
+  @property
+  def entry(self) -> Mapping[str, Any]:
+    """What the run says of its balancing method; empty without one."""
+    return self.run.results.get("balance", {}).get(self.balance, {})
+
 
 class Comparison(NamedTuple):
   """A method compared with the base of its problem by one metric.

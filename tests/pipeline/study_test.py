@@ -103,7 +103,8 @@ def test_results_hold_all_candidates(finished):
   _, path, problem, _ = finished
   results = dataset_files.read_json(path / "results.json")
   assert results["learning_rates"] == [_RATE, 10 * _RATE]
-  assert results["balance"] == {n: catalog.METHODS[n] for n in _METHODS}
+  entries = {n: catalog.METHODS[n]._asdict() for n in _METHODS}
+  assert results["balance"] == entries
   for name, key, candidates in (
     ("kl", "strength", [1.0, 0.5]),
     *((n, "value", catalog.load(n).setting.candidates(2)) for n in _METHODS),

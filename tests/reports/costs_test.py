@@ -2,7 +2,6 @@
 
 import pytest
 
-from btw_jax.methods.balance import catalog
 from btw_jax.reports import costs
 from btw_jax.reports import recommendation
 from btw_jax.reports import results
@@ -83,7 +82,3 @@ def test_advice_counts_candidates_and_time():
   assert (
     "Training cost: 3 runs to choose from, 1.4 times the time of an epoch."
   ) in text
-
-
-def test_methods_with_costs_exist():
-  assert set(costs.STEPS) < set(catalog.METHODS)

@@ -27,7 +27,7 @@ def problem(tmp_path_factory):
     tune=2,
     epoch_seconds={"rate": 1.0, "ogm": 2.0},
   )
-  made.base.run.results["balance"] = {"ogm": "slows down encoders"}
+  made.base.run.results["balance"] = {"ogm": {"does": "slows down encoders"}}
   folder = tmp_path_factory.mktemp("runs")
   (written,) = study.problems([run_files.write(folder / "made", made)])
   return written

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from btw_jax.methods.balance import catalog
 from btw_jax.reports import study
 from btw_jax.reports import tables
 
@@ -42,6 +43,7 @@ def _run(
     "sizes": {"train": 1, "valid": 2, "test": 3}, "embedding_scale": 0.5,
     "tune": tune, "epoch_seconds": epoch_seconds or {},
     "learning_rates": [1e-3 * rate for rate in range(1, 1 + tune)],
+    "balance": {n: catalog.METHODS[n]._asdict() for n in BALANCED},
   }  # fmt: skip
   path = pathlib.Path(name, *mitigation)
   return study.RunFiles(name, path, config, results, {"jax": "0"})

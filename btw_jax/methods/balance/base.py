@@ -74,13 +74,10 @@ class Balance(hooks.Hook):
   Attributes:
     num_modalities: M.
     setting: what it is tuned by.
-    own_network: whether it replaces the multimodal network; weightings that
-      multiply embeddings then do not apply.
   """
 
   num_modalities: int
   setting: ClassVar[Setting]
-  own_network: ClassVar[bool] = False
 
   @classmethod
   def make(cls, setup: Setup) -> "Balance":

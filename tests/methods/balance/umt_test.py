@@ -100,9 +100,7 @@ def test_with_a_large_factor_embeddings_reach_those_of_the_teacher():
 def test_the_distance_of_missing_modalities_is_0():
   forward = balances.forward_of(3)
   network, params = forward.network, forward.params
-  hook = umt.Method(
-    3, seeds=(0,), teacher=network, teacher_params=None
-  )
+  hook = umt.Method(3, seeds=(0,), teacher=network, teacher_params=None)
   teacher = jax.tree.map(lambda x: x + 0.5, params)
   embeddings = forward.encode(forward.batch)
   losses = hook.minimise(
