@@ -16,6 +16,7 @@ from btw_jax.pipeline import progress
 from btw_jax.pipeline import study_grid
 from btw_jax.pipeline import train_run
 from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.reports import across
 from btw_jax.reports import overall
 from btw_jax.reports import page
 from btw_jax.reports import recommendation
@@ -68,10 +69,9 @@ def _report(planned, workdir):
   ):
     files.write_text(workdir / name, content)
   advice = overall.paragraphs(problems) + recommendation.paragraphs(problems)
-  overview = results.overview(problems)
+  named = {"overview": results.overview(problems), **across.write(problems)}
   files.write_json(
-    workdir / "study.json",
-    {"note": "\n\n".join(advice), "tables": {"overview": overview}},
+    workdir / "study.json", {"note": "\n\n".join(advice), "tables": named}
   )
   return text
 

@@ -161,8 +161,8 @@ def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
     Rows, heading -> cell, the best method first; no rows for a single problem.
   """
   names = [
-    name for name in _ranked(problems[0])
-    if all(name in _ranked(p) for p in problems)
+    name for name in ranked(problems[0])
+    if all(name in ranked(p) for p in problems)
   ]  # fmt: skip
   if len(problems) < 2 or len(names) < 2:
     return []
@@ -186,11 +186,11 @@ def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
 
 def _score(problem, name, metric):
   """Returns a method's mean metric; higher is better."""
-  values = _ranked(problem)[name].row["metrics"][metric]
+  values = ranked(problem)[name].row["metrics"][metric]
   return tables.COLUMNS[metric].sign * np.mean(values)
 
 
-def _ranked(problem):
+def ranked(problem: study_lib.Problem) -> dict[str, study_lib.Method]:
   """Returns name -> method, for all methods that ranks compare."""
   baselines = {
     name: method

@@ -45,10 +45,17 @@ _RECIPES = (
 # FILE.TABLE, the file has several tables. Any other name is a run's workdir.
 _MEASURED = (
   "study/study.overview",
+  "balance/study.decisions",
+  "balance/study.likelihood",
+  "balance/study.calibration",
+  "balance/study.imbalance",
+  "balance/study.choices",
+  "balance/study.candidates",
   "gate",
   "gate_information_train",
   "gate_information_valid",
   "joint_test",
+  "benchmark_balance",
   "benchmark_gate",
   "benchmark_interface",
   "benchmark_audit",
