@@ -87,7 +87,9 @@ def test_encoders_follow_the_combination_and_all_else_the_sum(acts_on):
   owners = hooks.Owners(ids, 3)
   hook = mmpareto.Method(3, acts_on)
   step = balances.step((), 2.5)
-  changed = hook.change_gradients(step, owners, *jax.tree.map(jnp.array, (g, u)))
+  changed = hook.change_gradients(
+    step, owners, *jax.tree.map(jnp.array, (g, u))
+  )
   conflicts = []
   for m in range(3):
     flat_g, flat_u = (
@@ -95,7 +97,9 @@ def test_encoders_follow_the_combination_and_all_else_the_sum(acts_on):
       for t in (g, u)
     )
     conflicts.append(flat_g @ flat_u <= 0)
-    expected = _followed(flat_g, flat_u) * (2.5 if acts_on == "gradients" else 1)
+    expected = _followed(flat_g, flat_u) * (
+      2.5 if acts_on == "gradients" else 1
+    )
     actual = [changed["encoder"][k][m].ravel() for k in ("kernel", "bias")]
     np.testing.assert_allclose(np.concatenate(actual), expected, atol=2e-3)
   assert any(conflicts) and not all(conflicts)
@@ -112,7 +116,9 @@ def test_encoders_follow_the_combination_and_all_else_the_sum(acts_on):
 def test_what_is_apart_is_the_sum_of_the_losses_alone():
   forward = balances.forward_of(3, task="binary")
   embeddings = forward.encode(forward.batch)
-  apart = mmpareto.Method(3).minimise_apart(balances.step(()), forward, embeddings)
+  apart = mmpareto.Method(3).minimise_apart(
+    balances.step(()), forward, embeddings
+  )
   expected = np.zeros(12)
   for subset in np.eye(3, dtype=bool):
     outputs, has = balances.fuse_only(forward, embeddings, subset)
