@@ -49,6 +49,13 @@ class Shown(NamedTuple):
   batch: types.Batch
   multipliers: chex.Array | None
 
+  @property
+  def factors(self) -> chex.Array:
+    """The multipliers `[B, M]`; without any, 1 where a modality is present."""
+    if self.multipliers is None:
+      return self.batch.present.astype(jnp.float32)
+    return self.multipliers
+
 
 class Owners(NamedTuple):
   """The modality of each parameter of an encoder.

@@ -148,32 +148,46 @@ def _fuse(network, params, key, embeddings, batch, multipliers):
   return outputs[0]
 
 
-def step_on(stage_trainer, batch, *, state=None, value=None, shards=1, seed=3):
-  """Takes the steps on a batch that is sharded over simulated devices.
+def step_function(stage_trainer, *, seed=3):
+  """Returns a function that takes the steps on a batch.
 
-  Returns the state before and after, and the sums, `[shards, ...]`.
+  Its arguments are the state, the batch, the setting of the method and the
+  number of simulated devices that the batch is sharded over. It returns the
+  state and the sums, `[shards, ...]`.
   """
+
+  def steps(state, value, batch, multipliers):
+    run_params = state_lib.RunParams(
+      jnp.int32(0), jnp.float32(0), jnp.float32(1), value=value
+    )
+    return stage_trainer.steps(
+      state, batch, multipliers, seed, None, run_params
+    )
+
+  mapped = jax.jit(
+    jax.vmap(steps, (None, None, 0, 0), axis_name=device_map.AXIS)
+  )
+
+  def step(state, batch, *, value=None, shards=1):
+    multipliers = weighting.multipliers(
+      weighting.uniform(batch.present), batch.present
+    )
+    parts = jax.tree.map(
+      lambda x: x.reshape(shards, -1, *x.shape[1:]), (batch, multipliers)
+    )
+    return mapped(state, value, *parts)
+
+  return step
+
+
+def step_on(stage_trainer, batch, *, value=None, seed=3):
+  """Takes the first steps of a seed; returns the states and the sums."""
   split = types.Split(batch, None)
-  if state is None:
-    state = jax.jit(stage_trainer.init)(seed, split).train
-  multipliers = weighting.multipliers(
-    weighting.uniform(batch.present), batch.present
+  state = jax.jit(stage_trainer.init)(seed, split).train
+  value = None if value is None else jnp.float32(value)
+  return state, *step_function(stage_trainer, seed=seed)(
+    state, batch, value=value
   )
-  run_params = state_lib.RunParams(
-    jnp.int32(0), jnp.float32(0), jnp.float32(1),
-    value=None if value is None else jnp.float32(value),
-  )  # fmt: skip
-  parts = jax.tree.map(
-    lambda x: x.reshape(shards, -1, *x.shape[1:]), (batch, multipliers)
-  )
-  mapped = jax.vmap(
-    lambda state, *part: stage_trainer.steps(
-      state, *part, seed, None, run_params
-    ),
-    (None, 0, 0),
-    axis_name=device_map.AXIS,
-  )
-  return state, *jax.jit(mapped)(state, *parts)
 
 
 def with_present(forward, present):

@@ -40,10 +40,7 @@ class Method(base.Balance):
   def show(self, step, forward, shown):
     """Mixes the embeddings, with their multipliers."""
     share, partners = self._draw(step, forward)
-    multipliers = shown.multipliers
-    if multipliers is None:
-      multipliers = shown.batch.present.astype(jnp.float32)
-    own = shown.embeddings * multipliers[..., None]
+    own = shown.embeddings * shown.factors[..., None]
     others = _gather(own, forward.axis_name)[partners]
     mixed = own + (1 - share)[:, None, None] * (others - own)
     return hooks.Shown(

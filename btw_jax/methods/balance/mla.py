@@ -85,7 +85,7 @@ class Method(base.Balance):
     """Shows one modality."""
     present = shown.batch.present & self._turn(step)
     multipliers = forward_lib.keep_mean(
-      shown.multipliers, shown.batch.present, present
+      shown.factors, shown.batch.present, present
     )
     return shown._replace(
       batch=shown.batch._replace(present=present), multipliers=multipliers

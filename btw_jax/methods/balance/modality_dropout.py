@@ -44,10 +44,7 @@ def drop(
   kept = present & ((margin >= 0) | nearest)
   # Exactly 1 where nothing is dropped.
   factor = jnp.sum(present, axis=-1) / jnp.maximum(jnp.sum(kept, axis=-1), 1)
-  multipliers = shown.multipliers
-  if multipliers is None:
-    multipliers = present.astype(jnp.float32)
-  multipliers = jnp.where(kept, factor[:, None] * multipliers, 0.0)
+  multipliers = jnp.where(kept, factor[:, None] * shown.factors, 0.0)
   return shown._replace(
     batch=batch._replace(present=kept), multipliers=multipliers
   )

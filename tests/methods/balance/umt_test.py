@@ -5,7 +5,6 @@ import optax
 import pytest
 
 from btw_jax.methods.balance import umt
-from btw_jax.training import vectorized_runs
 from support import balances
 from support import problems
 
@@ -42,7 +41,7 @@ def test_the_gradient_is_that_of_the_loss_and_the_distance(missing):
       loss += 0.7 * jnp.sum((embeddings[i, m] - wanted[i, m]) ** 2) / 6
     return loss / 16
 
-  slopes = jax.grad(total)(state.params)
+  slopes = jax.jit(jax.grad(total))(state.params)
   for before, after, slope in problems.leaves(
     state.params, stepped.params, slopes
   ):
@@ -60,41 +59,10 @@ def test_every_seed_has_its_own_teacher():
 
 
 def test_teachers_stay_as_they_are():
-  train, valid = problems.splits((0, 1))
-  trainer = balances.trainer("umt", seeds=(0, 1))
-  spec = vectorized_runs.RunSpec("uniform", 0.0, 1.0, balance="umt", value=3.0)
-  best, _ = problems.fit(trainer, [spec], [0, 1], train, valid, num_epochs=3)
-  assert np.all(best.epoch >= 0)
+  trainer = balances.trainer("umt")
   state, stepped, _ = balances.step_on(trainer, problems.batch(16))
   for before, after in problems.leaves(state.hook_state, stepped.hook_state):
     np.testing.assert_array_equal(before, after[0])
-
-
-def test_with_a_large_factor_embeddings_reach_those_of_the_teacher():
-  """Missing modalities have no wanted embedding."""
-  trainer = balances.trainer(
-    "umt", dropout=0.0, optimizer=optax.adam(3e-2), seeds=(0,)
-  )
-  batch = problems.batch(16, missing=0.4)
-  step = jax.jit(
-    lambda state: jax.tree.map(
-      lambda x: x[0],
-      balances.step_on(trainer, batch, state=state, value=100.0)[1],
-    )
-  )
-  state, _, _ = balances.step_on(trainer, batch)
-  wanted = _teacher_embeddings(batch, 0, (0,))
-
-  def distance(state):
-    embeddings = trainer.network.apply(
-      {"params": state.params}, batch, train=False, method="encode"
-    )
-    return np.mean(np.asarray(embeddings - wanted)[batch.present] ** 2)
-
-  first = distance(state)
-  for _ in range(150):
-    state = step(state)
-  assert distance(state) < 0.1 * first
 
 
 def test_the_distance_of_missing_modalities_is_0():

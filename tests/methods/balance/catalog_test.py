@@ -1,0 +1,128 @@
+"""Tests of what all balancing methods have in common."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from btw_jax.methods import balance
+from btw_jax.methods.balance import base
+from btw_jax.methods.balance import catalog
+from btw_jax.models import networks
+from btw_jax.pipeline import config_sections
+from btw_jax.training import vectorized_runs
+from support import balances
+from support import problems
+
+_HELPERS = {"__init__", "base", "catalog", "passes"}
+TASKS = ("multiclass", "binary", "regression")
+# Tasks in turn: each method sees two of them.
+CASES = [
+  (name, network, TASKS[(place + offset) % 3])
+  for place, name in enumerate(catalog.METHODS)
+  for offset, network in enumerate(("mlp", "moe"))
+  if (name, network) != ("mla", "moe")
+]
+
+
+def test_modules_catalog_and_flags_hold_the_same_methods():
+  (folder,) = balance.__path__
+  modules = {path.stem for path in pathlib.Path(folder).glob("*.py")}
+  assert modules - _HELPERS == set(catalog.METHODS)
+  assert set(config_sections.BALANCES) == set(catalog.METHODS)
+  for name in catalog.METHODS:
+    method = catalog.load(name)
+    assert method.__module__.endswith(f".{name}")
+    assert issubclass(method, base.Balance)
+
+
+def _trainer(name, network, task):
+  kind = networks.Concatenation if network == "mlp" else problems.mixture()
+  return balances.trainer(name, kind, task=task, optimizer=optax.sgd(0.1))
+
+
+def _batch(task):
+  """Returns a batch with missing modalities, and an example without any."""
+  batch = problems.batch(20, missing=0.3, task=task)
+  present = batch.present.at[-1].set(False)
+  features = jnp.where(present[..., None], batch.features, 0.0)
+  target = batch.target % 2 if task == "binary" else batch.target
+  return batch._replace(features=features, present=present, target=target)
+
+
+def _active(trainer):
+  """Returns the state before a step in which every method does something."""
+  split = problems.types.Split(_batch("regression"), None)
+  state = jax.jit(trainer.init)(3, split).train
+  hook_state = state.hook_state
+  for _ in range(5):
+    hook_state = trainer.hook.end_epoch(hook_state)
+  return state._replace(hook_state=hook_state)
+
+
+@pytest.mark.slow
+@pytest.mark.training
+@pytest.mark.parametrize("name, network, task", CASES)
+def test_a_step_on_shares_equals_a_step_on_the_whole(name, network, task):
+  """Devices are simulated by `vmap`; SGD does not magnify rounding.
+
+  A batch in which nobody has the second modality leaves all finite.
+  """
+  trainer, batch = _trainer(name, network, task), _batch(task)
+  state = _active(trainer)
+  step = balances.step_function(trainer)
+  full, shares = (step(state, batch, shards=shards)[0] for shards in (1, 4))
+  for a, b in problems.leaves(
+    (full.params, full.hook_state), (shares.params, shares.hook_state)
+  ):
+    for device in range(4):
+      np.testing.assert_allclose(a[0], b[device], rtol=1e-5, atol=1e-5)
+  present = batch.present.at[:, 1].set(False)
+  features = jnp.where(present[..., None], batch.features, 0.0)
+  without = batch._replace(features=features, present=present)
+  stepped, sums = step(state, without)
+  assert np.all(np.asarray(sums["skipped"]) == 0)
+  for leaf in jax.tree.leaves((stepped.params, stepped.hook_state, sums)):
+    assert np.all(np.isfinite(leaf))
+  # A lone present modality's parameters, and the head's, have moved.
+  head = (x["head"]["kernel"] for x in (state.params, stepped.params))
+  assert np.any(next(head) != next(head)[0])
+
+
+# What changes nothing: the value, and whether the method is plain then.
+NEUTRAL = {
+  "ogm": 0.0,
+  "agm": 0.0,
+  "modality_dropout": 0.0,
+  "unimodal_losses": 0.0,
+  "valuation": 0.0,
+  "umt": 0.0,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.training
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_a_method_that_changes_nothing_is_the_plain_model_bit_for_bit(name):
+  train, valid = problems.splits()
+  spec = vectorized_runs.RunSpec(
+    "uniform", 0.0, 1.0, balance=name, value=NEUTRAL[name]
+  )
+  plain, plain_log = problems.fit(
+    problems.trainer(), problems.PLAIN, [0], train, valid, num_epochs=1
+  )
+  trainer = balances.trainer(name)
+  best, log = problems.fit(trainer, [spec], [0], train, valid, num_epochs=1)
+  for a, b in problems.leaves(best.params, plain.params):
+    np.testing.assert_array_equal(a, b)
+  np.testing.assert_array_equal(
+    log[0]["train_loss"], plain_log[0]["train_loss"]
+  )
+  # Other values are not the plain model.
+  other = spec._replace(value=0.5)
+  moved, _ = problems.fit(trainer, [other], [0], train, valid, num_epochs=1)
+  if name != "valuation":
+    assert any(np.any(a != b) for a, b in problems.leaves(moved, best))
