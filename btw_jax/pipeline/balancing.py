@@ -16,7 +16,7 @@ from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import vectorized_runs
 
 # The largest factor of the learning rate that is tried, and its inverse.
-_WIDEST_RATE = 10.0
+_WIDEST_RATE = 4.0
 
 
 def plan(

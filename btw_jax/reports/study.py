@@ -64,7 +64,7 @@ class Method(NamedTuple):
 
   @property
   def entry(self) -> Mapping[str, Any]:
-    """What the run says of its balancing method; empty without one."""
+    """The description of the balancing method; empty without one."""
     return self.run.results.get("balance", {}).get(self.balance, {})
 
 

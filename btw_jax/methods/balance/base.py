@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-  """What a method is built from, besides its setting.
+  """The parts that a method is built from, besides its setting.
 
   Attributes:
     num_modalities: M.
