@@ -14,8 +14,9 @@ from btw_jax.reports import tables
 
 BASE, GATE = "uniform", "gate"
 LEVEL = 0.05
-# The value of --normalise whose weights have a suffix of their own.
-_MINMAX = "minmax"
+# The value of --normalise whose weights have a suffix of their own, and what is
+# in the names of the weightings that it changes.
+_MINMAX, _DIVERGENCE = "minmax", "kl"
 
 
 class RunFiles(NamedTuple):
@@ -223,31 +224,23 @@ def problems(runs: Sequence[RunFiles]) -> list[Problem]:
 def _add_methods(methods, run):
   """Adds the methods of a run to those of its problem, name -> method.
 
-  Weights that are normalised by minimum and maximum make other methods. The
-  models without weights are then those of the run with the usual weights.
+  Divergences that are normalised by minimum and maximum make other methods. All
+  other models of such a run are those of the run with the usual weights.
   """
   is_minmax = run.config.get("normalise") == _MINMAX
   for row in run.results["rows"]:
     if row["kind"] != "weighting":
       continue
     parts = [row["name"], *run.config["mitigation"]]
-    repeats = is_minmax and _is_unweighted(row)
-    if is_minmax and not repeats:
+    differs = is_minmax and _DIVERGENCE in row["name"]
+    if differs:
       parts[0] += " (min-max)"
     name = " + ".join(parts)
     method = Method(name, row["name"], run, row)
-    if repeats:
+    if is_minmax and not differs:
       methods.setdefault(name, method)
     else:
       methods[name] = method
-
-
-def _is_unweighted(row):
-  """Returns True if a row needs no weights, whatever validation chose."""
-  choice = row["choice"]
-  if choice.get("balance"):
-    return choice["variant"] == BASE
-  return row["name"] in (BASE, GATE)
 
 
 def _compare(problem, methods):

@@ -52,19 +52,22 @@ def draw(workdir: str | os.PathLike) -> figure_lib.Figure:
     *upper, lower = figure.subfigures(len(heights), 1, height_ratios=heights)
     num_seeds = tables.quantity(len(run.results["seeds"]), "seed")
     upper[0].suptitle(f"Mean ± std over {num_seeds}")
+    losses = []
     for of_part, shown in zip(upper, parts, strict=True):
-      _draw_losses(of_part, shown)
+      losses += _draw_losses(of_part, shown)
+    svg.share_limits(losses, "y")
     _draw_modalities(lower, run, weighted, num_rows)
   return figure
 
 
 def _draw_losses(part, methods):
-  """Draws the training and the validation loss of methods, by label."""
+  """Draws the losses of methods, by label, and returns the axes."""
   axes = part.subplots(1, _COLUMNS, sharey=True)
   for ax, (split, name) in zip(axes, curves.SPLITS.items(), strict=True):
     curves.plot_losses(ax, methods, split)
     ax.set_title(f"{name} loss")
   svg.legend(axes[0])
+  return list(axes)
 
 
 def _draw_modalities(part, run, weighted, num_rows):

@@ -75,12 +75,12 @@ def test_the_table_of_a_run_labels_rows_by_their_setting():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-  """Trains a study of one small run; returns its folder and its results."""
+  """Trains a study of one small run; returns its folders and results."""
   folder = tmp_path_factory.mktemp("study")
   config = config_lib.make(
     dataset="npz",
     data_dir=str(dataset_files.write_npz(folder / "data")),
-    weighting=("uniform", "kl"),
+    weighting=("uniform", "gate", "kl"),
     balance=_METHODS,
     tune=2,
     learning_rate=_RATE,
@@ -88,7 +88,7 @@ def finished(tmp_path_factory):
     num_epochs=3,
     hidden_dim=8,
     embedding_dim=8,
-    num_exchanges=0,
+    num_exchanges=4,
     workdir=str(folder / "out"),
   )
   planned, _ = study_grid.plan_runs({"made": config}, [], [])
@@ -118,9 +118,11 @@ def test_results_hold_all_candidates(finished):
 
 @pytest.mark.slow
 def test_contributions_of_all_methods_are_measured(finished):
-  _, path, _, text = finished
+  _, path, problem, text = finished
   rows = dataset_files.read_json(path / "contribution.json")["rows"]
-  names = ["uniform", "kl", *_METHODS]
+  # A gate that chose the uniform model is not measured again.
+  is_gated = problem.methods["gate"].choice["variant"] == "gate"
+  names = ["uniform", *["gate"] * is_gated, "kl", *_METHODS]
   assert list(dict.fromkeys(row["weighting"] for row in rows)) == names
   table = text.partition("Δ imbalance")[2].splitlines()[2:]
   cells = [line.split("|")[1].strip() for line in table[: len(names)]]

@@ -137,6 +137,11 @@ def test_interference_of_many_methods_has_a_row_each(figures):
   )
   assert places["uniform"][0] == places["ogm"][0]
   assert places["uniform"][1] < places["gate"][1] < places["ogm"][1]
+  # Noise in a changes 10 % of all models' decisions, noise in b 20 %.
+  cells = re.findall(r'translate\(([\d.]+) [\d.]+\)">(10|20)</text>', figure)
+  cells += re.findall(r'x="([\d.]+)"[^>]*>(10|20)</text>', figure)
+  assert len(cells) == 2 * (1 + len(_NAMES))
+  assert len(set(cells)) == 2
 
 
 def test_the_glossary_says_what_methods_do(text):

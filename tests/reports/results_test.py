@@ -93,6 +93,9 @@ def test_ranks_compare_balanced_rows_and_the_ensemble():
   expected = stats.chi2.sf(9, 3)
   heading = f"mean rank by accuracy (Friedman test: {tables.p_text(expected)})"
   assert [row[heading] for row in rows] == ["1.00", "2.00", "3.00", "4.00"]
+  # The best modality takes no part, even if it is the same everywhere.
+  names = {row["weighting"] for row in results.ranks(problems[:2])}
+  assert names == {"ensemble", "ogm", "uniform", "kl"}
   # A method that a data set lacks does not take part, nor do baselines.
   del problems[2].methods["ogm"], problems[1].baselines["ensemble"]
   assert [row["weighting"] for row in results.ranks(problems)] == [

@@ -48,7 +48,7 @@ def _with_minmax(**others):
 def test_minmax_weights_are_methods_of_the_same_problem():
   runs = _with_minmax(
     **{"kl": (0.2, 0.0), "gate": (0.5, 0.0), "ogm": (0.5, 0.0)},
-    **{"kl-ogm": (0.3, 0.0), "auto": (0.4, 0.0)},
+    **{"kl-ogm": (0.3, 0.0), "mi": (0.4, 0.0), "kl+mi": (0.6, 0.0)},
   )
   for ordered in (runs, runs[::-1]):
     (problem,) = study.problems(ordered)
@@ -57,10 +57,10 @@ def test_minmax_weights_are_methods_of_the_same_problem():
       for (name, metric), c in problem.comparisons.items()
       if metric == "accuracy"
     }
-    # What needs no weights is that of the usual run.
+    # What needs no divergence is that of the usual run, if it is there.
     assert gains == {
       "kl": 0.1, "gate": 0.0, "ogm": 0.0, "kl (min-max)": 0.2,
-      "kl-ogm (min-max)": 0.3, "auto (min-max)": 0.4,
+      "kl-ogm (min-max)": 0.3, "mi": 0.4, "kl+mi (min-max)": 0.6,
     }  # fmt: skip
     assert problem.base.name == "uniform"
     assert problem.base.run.config["normalise"] == "rows"
@@ -68,12 +68,12 @@ def test_minmax_weights_are_methods_of_the_same_problem():
 
 
 def test_minmax_weights_alone_have_their_own_base():
-  _, run = _with_minmax(**{"kl + heuristic": (0.1, 0.0), "mi": (0.2, 0.0)})
+  _, run = _with_minmax(**{"kl + heuristic": (0.1, 0.0), "kl+mi": (0.2, 0.0)})
   (problem,) = study.problems([run])
-  assert list(problem.methods) == ["uniform", "mi (min-max)"]
+  assert list(problem.methods) == ["uniform", "kl+mi (min-max)"]
   del run.config["normalise"]
   (problem,) = study.problems([run])
-  assert list(problem.methods) == ["uniform", "mi"]
+  assert list(problem.methods) == ["uniform", "kl+mi"]
 
 
 def test_mitigations_follow_the_way_of_normalising():

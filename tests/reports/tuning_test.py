@@ -131,6 +131,13 @@ def test_a_balanced_model_is_another_one_than_the_uniform_model():
   assert list(curves.distinct_methods(methods)) == [
     "uniform, gate", "ogm", "agm", "kl-ogm", "kl"
   ]  # fmt: skip
+  # So are two values of a method.
+  choice = dict(problem.methods["ogm"].choice, value=0.8)
+  other = problem.methods["ogm"]._replace(
+    name="ogm@0.8", row=problem.methods["ogm"].row | {"choice": choice}
+  )
+  pair = [problem.methods["ogm"], other]
+  assert list(curves.distinct_methods(pair)) == ["ogm", "ogm@0.8"]
   # Examples have weights, but weights.csv does not hold those of kl-ogm.
   assert list(curves.weighted_methods(methods)) == ["kl-ogm", "kl"]
   assert list(curves.logged_methods(methods)) == ["kl"]
