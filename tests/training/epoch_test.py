@@ -12,6 +12,7 @@ from btw_jax import weighting
 from btw_jax.models import networks
 from btw_jax.training import predictor
 from btw_jax.training import vectorized_runs
+from support import balances
 from support import problems
 
 pytestmark = pytest.mark.training
@@ -55,6 +56,32 @@ def test_vmapped_runs_equal_separate_runs():
     )
     for a, b in problems.leaves(together, alone):
       np.testing.assert_allclose(a[r, s], b[0, 0], rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "name, values",
+  [("gblend", (2.0, 4.0)), ("modality_dropout", (0.2, 0.5)), ("umt", (1, 9))],
+)
+def test_vmapped_runs_of_a_method_equal_separate_runs(name, values):
+  """Each value and seed has a state of its own, a UMT seed its teacher."""
+  seeds = [3, 5]
+  train, valid = problems.splits(seeds)
+  trainer = balances.trainer(name, seeds=seeds, optimizer=problems.SMOOTH)
+  specs = [
+    vectorized_runs.RunSpec("uniform", 0.0, 1.0, balance=name, value=value)
+    for value in values
+  ]
+  together, logs = problems.fit(trainer, specs, seeds, train, valid)
+  for r, s in ((0, 1), (1, 0)):
+    seed_splits = [
+      x._replace(unimodal=x.unimodal[s : s + 1]) for x in (train, valid)
+    ]
+    alone, _ = problems.fit(trainer, [specs[r]], [seeds[s]], *seed_splits)
+    for a, b in problems.leaves(together, alone):
+      np.testing.assert_allclose(a[r, s], b[0, 0], rtol=2e-4, atol=2e-5)
+  losses = logs[-1]["train_loss"]
+  assert len(np.unique(losses)) == losses.size
 
 
 def test_a_seed_starts_and_draws_the_same_for_every_weighting():

@@ -63,6 +63,74 @@ def test_the_gate_is_trained_last_and_only_if_it_closes_something():
   assert without.with_gate((True, False)) == without
 
 
+BALANCING = selection.Balancing({"ogm": [0.3, 0.1], "mla": [0.5, 5.0]})
+
+
+def _values(plan, name):
+  return [plan.specs[i].value for i in plan.candidates[name]]
+
+
+def test_a_balancing_method_is_a_row_that_chooses_its_own_value():
+  plan = selection.plan(
+    ("mi", "gate"), [1.0], 0.5, balancing=BALANCING, rate=0.1, num_tuned=2
+  )
+  assert list(plan.candidates) == ["mi", "gate", "ogm", "mla"]
+  assert _values(plan, "ogm") == [0.3, 0.1]
+  assert _values(plan, "mla") == [0.5, 5.0]
+  # Full strength first; uniform is no candidate.
+  assert _settings(plan, "mi") == [("mi", 1.0), ("mi", 0.5)]
+  assert all(s.rate == 0.1 and s.scale == 0.5 for s in plan.specs)
+  # Methods follow the weightings, each in one piece, the gate is last.
+  order = [s.balance or s.variant for s in plan.specs]
+  assert order == ["uniform", "mi", "mi", "ogm", "ogm", "mla", "mla", "gate"]
+  assert len(plan.weighted) == 3
+  assert {name: len(of) for name, of in plan.balanced.items()} == {
+    "ogm": 2, "mla": 2
+  }  # fmt: skip
+  tuned = {name: plan.is_tuned(name) for name in plan.candidates}
+  assert tuned == {"mi": True, "gate": False, "ogm": True, "mla": True}
+
+
+def test_one_candidate_is_not_tuned():
+  balancing = selection.Balancing({"ogm": [0.3]})
+  plan = selection.plan(("mi", "uniform"), [1.0], 1.0, balancing=balancing)
+  assert not any(map(plan.is_tuned, plan.candidates))
+  # A strength that is chosen with uniform as the first one is not tuned.
+  assert not selection.plan(("kl",), ["auto"], 1.0).is_tuned("kl")
+
+
+def test_without_balance_the_plan_is_that_of_the_weightings():
+  arguments = (("mi", "gate", "auto"), [1.0], 1.0)
+  plan = selection.plan(*arguments, balancing=BALANCING)
+  assert plan.without_balance() == selection.plan(*arguments)
+  assert plan.without_balance().without_balance() == plan.without_balance()
+
+
+def test_each_of_several_values_makes_a_row():
+  balancing = BALANCING._replace(separate=True)
+  plan = selection.plan(("uniform",), [1.0], 1.0, balancing=balancing)
+  rows = ["ogm@0.3", "ogm@0.1", "mla@0.5", "mla@5"]
+  assert list(plan.candidates) == ["uniform", *rows]
+  assert [_values(plan, name) for name in rows] == [[0.3], [0.1], [0.5], [5.0]]
+  assert not any(map(plan.is_tuned, rows))
+
+
+def test_methods_are_trained_with_every_weighting_that_is_asked_for():
+  balancing = selection.Balancing({"ogm": [0.3]}, ("uniform", "kl+mi"))
+  plan = selection.plan(("uniform",), [1.0], 1.0, balancing=balancing)
+  assert list(plan.candidates) == ["uniform", "ogm", "kl+mi-ogm"]
+  assert _settings(plan, "kl+mi-ogm") == [("kl+mi", 1.0)]
+  assert _settings(plan, "ogm") == [("uniform", 0.0)]
+  assert [s.balance for s in plan.specs] == ["", "ogm", "ogm"]
+  assert plan.variants == ("uniform", "kl+mi")
+
+
+def test_strengths_to_tune_are_spaced_evenly_from_full_strength():
+  plan = selection.plan(("kl",), ["auto"], 1.0, num_tuned=5)
+  strengths = [strength for _, strength in _settings(plan, "kl")]
+  np.testing.assert_allclose(strengths, [1.0, 0.8, 0.6, 0.4, 0.2])
+
+
 def _validation(loss, score=None, examples=None, sign=1):
   loss = np.asarray(loss, float)
   if score is None:

@@ -13,6 +13,8 @@ from btw_jax.data import batch_source
 from btw_jax.data import catalog
 from btw_jax.data import loading
 from btw_jax.data import plans
+from btw_jax.methods.balance import base
+from btw_jax.methods.balance import catalog as balance_catalog
 from btw_jax.models import networks
 from btw_jax.parallel import placement
 from btw_jax.training import loop
@@ -183,6 +185,53 @@ def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
     logs += trained[0]
   assert resumed == [(0, 0), (0, 2), (0, 3), (1, 2)]
   jax.tree.map(np.testing.assert_array_equal, (logs, trained[1]), uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "name, value", [("gblend", 2.0), ("modality_dropout", 0.4), ("mla", 0.5)]
+)
+def test_a_method_that_balances_streams_and_resumes(
+  folder, tmp_path, monkeypatch, name, value
+):
+  """A stop within an epoch keeps what the method has summed up so far."""
+  monkeypatch.setattr(streaming_lib, "_STEPS_BETWEEN_CHECKS", 1)
+  choices = (
+    vectorized_runs.RunSpec("uniform", 0.0, 1.0, balance=name, value=value),
+  )
+
+  def prepared(how):
+    loaded = _load(folder, how, average=True)
+    plain = dataclasses.replace(
+      _trainer(loaded), rule=weighting_rule.Rule(), batch_size=6
+    )
+    method = balance_catalog.load(name)
+    setup = base.Setup(3, plain.network.sizes.embedding_dim)
+    network = method.network(plain.network, plain.task)
+    hook = method.make(setup)
+    return loaded, dataclasses.replace(plain, network=network, hook=hook)
+
+  def train(how, **more):
+    loaded, trainer = prepared(how)
+    return _train(loaded, trainer, (0, 1), 4, choices=choices, **more)
+
+  undisturbed = train("stream")
+  # On disk, all seeds read the batches of the first one.
+  first, in_memory = (
+    jax.tree.map(lambda x: x[:, :1], outcome)
+    for outcome in (undisturbed, train("memory"))
+  )
+  _close(first, in_memory)
+  logs = []
+  # Two batches make an epoch: stops after the first and after the fourth.
+  for asked_before in (0, 2, 99):
+    answers = iter([False] * asked_before + [True])
+    keep = train_checkpoints.TrainCheckpoints(tmp_path, name, seconds=1e9)
+    part, best = train(
+      "stream", checkpoints=keep, should_stop=lambda: next(answers)
+    )
+    logs += part
+  jax.tree.map(np.testing.assert_array_equal, (logs, best), undisturbed)
 
 
 @pytest.mark.slow

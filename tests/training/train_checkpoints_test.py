@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 import pytest
@@ -6,6 +7,8 @@ from btw_jax import errors
 from btw_jax.data import scaling
 from btw_jax.training import loop
 from btw_jax.training import train_checkpoints
+from btw_jax.training import vectorized_runs
+from support import balances
 from support import problems
 
 pytestmark = pytest.mark.training
@@ -60,3 +63,41 @@ def test_names_on_disk_are_those_of_earlier_versions(tmp_path):
   tree = ocp.load(saved)["run"]["best"]
   assert set(tree) == {"loss", "epoch", "params", "guide", "crossfit"}
   np.testing.assert_array_equal(tree["guide"]["prior"], best.unseen_prior.prior)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "name, value", [("gblend", 2.0), ("modality_dropout", 0.4)]
+)
+def test_a_resumed_run_goes_on_with_the_state_of_its_method(
+  tmp_path, name, value
+):
+  """G-Blend's losses before the stop decide about its weights after it."""
+  train, valid = problems.splits((0, 1))
+  trainer = balances.trainer(name)
+  spec = vectorized_runs.RunSpec("uniform", 0.0, 1.0, balance=name, value=value)
+
+  def fit(num_epochs, folder):
+    logs = []
+    best = loop.fit(
+      trainer, [spec], [0, 1], train, valid, num_epochs=num_epochs,
+      callbacks=loop.Callbacks(on_epoch=lambda epoch, log: logs.append(log)),
+      checkpoints=train_checkpoints.TrainCheckpoints(folder, name),
+    )  # fmt: skip
+    return logs, jax.device_get(best)
+
+  undisturbed = fit(6, tmp_path / "undisturbed")
+  first, _ = fit(3, tmp_path / "stopped")
+  second, best = fit(6, tmp_path / "stopped")
+  assert len(second) == 3
+  jax.tree.map(
+    np.testing.assert_array_equal, (first + second, best), undisturbed
+  )
+  layout = {"gblend": {"weights", "sums", "counts", "before", "epoch",
+                       "length"}}  # fmt: skip
+  saved = ocp.load(tmp_path / "stopped/snapshots" / name / "6")["run"]["train"]
+  if name in layout:
+    assert set(saved["hook_state"]) == layout[name]
+    # Six epochs are three super-epochs: the weights are no longer equal.
+    assert np.all(saved["hook_state"]["epoch"] == 6)
+    assert np.all(np.ptp(saved["hook_state"]["weights"], axis=-1) > 0.01)
