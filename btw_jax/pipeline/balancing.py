@@ -113,10 +113,8 @@ def trainer(
 
   `unimodal` are the models of stage 1.
   """
-  # Settings with and without weights are one program, which has weights then.
-  weighted = [spec for spec in specs if spec.variant != "uniform"]
-  own = _without_hook(trainers, (weighted or specs)[0])
-  sizes = own.network.sizes
+  plain = _without_hook(trainers, specs)
+  sizes = plain.network.sizes
   setup = base.Setup(
     num_modalities=len(sizes.widths),
     embedding_dim=sizes.embedding_dim,
@@ -127,9 +125,9 @@ def trainer(
   )
   hook = catalog.load(name).make(setup)
   # A mitigation may train with the method.
-  if type(own.hook) is not hooks.Hook:
-    hook = hooks.Chain([own.hook, hook])
-  return dataclasses.replace(own, hook=hook)
+  if type(plain.hook) is not hooks.Hook:
+    hook = hooks.Chain([plain.hook, hook])
+  return dataclasses.replace(plain, hook=hook)
 
 
 def predicting_trainers(
@@ -139,17 +137,22 @@ def predicting_trainers(
 
   `names` are the rows that have models.
   """
-  first = {name: plan.specs[plan.candidates[name][0]] for name in names}
+  methods = {
+    name: plan.specs[plan.candidates[name][0]].balance for name in names
+  }
   return {
-    name: _without_hook(trainers, spec)
-    for name, spec in first.items()
-    if spec.balance
+    name: _without_hook(trainers, plan.balanced[method])
+    for name, method in methods.items()
+    if method
   }
 
 
-def _without_hook(trainers, spec):
-  """Returns the trainer of a method's setting, before it has its hook."""
-  is_plain = spec.variant == "uniform"
+def _without_hook(trainers, specs):
+  """Returns the trainer of a method's settings, before it has its hook.
+
+  Settings with and without weights are one program, which has weights then.
+  """
+  is_plain = all(spec.variant == "uniform" for spec in specs)
   plain = trainers.unweighted if is_plain else trainers.multimodal
-  network = catalog.load(spec.balance).network(plain.network, trainers.task)
+  network = catalog.load(specs[0].balance).network(plain.network, trainers.task)
   return dataclasses.replace(plain, network=network)
