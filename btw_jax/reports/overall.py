@@ -65,7 +65,7 @@ def _powerless(problems) -> Iterator[str]:
   if names:
     yield (
       f"There are too few seeds for so many methods on {_list(names)}: no"
-      " single difference can be significant there."
+      " difference can be significant there."
     )
 
 

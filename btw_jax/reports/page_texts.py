@@ -105,9 +105,11 @@ def glossary(
   The arguments say if the page has data sets of these tasks, plots of
   contributions and costs. `methods` maps balancing methods to what they do.
   """
-  terms = dict(_TERMS)
-  for name, text in (methods or {}).items():
-    terms[name] = f"A method that balances modalities. It {text}."
+  balance = {
+    name: f"A method that balances modalities. It {text}."
+    for name, text in (methods or {}).items()
+  }
+  terms = _WEIGHTINGS | balance | _TERMS
   if classification:
     terms["accuracy"] = (
       "The share of correct decisions, in %. Higher is better."
@@ -150,7 +152,7 @@ def _list_errors(classification, regression):
     )
 
 
-_TERMS = {
+_WEIGHTINGS = {
   "uniform": (
     "The multimodal model whose modalities have equal weights. All other"
     " weightings are compared with it."
@@ -172,6 +174,8 @@ _TERMS = {
     "The best of gate, mi and kl+mi at several strengths, by validation loss;"
     " the gate or the uniform model if the gain is within its standard error."
   ),
+}
+_TERMS = {
   "strength, λ": (
     "A number from 0 (uniform weights) to 1 (the full weights of a weighting)."
   ),

@@ -75,7 +75,7 @@ def test_it_says_where_nothing_can_be_significant():
   problem.base.run.results["seeds"] = [0, 1, 2]
   (text,) = overall.paragraphs([problem])
   assert (
-    "There are too few seeds for so many methods on made: no single difference"
+    "There are too few seeds for so many methods on made: no difference"
     " can be significant there."
   ) in text
 
