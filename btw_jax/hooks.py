@@ -37,7 +37,7 @@ from btw_jax import types
 
 
 class Shown(NamedTuple):
-  """What a step fuses.
+  """The input of the fusion in a step.
 
   Attributes:
     embeddings: `[B, N, D]`, as `Forward.encode` returns them.

@@ -5,6 +5,7 @@ modalities, index it with `jax.tree.map`, return it from `jit`. The event axis,
 if any, is the last (classes of `Categorical`, labels of `Bernoulli`).
 """
 
+import math
 from typing import NamedTuple
 
 import chex
@@ -169,6 +170,25 @@ def pool(p: Prediction, where: chex.Array) -> Prediction:
   if isinstance(p, Categorical):
     logits = jax.nn.log_softmax(logits)
   return type(p)(jnp.einsum("nm,mnc->nc", shares, logits))
+
+
+def with_std(p: Prediction, std: float) -> Prediction:
+  """Replaces the standard deviations of `Gaussian` and `Laplace` predictions.
+
+  A `Laplace` of scale b has the standard deviation √2·b. Predictions of the
+  other kinds have none and are returned as they are.
+
+  Args:
+    p: predictions.
+    std: in the units of the predictions, positive.
+
+  Returns:
+    Predictions with the same means.
+  """
+  if not isinstance(p, CONTINUOUS):
+    return p
+  spread = std if isinstance(p, Gaussian) else std / math.sqrt(2.0)
+  return type(p)(p[0], jnp.full_like(p[1], spread))
 
 
 def _for_kind(p, q, table):

@@ -20,7 +20,8 @@ Terms:
   prediction          a predictive distribution, computed from an output
   unimodal model      a frozen model that reads one modality
   multimodal model    the model that fuses all modalities, and is weighted
-  weight              how much a modality counts for an example; rows sum to 1
+  weight              how much a modality counts for an example; rows sum to 1,
+                      but not with min-max weights
   weighting           a named method: uniform, kl, mi, kl+mi, ..., auto
   variant             the formula of a setting's weights; auto tries several
   strength            λ in [0, 1], from uniform weights (0) to full weights (1)

@@ -1,7 +1,7 @@
 """The BTW rule: weights of modalities per example, without learning.
 
 Beyond Two-modality Weighting, arXiv 2508.18551. Weights are non-negative, 0
-for a missing modality, and each row sums to 1 over the present modalities.
+for a missing modality, and rows sum to 1, except for those of `minmax`.
 """
 
 from collections.abc import Callable
@@ -91,7 +91,8 @@ def weigh(
   num_modalities, num_examples = jax.tree.leaves(unimodal)[0].shape[:2]
   if present is None:
     present = jnp.ones((num_examples, num_modalities), bool)
-  instance = modality = None
+  instance = uniform(present)
+  modality = jnp.ones(num_modalities) / num_modalities
   if by_divergence:
     divergences = divergence(unimodal, multimodal, kind=kind)
     if agreement:
@@ -107,10 +108,6 @@ def weigh(
         transform=transform,
       )
     modality = modality_weights(information)
-  if instance is None:
-    instance = uniform(present)
-  if modality is None:
-    modality = jnp.ones(num_modalities) / num_modalities
   return combine(instance, modality, present)
 
 
@@ -292,6 +289,7 @@ def prior(
   *,
   strength: chex.Array | float = 1.0,
   axis_name: str | None = None,
+  sums_to_one: chex.Array | bool = True,
 ) -> chex.Array:
   """Computes the prior weights for unseen examples: the mean row of W.
 
@@ -300,11 +298,11 @@ def prior(
     present: `[N, M]` bool; the mean of a modality is over the examples that
       have it. All by default.
     strength: λ in [0, 1]; the mean is that of `(1−λ)·uniform + λ·W`.
-    axis_name: a mapped axis over which the examples are sharded; not sharded
-      by default.
+    axis_name: a mapped axis over which the examples are sharded, if they are.
+    sums_to_one: scalar bool, False for the weights of `minmax`.
 
   Returns:
-    `[M]` weights that sum to 1.
+    `[M]` weights, which sum to 1 if `sums_to_one`.
   """
   if present is None:
     present = jnp.ones(table.shape, bool)
@@ -314,17 +312,15 @@ def prior(
     # w·M_i averages 1 over the modalities of an example, however many it has.
     relative = table * jnp.sum(present, axis=-1, keepdims=True)
     valid = present & mask[:, None]
-    return (
-      jnp.sum(valid, axis=0),
-      jnp.sum(jnp.where(valid, relative, 0.0), axis=0),
-    )
+    return jnp.sum(valid, 0), jnp.sum(jnp.where(valid, relative, 0.0), 0)
 
   count, mean = types.psum_over(
     chunked.sum_chunks(sum_chunk, (table, present)), axis_name
   )
   # For uniform weights, the mean of w·M_i is 1.
   mean = _mix(1.0, mean / jnp.maximum(count, 1), strength)
-  return mean / jnp.maximum(jnp.sum(mean), FLOOR)
+  total = jnp.where(sums_to_one, jnp.maximum(jnp.sum(mean), FLOOR), mean.size)
+  return mean / total
 
 
 def unseen(
@@ -334,6 +330,7 @@ def unseen(
   present: chex.Array,
   *,
   num_refinements: int = 1,
+  sums_to_one: chex.Array | bool = True,
 ) -> chex.Array:
   """Computes weights for unseen examples, which have no row in W.
 
@@ -348,11 +345,14 @@ def unseen(
     alpha: scalar in [0, 1].
     present: `[N, M]` bool.
     num_refinements: number of refinements, static; many of them oscillate.
+    sums_to_one: scalar bool, False for the weights of `minmax`.
 
   Returns:
-    `[N, M]` weights; rows sum to 1 over the present modalities.
+    `[N, M]` weights, 0 for a missing modality; rows sum to 1 if `sums_to_one`.
   """
-  start = _normalise(jnp.broadcast_to(prior_weights, present.shape), present)
+  # Rows of `minmax` keep their sizes, relative to uniform weights.
+  relative = uniform(present) * prior_weights * prior_weights.shape[-1]
+  start = jnp.where(sums_to_one, _normalise(prior_weights, present), relative)
   weights = start
   for _ in range(num_refinements):
     weights = _mix(start, reweigh(weights), alpha)

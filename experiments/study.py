@@ -7,6 +7,8 @@ r"""Trains data sets x models x mitigations with every weighting, and reports.
 Weightings, strengths and seeds of a data set and model are one program. Runs
 that are finished are skipped, and a study that was stopped goes on. Flags given
 here override those of every recipe; flags after --flagfile override that file.
+So --balance=ogm,mla adds methods that balance modalities to every run, and
+--tune=4 lets every method choose its own setting from four.
 The workdir then holds results.md, results.csv, results.tex, report.html and a
 folder per run.
 """
@@ -27,7 +29,8 @@ _RECIPES = flags.DEFINE_list(
   "recipes",
   [],
   "data sets: recipes by name, or flagfiles; those that read files are left out"
-  " without --data_dir; --dataset alone if empty",
+  " without --data_dir; --dataset alone if empty; other flags, such as --tune"
+  " and --balance, override those of every recipe",
 )
 _MODELS = flags.DEFINE_list(
   "models",
@@ -43,6 +46,19 @@ _MITIGATIONS = flags.DEFINE_list(
   " methods of one run by +: none,heuristic+consistency makes two runs; the"
   " recipe's own if empty",
 )
+_DATA_DIRS = flags.DEFINE_list(
+  "data_dirs",
+  [],
+  "folders of the recipes that read files, as RECIPE=FOLDER, separated by"
+  " commas; --data_dir is that of all others",
+)
+_NORMALISATIONS = flags.DEFINE_list(
+  "normalisations",
+  [],
+  "normalisations of the weights by KL, a run for each:"
+  f" {' | '.join(sections.NORMALISATIONS)} (as in the public code of BTW); the"
+  " recipe's own if empty",
+)
 _ANALYSES = flags.DEFINE_list(
   "analyses",
   list(sections.ANALYSES),
@@ -50,6 +66,7 @@ _ANALYSES = flags.DEFINE_list(
 )
 flags_lib.check_each("models", sections.MODELS, optional=True)
 flags_lib.check("mitigations", study_grid.check_mitigation)
+flags_lib.check_each("normalisations", sections.NORMALISATIONS, optional=True)
 flags_lib.check_each("analyses", sections.ANALYSES, optional=True)
 
 
@@ -60,8 +77,9 @@ def main() -> None:
     recipes = flags_lib.read_recipes(
       _RECIPES.value, without=study_grid.REPLACED
     )
+  recipes = study_grid.with_folders(recipes, _DATA_DIRS.value)
   planned, left_out = study_grid.plan_runs(
-    recipes, _MODELS.value, _MITIGATIONS.value
+    recipes, _MODELS.value, _MITIGATIONS.value, _NORMALISATIONS.value
   )
   if not planned:
     raise errors.InputError(
@@ -79,7 +97,16 @@ def main() -> None:
 def start() -> None:
   """Defines flags, and runs the program."""
   flags_lib.define(without=study_grid.REPLACED)
-  axes = {"Study": ["recipes", "models", "mitigations", "analyses"]}
+  axes = {
+    "Study": [
+      "recipes",
+      "data_dirs",
+      "models",
+      "mitigations",
+      "normalisations",
+      "analyses",
+    ]
+  }
   app.run(main, axes | flags_lib.groups(study_grid.REPLACED))
 
 

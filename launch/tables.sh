@@ -31,6 +31,10 @@ for split in train valid; do
 done
 python -m experiments.benchmarks.joint_test --output=runs/tables/joint_test.json
 
+# The methods that balance modalities, tuned alike.
+python -m experiments.study --flagfile=balance --workdir=runs/tables/balance \
+  ${1:+--data_dirs=mosi_npz="$1/npz",spoken_digits="$1/../spoken_digits"}
+
 SUFFIX=""
 train() {
   local recipe=$1
@@ -129,7 +133,7 @@ python -m experiments.benchmarks.estimator_accuracy \
 python -m experiments.benchmarks --suite=gate --rounds=3 \
   --output=runs/tables/benchmark_gate.json
 for suite in train estimators moe data scaling memory pid interference \
-  interface audit; do
+  balance interface audit; do
   python -m experiments.benchmarks --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done

@@ -40,12 +40,13 @@ MAX_LINES, MAX_ROWS, MAX_EXAMPLE = 200, 8, 15
 # Each of these examples has a test of its own, which also runs it.
 _CHECKED = (
   "weighting.weigh", "np.savez", "pid.broja", "interference.diagnose",
-  "contribution.plan", "btw_jax.fit(", "btw_jax.audit(",
+  "shapley.plan", "btw_jax.fit(", "btw_jax.audit(",
 )  # fmt: skip
 # first heading of a table -> why it may have more rows in a prose document
 _LONGER = {
   "module": "the reference of all public functions is one table",
   "suite": "the values of --suite are one table",
+  "method": "the methods of --balance are one table",
 }
 
 
@@ -250,8 +251,8 @@ def test_the_example_of_broja_gives_the_values_in_its_comment():
 
 
 def test_the_example_of_contributions_gives_the_values_in_its_comment():
-  names, code = _run("contribution.plan")
-  written = re.search(r"shapley\(plan, values\)  # (.*), (.*), (.*)", code)
+  names, code = _run("shapley.plan")
+  written = re.search(r"values\(plan, values\)  # (.*), (.*), (.*)", code)
   expected = [float(x) for x in written.groups()]
   np.testing.assert_allclose(names["shares"], expected, atol=1e-6)
 

@@ -6,9 +6,9 @@ from support import environment
 
 _BASE = {"types", "errors", "chunked", "divergences", "mutual_information"}
 _KERNEL = _BASE | {"predictions", "weighting", "interventions"}
-_NETWORKS = _KERNEL | {"models", "tasks", "data", "paired"}
+_NETWORKS = _KERNEL | {"models", "tasks", "data", "paired", "shapley"}
 _HOOKS = {"forward", "hooks"}
-_TRAINING = _NETWORKS | _HOOKS | {"parallel"}
+_TRAINING = _NETWORKS | _HOOKS | {"minmax", "parallel"}
 ALLOWED = {
   "errors": set(),
   "types": set(),
@@ -17,9 +17,11 @@ ALLOWED = {
   "mutual_information": {"types"},
   "predictions": _BASE,
   "weighting": _BASE | {"predictions"},
+  "minmax": {"weighting"},
   "models": {"types"},
   "data": {"types", "errors"},
   "paired": set(),
+  "shapley": set(),
   "reports": {"errors", "paired"},
   "tasks": _BASE | {"predictions"},
   "interventions": {"types"},
@@ -27,7 +29,7 @@ ALLOWED = {
   "hooks": {"types", "forward"},
   "parallel": {"types", "errors", "data"},
   "training": _TRAINING,
-  "methods": _NETWORKS | _HOOKS | {"analysis"},
+  "methods": _NETWORKS | _HOOKS,
   "analysis": _NETWORKS,
   "evaluation": _NETWORKS,
   "pipeline": _TRAINING

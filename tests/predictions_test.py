@@ -45,6 +45,21 @@ def test_divergence_of_each_kind():
     np.testing.assert_array_equal(value, kl(*p, *q))
 
 
+def test_a_fixed_std_gives_the_closed_form():
+  p_mean, q_mean = _logits(0, 6), _logits(1, 6)
+  q_std, other = np.exp(_logits(2, 6)), np.exp(_logits(3, 6))
+  p = predictions.with_std(predictions.Gaussian(p_mean, other), 0.1)
+  q = predictions.Gaussian(q_mean, q_std)
+  expected = np.log(q_std / 0.1) - 0.5
+  expected += (0.1**2 + (p_mean - q_mean) ** 2) / (2 * q_std**2)
+  np.testing.assert_allclose(predictions.divergence(p, q), expected, rtol=1e-5)
+  p = predictions.with_std(predictions.Laplace(p_mean, other), 0.1)
+  np.testing.assert_array_equal(p.loc, p_mean)
+  np.testing.assert_allclose(stats.laplace.std(scale=p.scale), 0.1, rtol=1e-6)
+  classes = predictions.Categorical(_logits(4, 6, 3))
+  assert predictions.with_std(classes, 0.1) is classes
+
+
 OF_KIND = {
   predictions.Categorical: (
     divergences.categorical_kl,

@@ -257,6 +257,23 @@ def test_the_prior_is_the_mean_row():
   np.testing.assert_allclose(spread, np.stack([expected] * 2), rtol=1e-6)
 
 
+def test_the_prior_of_min_max_weights_is_not_normalised():
+  table = jnp.array([[0.3, 0.1, 0.0], [0.1, 0.0, 0.2]])
+  present = np.array([[1, 1, 0], [1, 1, 1]], bool)
+  # Relative to uniform: .3·2, .1·2 and .1·3, 0, .2·3; means .45, .1, .6.
+  expected = np.array([0.45, 0.1, 0.6])
+  prior = weighting.prior(table, present, sums_to_one=False)
+  np.testing.assert_allclose(prior, expected / 3, rtol=1e-6)
+  mixed = weighting.prior(table, present, strength=0.4, sums_to_one=False)
+  np.testing.assert_allclose(mixed, (0.6 + 0.4 * expected) / 3, rtol=1e-6)
+  # An example with two modalities gets the same factors as one with three.
+  start = weighting.unseen(None, prior, 0.5, present, num_refinements=0,
+    sums_to_one=False)  # fmt: skip
+  np.testing.assert_allclose(
+    weighting.multipliers(start, present), present * expected, rtol=1e-6
+  )
+
+
 def test_unseen_examples_mix_prior_and_own_weights():
   expected = jnp.array([0.5, 0.3, 0.2])
   present = np.array([[1, 1, 1], [1, 0, 1]], bool)

@@ -1,43 +1,25 @@
-"""The contribution of each modality to a model's quality: Shapley values.
+"""The contribution of each modality to a model's quality.
 
 The value of a set of modalities is the quality of the predictions that a model
-makes from these alone. The Shapley value of a modality is its mean gain when
-the modalities are added one after another, over all orders. The values add up
-to the quality from all modalities minus that from none.
+makes from these alone; `shapley` divides it among the modalities. The
+contributions add up to the quality from all modalities minus that from none.
 
-Shapley (1953), "A value for n-person games"; Covert, Lundberg and Lee (2020),
-"Understanding global feature contributions with additive importance measures"
-(arXiv 2004.00668), for taking modalities away by other examples' values.
+Covert, Lundberg and Lee (2020), "Understanding global feature contributions
+with additive importance measures" (arXiv 2004.00668), for taking modalities
+away by other examples' values.
 """
 
 from collections.abc import Sequence
-import math
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from btw_jax import predictions
 from btw_jax import tasks
 
-# The largest number of modalities whose subsets are all evaluated.
-MAX_EXACT = 8
 REMOVALS = ("absent", "shuffle")
-
-
-class Plan(NamedTuple):
-  """The sets of modalities to evaluate, and how values follow from them.
-
-  Attributes:
-    kept: `[C, M]` bool, the modalities of each set. The first set has none, the
-      last one all.
-    weights: `[M, C]`: the Shapley values are `weights @ values`.
-  """
-
-  kept: np.ndarray
-  weights: np.ndarray
 
 
 class Quality(NamedTuple):
@@ -50,62 +32,6 @@ class Quality(NamedTuple):
 
   likelihood: chex.Array
   score: chex.Array
-
-
-def plan(
-  num_modalities: int,
-  *,
-  num_permutations: int = 64,
-  max_exact: int = MAX_EXACT,
-  seed: int = 0,
-) -> Plan:
-  """Plans the sets of modalities to evaluate.
-
-  Args:
-    num_modalities: M.
-    num_permutations: number of orders to sample for more modalities. Each is
-      used forwards and backwards, which lowers the variance.
-    max_exact: up to so many modalities all 2^M sets are planned, which makes
-      the values exact.
-    seed: seed of the orders.
-
-  Returns:
-    The plan.
-  """
-  if num_modalities <= max_exact:
-    return _all_subsets(num_modalities)
-  rng = np.random.default_rng(seed)
-  orders = [rng.permutation(num_modalities) for _ in range(num_permutations)]
-  orders += [order[::-1] for order in orders]
-  gains = {}
-  for order in orders:
-    for size, m in enumerate(order):
-      before = frozenset(order[:size].tolist())
-      for kept, sign in ((before, -1), (before | {int(m)}, 1)):
-        gains.setdefault(kept, np.zeros(num_modalities))[m] += sign
-  sets = sorted(gains, key=len)
-  kept = np.array([[m in s for m in range(num_modalities)] for s in sets])
-  weights = np.stack([gains[s] for s in sets], axis=1) / len(orders)
-  return Plan(kept, weights)
-
-
-def _all_subsets(num_modalities):
-  numbers = np.arange(2**num_modalities)
-  kept = (numbers[:, None] >> np.arange(num_modalities)) % 2 == 1
-  size = kept.sum(axis=1)
-  orders = [
-    math.factorial(s) * math.factorial(num_modalities - s - 1)
-    for s in range(num_modalities)
-  ]
-  # A set with m gains from the set without it, which has one modality less.
-  share = np.array([*orders, 0]) / math.factorial(num_modalities)
-  weights = np.where(kept, share[size[:, None] - 1], -share[size[:, None]])
-  return Plan(kept, weights.T)
-
-
-def shapley(plan: Plan, values: chex.Array) -> chex.Array:
-  """Computes Shapley values `[M, ...]` from the values `[C, ...]` of sets."""
-  return jnp.tensordot(plan.weights, values, axes=1)
 
 
 def quality(

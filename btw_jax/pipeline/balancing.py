@@ -16,7 +16,7 @@ from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import vectorized_runs
 
 # The largest factor of the learning rate that is tried, and its inverse.
-_WIDEST_RATE = 10.0
+_WIDEST_RATE = 4.0
 
 
 def plan(
@@ -80,7 +80,7 @@ def check(
     if reason:
       raise errors.InputError(f"--balance={name}: {reason}.")
     others = [w for w in balance.weightings if w != "uniform"]
-    if method.own_network and others:
+    if catalog.METHODS[name].has_network and others:
       raise errors.InputError(
         f"--balance_weighting={others[0]}: {name} mixes modalities by"
         " confidence, which leaves no weights to learn: use uniform."

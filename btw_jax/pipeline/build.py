@@ -126,6 +126,7 @@ def _rule(weighting, variants):
     divergence=weighting.divergence,
     transform=weighting.knn_transform,
     agreement=weighting.instance == "agreement",
+    normalise=weighting.normalise,
     refresh_every=weighting.refresh_every,
     information_from=weighting.information_from,
     num_refinements=weighting.num_refinements,

@@ -22,7 +22,8 @@ class Choices:
     idle: names of the modalities for which no test finds anything; the gate
       tries to close them.
     weightings: weighting -> its `choice`, a setting; the number of
-      `candidates`; and per seed the best `epoch` and its `valid_loss`.
+      `candidates`, the `first` of them and the `differences` of the others to
+      it; and per seed the best `epoch` and its `valid_loss`.
   """
 
   modalities: Sequence[str]

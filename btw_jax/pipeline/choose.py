@@ -25,7 +25,8 @@ def settings(
   """Chooses the setting of every weighting by validation loss.
 
   Returns weighting -> its setting, trained, and weighting -> the description
-  of the choice that `choices.Choices` holds.
+  of the choice that `choices.Choices` holds. The first candidate and those of
+  `differences`, which compare with it, are all candidates.
   """
   gate = plan.specs.index(plan.gate) if plan.gate else None
   confirmed = gate is not None and _confirms(run, plan, validation, gate)
@@ -44,6 +45,7 @@ def settings(
     descriptions[name] = {
       "choice": _describe(run, spec),
       "candidates": len(candidates),
+      "first": _describe(run, trained[candidates[0]].spec),
       "differences": [
         {
           **_describe(run, trained[i].spec),
@@ -51,10 +53,24 @@ def settings(
         }
         for i in candidates[1:]
       ],
+      "to_uniform": _to_uniform(run, plan, trained, validation, name),
       "epoch": np.asarray(best.epoch)[:, 0].tolist(),
       "valid_loss": np.asarray(best.loss)[:, 0].tolist(),
     }
   return kept, descriptions
+
+
+def _to_uniform(run, plan, trained, validation, name):
+  """Compares all candidates of a tuned method with the uniform model."""
+  if not plan.is_tuned(name):
+    return []
+  return [
+    {
+      **_describe(run, trained[i].spec),
+      **selection.compare(validation, i, 0)._asdict(),
+    }
+    for i in plan.candidates[name]
+  ]
 
 
 def _confirms(run, plan, validation, gate):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from btw_jax import errors
 from btw_jax.data import catalog
 from btw_jax.methods.balance import catalog as balance_catalog
 
@@ -14,6 +15,7 @@ WEIGHTINGS = (*VARIANTS, "pid", "gate", AUTO)
 BALANCES = tuple(balance_catalog.METHODS)
 # What the factors of encoders multiply.
 ACTS_ON = ("updates", "gradients")
+NORMALISATIONS = ("rows", "minmax")
 MITIGATIONS = ("heuristic", "adversarial", "consistency")
 DIVERGENCES = ("kl", "reverse_kl", "jeffreys", "js")
 TRANSFORMS = ("none", "standardise", "rank")
@@ -158,6 +160,13 @@ class WeightingConfig:
     " multimodal prediction a larger weight, agreement a smaller one",
     choices=("divergence", "agreement"),
   )
+  normalise: str = field(
+    "rows",
+    "for kl weights: rows divides the divergence of a modality by the example's"
+    " sum over modalities; minmax scales each modality to [0, 1] over the"
+    " training set, as the public code of BTW does",
+    choices=NORMALISATIONS,
+  )
   information_from: str = field(
     "train",
     "split on which the information of modalities is estimated",
@@ -179,6 +188,23 @@ class WeightingConfig:
     " for no tests",
     low=0,
   )
+
+  def __post_init__(self):
+    """Refuses min-max weights for weightings that cannot have them."""
+    if self.normalise != "minmax":
+      return
+    for name in ("gate", AUTO):
+      if name in self.names:
+        raise errors.InputError(
+          f"--normalise=minmax: --weighting={name} chooses between weights"
+          f" whose rows sum to 1, and min-max weights do not: leave out {name},"
+          " or use --normalise=rows."
+        )
+    if not any("kl" in name for name in self.names):
+      raise errors.InputError(
+        f"--normalise=minmax: --weighting={','.join(self.names)} uses no"
+        " divergence: add kl, kl+mi or kl+cc, or use --normalise=rows."
+      )
 
   @property
   def strengths(self) -> list[float | str]:
@@ -252,7 +278,7 @@ class BalanceConfig:
   methods: tuple[str, ...] = field(
     (),
     "methods that balance modalities, a row for each, separated by commas: "
-    + "; ".join(f"{k}: {v}" for k, v in balance_catalog.METHODS.items()),
+    + "; ".join(f"{k}: {v.does}" for k, v in balance_catalog.METHODS.items()),
     flag="balance",
     each=BALANCES,
     optional=True,

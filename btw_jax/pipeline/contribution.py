@@ -10,6 +10,7 @@ import numpy as np
 
 from btw_jax import interventions
 from btw_jax import paired
+from btw_jax import shapley
 from btw_jax import types
 from btw_jax.analysis import contribution
 from btw_jax.data import batching
@@ -58,7 +59,7 @@ def measure(
     modalities minus that of none.
   """
   run, examples = _sample(run, options.num_examples)
-  plan = contribution.plan(
+  plan = shapley.plan(
     len(run.modalities),
     num_permutations=options.num_permutations,
     seed=options.seed,
@@ -72,7 +73,7 @@ def measure(
     for metric, of_sets in zip(
       ("likelihood", run.task.unit), stacked, strict=True
     ):
-      shares = np.asarray(contribution.shapley(plan, of_sets))
+      shares = np.asarray(shapley.values(plan, of_sets))
       total = of_sets[-1] - of_sets[0]
       for modality, values in zip(
         (*run.modalities, None), (*shares, total), strict=True

@@ -9,6 +9,7 @@ import numpy as np
 
 from btw_jax import errors
 from btw_jax import predictions
+from btw_jax import shapley
 from btw_jax.analysis import contribution
 from btw_jax.pipeline import finished_run
 from btw_jax.reports import tables as tables_lib
@@ -56,7 +57,7 @@ def explain(
     InputError: if the split or the seed does not have the example.
   """
   place, rows = _find(run, example_id, split, seed)
-  plan = contribution.plan(len(run.modalities))
+  plan = shapley.plan(len(run.modalities))
   variations = _variations(run, rows, plan)
   targets, row = np.asarray(run.batch.target), rows[place % len(rows)]
   if run.batch.present.ndim == 3:
@@ -167,7 +168,7 @@ def _contributions(run, name, outputs, example, plan, present):
   likelihood = contribution.quality(run.task, outputs, target).likelihood
   has_any = np.any(plan.kept & present, axis=1)
   values = jnp.where(has_any, likelihood, example.constant_likelihood)
-  return contribution.shapley(plan, values)
+  return shapley.values(plan, values)
 
 
 def _prediction(run, output, place):

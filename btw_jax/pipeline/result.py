@@ -138,9 +138,10 @@ class Result:
 
   @functools.cached_property
   def weights(self) -> np.ndarray:
-    """The weights `[N, M]` of the training examples, rows of sum 1.
+    """The weights `[N, M]` of the training examples.
 
-    They are those of `weigh`, in the order of the examples given to `fit`.
+    They are those of `weigh`, in the order of the examples given to `fit`. Rows
+    sum to 1, but not with `normalise="minmax"`.
     """
     file = self.workdir / workdir_lib.WEIGHTS
     if file.exists():
@@ -234,7 +235,7 @@ class Result:
     seed: int | None = None,
     **options: Any,
   ) -> np.ndarray:
-    """Returns weights `[N, M]`, whose rows sum to 1; see `predict`."""
+    """Returns weights `[N, M]`; see `weights` and `predict`."""
     return self._predict_new(modalities, weighting, seed, options).weights
 
   def score(

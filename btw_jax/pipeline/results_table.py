@@ -7,6 +7,7 @@ import numpy as np
 import tabulate
 
 from btw_jax.reports import tables as tables_lib
+from btw_jax.reports import tuning
 
 _SENTIMENT = (
   "mae", "pearson", "acc_7", "acc_5", "acc_2_has0", "acc_2_non0",
@@ -81,7 +82,7 @@ def summary(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
         line[f"Δ {row['name']}"] = _difference(row, base, unit)
     auto = by_name["auto"]
     line["Δ auto, NLL"] = _difference(auto, base, "nll")
-    line["auto chose"] = _choice(auto)
+    line["auto chose"] = tuning.setting("auto", auto["choice"])
     if line not in lines:
       lines.append(line)
   return tables_lib.markdown(lines)
@@ -161,20 +162,7 @@ def _label(row):
     return f"{row['name']} alone"
   if row["kind"] == "baseline":
     return row["name"]
-  chosen = _choice(row)
-  named = (row["name"], f"{row['name']}, λ = 1")
-  return row["name"] if chosen in named else f"{row['name']} ({chosen})"
-
-
-def _choice(row):
-  choice = row["choice"]
-  if "balance" in choice:
-    return f"{choice['setting']} = {choice['value']:g}"
-  if choice["variant"] == "uniform":
-    return "uniform"
-  if choice["variant"] == "gate":
-    return f"without {', '.join(choice['closed'])}"
-  return f"{choice['variant']}, λ = {choice['strength']:g}"
+  return tuning.label(row["name"], row["name"], row)
 
 
 def _difference(row, base, metric):

@@ -32,7 +32,9 @@ def make_config(values: Mapping[str, Any]) -> config_lib.RunConfig:
     InputError: if a setting is unknown or its value is wrong.
   """
   fields = {setting.name: setting.field for setting in config_lib.settings()}
-  return config_lib.make(**check(values, fields, see="btw-jax train --help"))
+  checked = check(values, fields, see="btw-jax train --help")
+  with named_in_python():
+    return config_lib.make(**checked)
 
 
 def check(

@@ -38,8 +38,8 @@ class Run:
   Attributes:
     unimodal_fingerprint: of the models of stage 1, once these are trained;
       stage 2 builds on them.
-    epoch_seconds: stage -> median time of an epoch, over all seeds of a setting,
-      without the first epoch; filled while the stages train.
+    epoch_seconds: stage -> median time of an epoch, over all seeds of a
+      setting, without the first epoch; filled while the stages train.
   """
 
   config: config_lib.RunConfig

@@ -16,6 +16,8 @@ from btw_jax.pipeline import progress
 from btw_jax.pipeline import study_grid
 from btw_jax.pipeline import train_run
 from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.reports import across
+from btw_jax.reports import overall
 from btw_jax.reports import page
 from btw_jax.reports import recommendation
 from btw_jax.reports import results
@@ -66,11 +68,10 @@ def _report(planned, workdir):
     ("report.html", page.write(problems)),
   ):
     files.write_text(workdir / name, content)
-  advice = recommendation.paragraphs(problems)
-  overview = results.overview(problems)
+  advice = overall.paragraphs(problems) + recommendation.paragraphs(problems)
+  named = {"overview": results.overview(problems), **across.write(problems)}
   files.write_json(
-    workdir / "study.json",
-    {"note": "\n\n".join(advice), "tables": {"overview": overview}},
+    workdir / "study.json", {"note": "\n\n".join(advice), "tables": named}
   )
   return text
 
@@ -118,13 +119,31 @@ def _interactions(run):
 
 
 def _contribution(run):
-  """Measures what each modality contributes to uniform, and to the gate."""
-  weightings = [w for w in ("uniform", "gate") if w in run.weightings]
-  choices = run.models.choices
-  if "gate" in weightings and not choices.is_gated("gate"):
-    weightings.remove("gate")
+  """Measures what each modality contributes to uniform, and to the gate.
+
+  In a run with balancing methods, it measures all models that differ.
+  """
   options = contribution.Options(num_examples=500)
-  return contribution.measure(run, weightings, options)
+  return contribution.measure(run, _contributing(run), options)
+
+
+def _contributing(run):
+  """Returns the names of the models whose contributions are measured."""
+  names = [w for w in ("uniform", "gate") if w in run.weightings]
+  # A run of an earlier version may have no choices.
+  if run.models.choices is None:
+    return names
+  choices = {
+    name: run.models.choices.weightings[name]["choice"]
+    for name in run.weightings
+  }
+  if any("balance" in choice for choice in choices.values()):
+    names = run.weightings
+  different = []
+  for name in names:
+    if choices[name] not in (choices[other] for other in different):
+      different.append(name)
+  return different
 
 
 ANALYSIS_FUNCTIONS = {

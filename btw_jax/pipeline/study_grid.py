@@ -1,4 +1,4 @@
-"""The runs of a study: data sets x models x mitigations.
+"""The runs of a study: data sets x models x mitigations x normalisations.
 
 Weightings, strengths and seeds are axes of a run's own program.
 """
@@ -15,9 +15,13 @@ from btw_jax.pipeline import config_sections as sections
 
 NO_MITIGATION = "none"
 # The settings of a run that the axes of a study replace.
-REPLACED = ("model", "mitigation")
+REPLACED = ("model", "mitigation", "normalise")
 # The weighting that all others are compared with.
 _BASE = "uniform"
+# The weightings that min-max weights exist for, and how often the public code
+# refreshes them.
+_WITH_KL = ("kl", "kl+mi", "kl+cc")
+_REFRESH_EVERY = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +37,31 @@ class PlannedRun:
   config: config_lib.RunConfig
 
 
+def with_folders(
+  recipes: Mapping[str, config_lib.RunConfig], folders: Sequence[str]
+) -> dict[str, config_lib.RunConfig]:
+  """Gives recipes their folders of files, written as "RECIPE=FOLDER".
+
+  Raises:
+    InputError: if an entry has no "=", or names no recipe.
+  """
+  changed = dict(recipes)
+  for entry in folders:
+    recipe, _, folder = entry.partition("=")
+    if recipe not in recipes or not folder:
+      raise errors.InputError(
+        f"--data_dirs={entry}: give RECIPE=FOLDER, with one of"
+        f" {', '.join(recipes)}."
+      )
+    changed[recipe] = config_lib.replace(recipes[recipe], data_dir=folder)
+  return changed
+
+
 def plan_runs(
   recipes: Mapping[str, config_lib.RunConfig],
   models: Sequence[str],
   mitigations: Sequence[str],
+  normalisations: Sequence[str] = (),
 ) -> tuple[list[PlannedRun], list[str]]:
   """Plans all runs of a study.
 
@@ -44,6 +69,9 @@ def plan_runs(
     recipes: name -> configuration; its workdir is that of the study.
     models: for every data set; the recipe's own if empty.
     mitigations: "none", or methods joined by "+"; the recipe's own if empty.
+    normalisations: of the weights by KL, "rows" or "minmax"; the recipe's own
+      if empty. Those by "minmax" are refreshed every five epochs, as in the
+      public code, and train no other method than uniform.
 
   Returns:
     The runs, and the names of recipes left out because their files are not
@@ -57,17 +85,19 @@ def plan_runs(
     if catalog.find(config.data.dataset).reads and not config.data.data_dir:
       left_out.append(recipe)
       continue
-    for model, methods in itertools.product(
+    for model, methods, normalise in itertools.product(
       dict.fromkeys(models or [config.model.kind]),
       dict.fromkeys(map(split_methods, mitigations))
       or [config.mitigation.methods],
+      dict.fromkeys(normalisations or [config.weighting.normalise]),
     ):
-      name = "_".join([recipe, model, *methods])
+      parts = [recipe, model, *methods, *[normalise] * (normalise != "rows")]
       run_config = config_lib.replace(
         config,
         model=model,
         mitigation=methods,
-        workdir=str(pathlib.Path(config.workdir, "runs", name)),
+        workdir=str(pathlib.Path(config.workdir, "runs", "_".join(parts))),
+        **_normalised(config, normalise),
       )
       planned.append(PlannedRun(recipe, run_config))
   for run in planned:
@@ -78,6 +108,22 @@ def plan_runs(
         " it."
       )
   return planned, left_out
+
+
+def _normalised(config, normalise):
+  """Returns the settings of a run whose weights are normalised in one way."""
+  weighting = config.weighting
+  if normalise == weighting.normalise:
+    return {}
+  if normalise == "rows":
+    return {"normalise": normalise}
+  kept = [name for name in weighting.names if name in _WITH_KL]
+  return {
+    "normalise": normalise,
+    "refresh_every": _REFRESH_EVERY,
+    "weighting": (_BASE, *kept),
+    "balance": (),
+  }
 
 
 def split_methods(mitigation: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from btw_jax import types
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import fingerprints
 from btw_jax.data import loading
+from btw_jax.methods.balance import catalog
 from btw_jax.pipeline import balancing
 from btw_jax.pipeline import build
 from btw_jax.pipeline import choices as choices_lib
@@ -339,7 +340,7 @@ def finish(
       "unimodal": _num_parameters(models.unimodal.params, config.num_seeds),
       "multimodal": _num_parameters(multimodal.params, config.num_seeds),
     },
-    "tune": config.tune,
+    **_describe_tuning(config),
     "epoch_seconds": dict(run.epoch_seconds),
     "seconds": round(time.monotonic() - start, 1),
     "finished": datetime.date.today().isoformat(),
@@ -357,6 +358,19 @@ def finish(
     path / "training.png", lambda file: training_plot.picture(path, file)
   )
   return results
+
+
+def _describe_tuning(config):
+  """Returns what the balancing methods do, and what uniform chose from."""
+  return {
+    "balance": {
+      name: catalog.METHODS[name]._asdict() for name in config.balance.methods
+    },
+    "tune": config.tune,
+    "learning_rates": [
+      rate * config.learning_rate for rate in balancing.rates(config.tune)
+    ],
+  }
 
 
 def _num_parameters(params, num_seeds):

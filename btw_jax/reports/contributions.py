@@ -13,14 +13,19 @@ from btw_jax.reports import palette
 from btw_jax.reports import svg
 
 _LIKELIHOOD = "likelihood"
+# Up to so many weightings have an interval beside each other.
+_MOST = 4
 _AXIS = "contribution to the log-likelihood, nats"
 
 
-def panel(rows: Sequence[Mapping[str, Any]]) -> svg.Panel:
+def panel(rows: Sequence[Mapping[str, Any]], usual: Sequence[str]) -> svg.Panel:
   """Draws the contributions to the likelihood, modality by weighting.
 
-  The rows are those of `contribution.json`, of one or several runs.
+  The rows are those of `contribution.json`, of one or several runs. Of many
+  weightings, only the `usual` ones are shown.
   """
+  if len({row["weighting"] for row in rows}) > _MOST:
+    rows = [row for row in rows if row["weighting"] in usual]
   count = len(_select(rows))
   drawing = svg.Drawing(
     "contribution",

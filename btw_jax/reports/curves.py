@@ -1,6 +1,8 @@
 """Plots of losses and mean weights over epochs, from the tables of a run."""
 
 from collections.abc import Iterable, Mapping, Sequence
+import functools
+import itertools
 from typing import Any
 
 from matplotlib import axes as axes_lib
@@ -18,29 +20,62 @@ SPLITS = {"train": "training", "valid": "validation"}
 _NUM_MARKERS = 6
 
 
-def draw_curves(problem: study_lib.Problem) -> list[svg.Panel]:
-  """Draws the training loss, the validation loss, then weights by method.
+def draw_losses(problem: study_lib.Problem) -> list[svg.Panel]:
+  """Draws the training loss and the validation loss of all methods.
 
-  The two losses share their scale, and so do the weights.
+  All plots share their scale. Each pair shows as many methods as `parts` lets.
   """
-  methods = distinct_methods(problem.methods.values())
+  split_parts = parts(distinct_methods(problem.methods.values()))
+
+  def plot(methods, split, ax):
+    plot_losses(ax, methods, split)
+    svg.legend(ax)
+
   losses = [
     svg.Drawing(
-      f"loss_{split}",
-      f"{name} loss, mean ± std over seeds",
-      lambda ax, split=split: (plot_losses(ax, methods, split), svg.legend(ax)),
+      f"loss_{split}{suffix(number, split_parts, '_{0}')}",
+      f"{name} loss{suffix(number, split_parts)}, mean ± std over seeds",
+      functools.partial(plot, methods, split),
     )
+    for number, methods in enumerate(split_parts, 1)
     for split, name in SPLITS.items()
   ]
+  return svg.draw(losses, share="y")
+
+
+def draw_weights(problem: study_lib.Problem) -> list[svg.Panel]:
+  """Draws the weights over epochs by method, on one scale."""
   weights = [
     svg.Drawing(
       f"weights_{method.name}",
       f"{label}: weights, mean ± std over seeds",
       lambda ax, method=method: (plot_weights(ax, method), svg.legend(ax)),
     )
-    for label, method in weighted_methods(problem.methods.values()).items()
+    for label, method in logged_methods(problem.methods.values()).items()
   ]
-  return svg.draw(losses, share="y") + svg.draw(weights, share="y")
+  return svg.draw(weights, share="y")
+
+
+def parts(
+  methods: Mapping[str, study_lib.Method],
+) -> list[Mapping[str, study_lib.Method]]:
+  """Splits methods, by label, into parts whose lines can be told apart.
+
+  The first method, which all others are compared with, is in each part.
+  """
+  (first, base), *others = methods.items()
+  most = len(palette.LIGHT.series) - 1
+  number = max(1, -(-len(others) // most))
+  bounds = np.linspace(0, len(others), number + 1).round().astype(int)
+  return [
+    {first: base, **dict(others[start:end])}
+    for start, end in itertools.pairwise(bounds)
+  ]
+
+
+def suffix(number: int, parts: Sequence, style: str = " ({0} of {1})") -> str:
+  """Numbers a part from 1, as the end of a title; empty for the only one."""
+  return style.format(number, len(parts)) if len(parts) > 1 else ""
 
 
 def distinct_methods(
@@ -57,7 +92,12 @@ def distinct_methods(
   joined = {}
   for method in methods:
     choice = method.row["choice"]
-    key = (method.run.path, choice["variant"], choice["strength"])
+    key = (
+      method.run.path,
+      study_lib.stage(choice),
+      study_lib.run_name(choice),
+      choice["strength"],
+    )
     joined.setdefault(key, []).append(method)
   return {", ".join(m.name for m in same): same[0] for same in joined.values()}
 
@@ -69,7 +109,21 @@ def weighted_methods(
   return {
     label: method
     for label, method in distinct_methods(methods).items()
-    if method.row["choice"]["variant"] not in (study_lib.BASE, study_lib.GATE)
+    if method.choice["variant"] not in (study_lib.BASE, study_lib.GATE)
+  }
+
+
+def logged_methods(
+  methods: Iterable[study_lib.Method],
+) -> dict[str, study_lib.Method]:
+  """Returns the weighted methods whose weights `weights.csv` holds.
+
+  It has no weights of models that are trained with a balancing method.
+  """
+  return {
+    label: method
+    for label, method in weighted_methods(methods).items()
+    if not method.balance
   }
 
 
@@ -89,7 +143,7 @@ def read_table(
   """
   choice = method.row["choice"]
   setting = {
-    "run": choice["variant"],
+    "run": study_lib.run_name(choice),
     "strength": choice["strength"],
     "scale": choice["scale"],
   }
@@ -132,7 +186,7 @@ def plot_losses(
 ) -> None:
   """Plots the loss of every method, by label, over epochs."""
   for number, (label, method) in enumerate(methods.items()):
-    stage = study_lib.stage(method.row["choice"]["variant"])
+    stage = study_lib.stage(method.choice)
     where = {"stage": stage, "split": split}
     loss = read_table(method, "metrics.csv", ["loss"], **where)["loss"]
     plot_band(ax, loss, label, number)

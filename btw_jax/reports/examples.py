@@ -20,8 +20,13 @@ _QUANTILES = np.arange(1, 10) / 10
 _LAWS = {"gaussian": stats.norm, "laplace": stats.laplace}
 
 
-def draw_examples(problem: study_lib.Problem) -> list[svg.Panel]:
-  """Draws the calibration of all methods, then the weights of each method."""
+def draw_examples(
+  problem: study_lib.Problem,
+) -> tuple[list[svg.Panel], list[svg.Panel]]:
+  """Draws the calibration of all methods, and the weights of each method.
+
+  There is a plot of calibration for each of `curves.parts`.
+  """
   tables = {}
   for method in problem.methods.values():
     path = method.run.path
@@ -40,11 +45,13 @@ def draw_examples(problem: study_lib.Problem) -> list[svg.Panel]:
   edges = np.linspace(0, max(top, 1e-6), 31)
   histograms = [_histogram(k, *v, edges) for k, v in shown.items()]
   scores = [_scores(problem, k, *v) for k, v in shown.items()]
-  return [
-    *svg.draw([_calibration(problem, tables)]),
-    *svg.draw(histograms, share="y"),
-    *svg.draw(scores, share="xy"),
+  parts = curves.parts(curves.distinct_methods(problem.methods.values()))
+  calibrations = [
+    _calibration(problem, tables, methods, number, parts)
+    for number, methods in enumerate(parts, 1)
   ]
+  weights = svg.draw(histograms, share="y") + svg.draw(scores, share="xy")
+  return svg.draw(calibrations, share="xy"), weights
 
 
 def _weights_differ(rows):
@@ -92,13 +99,12 @@ def calibration(
   return sums[0] / counts[filled], sums[1] / counts[filled]
 
 
-def _calibration(problem, tables):
-  """Returns the drawing of the reliability of all methods."""
+def _calibration(problem, tables, methods, part, parts):
+  """Returns the drawing of the reliability of the methods of one part."""
 
   def plot(ax):
     ax.plot([0, 1], [0, 1], color=palette.LIGHT.soft, lw=1.2, linestyle=":")
     low = 1.0
-    methods = curves.distinct_methods(problem.methods.values())
     for number, (label, method) in enumerate(methods.items()):
       rows = _select(tables[method.run.path], method)
       predicted, observed = calibration(method, rows)
@@ -117,8 +123,10 @@ def _calibration(problem, tables):
     svg.legend(ax)
 
   split = problem.base.run.results.get("split", "test")
-  title = f"calibration on the {split} split, all seeds"
-  return svg.Drawing("reliability", title, plot, height=3.4)
+  of_parts = curves.suffix(part, parts)
+  title = f"calibration on the {split} split, all seeds{of_parts}"
+  name = f"reliability{curves.suffix(part, parts, '_{0}')}"
+  return svg.Drawing(name, title, plot, height=3.4)
 
 
 def _histogram(label, method, rows, edges):

@@ -12,6 +12,8 @@ from btw_jax.reports import palette
 from btw_jax.reports import svg
 
 _COLUMNS = 3
+# Up to so many models have a column of a panel each.
+_MAX_MODELS = 8
 
 
 def picture(
@@ -76,18 +78,24 @@ def panels(
     shares[row["kind"]][place] = 100 * np.mean(row["flipped"]["seeds"])
   top = max((values.max() for values in shares.values()), default=0.0)
 
+  # Many models take a row each.
+  is_long = len(models) > _MAX_MODELS
+  columns, lines = (modalities, models) if is_long else (models, modalities)
+
   def plot(values, ax):
-    _draw_cells(ax, values, max(1.0, top))
-    ax.set_xticks(range(len(models)), models, rotation=40, ha="right")
-    ax.set_yticks(range(len(modalities)), modalities)
+    _draw_cells(ax, values.T if is_long else values, max(1.0, top))
+    ax.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
+    ax.set_yticks(range(len(lines)), lines)
     ax.tick_params(length=0)
 
+  height = {"height": 1.4 + 0.26 * len(models)} if is_long else {}
   return svg.draw(
     [
       svg.Drawing(
         f"interference_{kind}",
         f"{_changed(regression)} by {kind}, %",
         functools.partial(plot, values),
+        **height,
       )
       for kind, values in shares.items()
     ]

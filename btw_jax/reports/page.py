@@ -1,16 +1,20 @@
 """The report of a study, as one HTML page without external files."""
 
 from collections.abc import Mapping, Sequence
+import itertools
 import json
 import re
 from typing import Any, NamedTuple
 
 from btw_jax.reports import contributions
+from btw_jax.reports import costs
 from btw_jax.reports import curves
 from btw_jax.reports import examples
 from btw_jax.reports import gain_plot
+from btw_jax.reports import imbalance
 from btw_jax.reports import interactions
 from btw_jax.reports import interference
+from btw_jax.reports import overall
 from btw_jax.reports import page_texts
 from btw_jax.reports import recommendation
 from btw_jax.reports import results
@@ -19,6 +23,7 @@ from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 from btw_jax.reports import tables
 from btw_jax.reports import template
+from btw_jax.reports import tuning
 
 # heading of a table -> the same with its unit
 _HEADINGS = {
@@ -48,12 +53,11 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
   }.values()
   first = problems[0].base.run
   dates = [run.results["finished"] for run in runs if "finished" in run.results]
-  regression = {problem.is_regression for problem in problems}
   num_seeds = len(first.results["seeds"])
   num_compared = sum(len(p.others) for p in problems)
   return template.render(
     "page.html",
-    title="Does weighting the modalities help?",
+    title=_title(problems),
     subtitle=(
       f"{'; '.join(p.name for p in problems)}:"
       f" {tables.quantity(num_seeds, 'seed')},"
@@ -70,13 +74,12 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
       *recommendation.spread(problems),
       *recommendation.limits(problems),
     ],
+    question=results.question(problems),
+    summary=overall.paragraphs(problems),
     overview=[_with_units(row) for row in results.overview(problems)],
     legend=results.legend(problems),
-    glossary=page_texts.glossary(
-      classification=False in regression,
-      regression=True in regression,
-      contributions=any(_read(run, "contribution") for run in runs),
-    ),
+    imbalance_legend=imbalance.LEGEND,
+    glossary=_glossary(problems, runs),
     ranks=results.ranks(problems),
     versions=", ".join(f"{k} {v}" for k, v in first.versions.items()),
     seconds=[
@@ -87,6 +90,28 @@ def write(problems: Sequence[study_lib.Problem]) -> str:
   )
 
 
+def _glossary(problems, runs):
+  """Returns the terms of a page, with what balancing methods do."""
+  regression = {problem.is_regression for problem in problems}
+  return page_texts.glossary(
+    classification=False in regression,
+    regression=True in regression,
+    contributions=any(map(imbalance.read, runs)),
+    costs=costs.LEGEND in results.legend(problems),
+    methods={
+      name: entry["does"]
+      for run in runs
+      for name, entry in run.results.get("balance", {}).items()
+    },
+  )
+
+
+def _title(problems):
+  balanced = any(m.balance for p in problems for m in p.methods.values())
+  what = "weighting or balancing" if balanced else "weighting"
+  return f"Does {what} the modalities help?"
+
+
 def _section(problem, advice) -> Mapping[str, Any]:
   """Returns the template's fields of one problem."""
   return {
@@ -95,6 +120,8 @@ def _section(problem, advice) -> Mapping[str, Any]:
     "advice": advice,
     "rows": [_with_units(row) for row in results.rows(problem)],
     "held_fixed": results.held_fixed(problem),
+    "settings": tuning.rows(problem),
+    "imbalance": imbalance.rows(problem),
     "groups": [group for group in _groups(problem) if group[2]],
   }
 
@@ -111,15 +138,17 @@ def _with_units(row):
 
 def _groups(problem):
   """Yields the groups of panels of one problem; some may have no panels."""
-  by_epoch = curves.draw_curves(problem)
-  by_example = examples.draw_examples(problem)
+  losses = curves.draw_losses(problem)
+  calibrations, weights = examples.draw_examples(problem)
+  # Each part of the methods has two plots of losses and one of calibration.
+  pairs = zip(losses[::2], losses[1::2], calibrations, strict=True)
   panels = (
     gain_plot.draw_gains(problem),
-    [*by_epoch[:2], by_example[0]],
-    by_epoch[2:],
-    by_example[1:],
+    [*itertools.chain(*pairs)],
+    curves.draw_weights(problem),
+    weights,
     _experts(problem),
-    _contributions(problem),
+    [*_contributions(problem), *imbalance.draw(problem)],
     _interactions(problem),
     _interference(problem),
   )
@@ -132,15 +161,19 @@ def _experts(problem):
   shares = {}
   methods = curves.distinct_methods(problem.methods.values())
   for label, method in methods.items():
-    path, choice = method.run.path / "routing.csv", method.row["choice"]
+    path, choice = method.run.path / "routing.csv", method.choice
     if path.exists():
-      shares[label] = routing.read(path, choice["variant"], choice["strength"])
+      run = study_lib.run_name(choice)
+      shares[label] = routing.read(path, run, choice["strength"])
   return routing.panels(shares)
 
 
 def _contributions(problem):
-  content = _read(problem.base.run, "contribution")
-  return [contributions.panel(content["rows"])] if content else []
+  content = imbalance.read(problem.base.run)
+  if not content:
+    return []
+  usual = (study_lib.BASE, study_lib.GATE)
+  return [contributions.panel(content["rows"], usual)]
 
 
 def _interactions(problem):
@@ -155,10 +188,20 @@ def _interactions(problem):
 
 
 def _interference(problem):
-  runs = {m.run.path: m.run for m in problem.methods.values()}.values()
+  runs = {m.run.path: m.run for m in problem.methods.values()}
+  effects = {
+    path: _read(run, "interference").get("effects", [])
+    for path, run in runs.items()
+  }
   rows = []
-  for run in runs:
-    rows += _read(run, "interference").get("effects", [])
+  for name, method in problem.methods.items():
+    # A run names its models without the way that weights are normalised.
+    there = " + ".join([method.weighting, *method.run.config["mitigation"]])
+    rows += [
+      row | {"model": name}
+      for row in effects[method.run.path]
+      if row["model"] == there
+    ]
   return interference.panels(rows, regression=problem.is_regression)
 
 

@@ -57,6 +57,7 @@ def captions(*, regression: bool) -> dict[str, str]:
       "The first two plots show the loss in each epoch, on one scale."
       " Weightings that are the same model share one line. The third plot shows"
       f" the {words.calibration}: the closer to the dotted line, the better."
+      " Many methods are split into parts, each with the uniform model."
     ),
     "Weights over training": (
       "The mean weight of each modality over the training examples. Equal"
@@ -73,7 +74,10 @@ def captions(*, regression: bool) -> dict[str, str]:
     "Contribution of each modality": (
       "The Shapley value of each modality for the log-likelihood of the test"
       " examples, with its 95 % interval over seeds and examples. The values of"
-      " a model add up to what all modalities tell together."
+      " a model add up to what all modalities tell together. The bars, if there"
+      " are several models, show the share of each modality in the sum of the"
+      " positive contributions. The number beside a bar is the imbalance, which"
+      " the table of the imbalance explains."
     ),
     f"Information about the {subject}": (
       "Partial information decomposition between one modality and all others:"
@@ -89,14 +93,21 @@ def captions(*, regression: bool) -> dict[str, str]:
 
 
 def glossary(
-  *, classification: bool, regression: bool, contributions: bool
+  *,
+  classification: bool,
+  regression: bool,
+  contributions: bool,
+  costs: bool = False,
+  methods: Mapping[str, str] | None = None,
 ) -> Mapping[str, str]:
   """Returns term -> explanation.
 
-  The arguments say if the page has data sets of these tasks, and plots of
-  contributions.
+  The arguments say if the page has data sets of these tasks, plots of
+  contributions and costs. `methods` maps balancing methods to what they do.
   """
   terms = dict(_TERMS)
+  for name, text in (methods or {}).items():
+    terms[name] = f"A method that balances modalities. It {text}."
   if classification:
     terms["accuracy"] = (
       "The share of correct decisions, in %. Higher is better."
@@ -108,7 +119,17 @@ def glossary(
   terms["ECE"] = "The expected calibration error, in %. Lower is better. " + (
     " ".join(_list_errors(classification, regression))
   )
+  if costs:
+    terms["cost"] = (
+      "The time of an epoch, divided by that of the uniform model. It does not"
+      " count the candidates that a method chose from."
+    )
   if contributions:
+    terms["imbalance"] = (
+      "0 if all modalities contribute the same, 1 if one modality contributes"
+      " everything: 1 minus the entropy of their shares, divided by its largest"
+      " value."
+    )
     terms["Shapley value"] = (
       "The share of a modality in what all modalities tell together, in nats of"
       " log-likelihood: its gain, averaged over all orders in which the"

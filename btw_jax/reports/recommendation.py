@@ -10,12 +10,14 @@ decisions. If there is none either, it is the uniform model.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from btw_jax.reports import costs
 from btw_jax.reports import statistics
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
+from btw_jax.reports import tuning
 
 # metric -> (name in a sentence, unit)
-_WORDS = {
+WORDS = {
   "accuracy": ("accuracy", " points"),
   "mae": ("MAE", ""),
   "nll": ("NLL", " nats"),
@@ -25,8 +27,6 @@ _VERDICTS = {
   0: "no significant difference",
   -1: "significantly worse",
 }
-# Variants whose weights are equal for all examples with the same modalities.
-_ALIKE = ("mi", "cc", "pid")
 # Data sets that can draw new splits for every seed.
 _DRAWN = ("digits", "diabetes", "breast_cancer")
 
@@ -87,7 +87,7 @@ def text(advice: Advice) -> str:
       *_worse(advice),
       *_baselines(advice.problem),
       *_modalities(advice.problem),
-      *_cost(advice),
+      *costs.sentences(advice.problem, advice.method),
     ]
   )
 
@@ -212,15 +212,15 @@ def _no_gain(problem):
   if not better:
     return "No other method is significantly better."
   return (
-    f"Methods that are significantly better in {_WORDS[likely][0]}, but"
-    f" significantly worse in {_WORDS[decides][0]}: {', '.join(better)}."
+    f"Methods that are significantly better in {WORDS[likely][0]}, but"
+    f" significantly worse in {WORDS[decides][0]}: {', '.join(better)}."
   )
 
 
 def _also(advice):
   if advice.also:
     yield (
-      f"Also significantly better in {_WORDS[advice.reason][0]}, with an equal"
+      f"Also significantly better in {WORDS[advice.reason][0]}, with an equal"
       f" or smaller gain: {', '.join(advice.also)}."
     )
 
@@ -282,56 +282,15 @@ def _by_gate(problem):
   )
 
 
-def _cost(advice):
-  """Lists what the method needs in addition to the uniform model."""
-  problem = advice.problem
-  method = problem.methods[advice.method]
-  if method is problem.base:
-    return
-  config, variant = method.run.config, method.row["choice"]["variant"]
-  candidates = method.row["candidates"]
-  training = []
-  if candidates > 1:
-    training.append(f"{candidates} runs to choose from")
-  if config["mitigation"]:
-    training.append(f"mitigation ({' and '.join(config['mitigation'])})")
-  # Among several candidates some are weighted, whatever the choice was.
-  if candidates > 1 or variant != study_lib.BASE:
-    number = len(method.run.results["modalities"])
-    training.append(tables.quantity(number, "unimodal model"))
-  yield f"Training cost: {', '.join(training) or 'none'}."
-  if variant == study_lib.BASE:
-    prediction = "none, because the weights are uniform"
-  elif variant == study_lib.GATE:
-    prediction = "none, and the closed modalities need not be computed"
-  elif variant in _ALIKE:
-    prediction = (
-      "none, because the weights of an example depend only on the modalities"
-      " that it has"
-    )
-  else:
-    sizes = method.run.results["num_parameters"]
-    times = 1 + sizes["unimodal"] / sizes["multimodal"]
-    passes = tables.quantity(1 + config["num_refinements"], "pass")
-    prediction = (
-      f"the unimodal models ({times:.1f} times the parameters in total) and"
-      f" {passes} through the multimodal model instead of 1"
-    )
-  yield f"Prediction cost: {prediction}."
-
-
 def _with_setting(problem, name):
   """Returns a method's name, with its choice if it had several candidates."""
   method = problem.methods[name]
-  choice = method.row["choice"]
-  chosen = choice["variant"]
-  if chosen == study_lib.GATE:
-    chosen = f"the gate without {', '.join(choice['closed'])}"
-  elif chosen != study_lib.BASE:
-    chosen += f" at strength {choice['strength']:g}"
-  if method.row["candidates"] > 1:
-    return f"{name} (it chose {chosen})"
-  return name
+  if method.row["candidates"] == 1:
+    return name
+  chosen = tuning.setting("", method.choice).replace(", λ =", " at strength")
+  if method.choice["variant"] == study_lib.GATE:
+    chosen = f"the gate {chosen}"
+  return f"{name} (it chose {chosen})"
 
 
 def _numbers(comparison):
@@ -339,6 +298,6 @@ def _numbers(comparison):
   mean, low, high = tables.COLUMNS[comparison.metric].change(
     comparison.gain, comparison.interval
   )
-  name, unit = _WORDS[comparison.metric]
+  name, unit = WORDS[comparison.metric]
   p_text = tables.p_text(comparison.corrected)
   return f"{name} {mean}{unit} [{low}, {high}], {p_text}"

@@ -9,16 +9,26 @@ from typing import Any
 import numpy as np
 import tabulate
 
+from btw_jax.reports import costs
+from btw_jax.reports import imbalance
+from btw_jax.reports import overall
 from btw_jax.reports import recommendation
 from btw_jax.reports import statistics
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
+from btw_jax.reports import tuning
 
 _MARKS = {1: " ▲", 0: "", -1: " ▼"}
+# Up to so many methods have a column each in the overview.
+_MAX_COLUMNS = 8
+# The name of this baseline is not the same for all data sets.
+_BEST_MODALITY = "best modality"
 # Characters that LaTeX prints only as mathematical commands.
 _SYMBOLS = {
   "±": r"$\pm$",
   "Δ": r"$\Delta$",
+  "α": r"$\alpha$",
+  "γ": r"$\gamma$",
   "λ": r"$\lambda$",
   "▲": r"$\blacktriangle$",
   "▼": r"$\blacktriangledown$",
@@ -36,8 +46,18 @@ def legend(problems: Sequence[study_lib.Problem]) -> str:
     " and model. Spread is the standard deviation of the"
     f" {study_lib.name_units(problems)} over seeds, divided by that of the"
     " uniform model; * marks a significant difference (Brown–Forsythe test with"
-    " the same correction)."
+    f" the same correction).{_cost_legend(problems)}"
   )
+
+
+def _cost_legend(problems):
+  """Explains the column of costs, if a table has one."""
+  return f" {costs.LEGEND}" if any(map(_has_costs, problems)) else ""
+
+
+def _has_costs(problem):
+  """Returns True if the cost of a method other than the base is known."""
+  return any(costs.cell(problem, method) for method in problem.others)
 
 
 def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
@@ -47,7 +67,7 @@ def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
   ordered = {base: problem.base, **problem.baselines, **problem.methods}
   comparisons = {**problem.comparisons, **problem.baseline_comparisons}
   for name, method in ordered.items():
-    line = {"weighting": _label(method)}
+    line = {"weighting": label(method)}
     for metric in problem.metrics:
       column = tables.COLUMNS[metric]
       line[column.heading] = column.mean_std(method.row["metrics"][metric])
@@ -55,23 +75,17 @@ def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
     ece = tables.COLUMNS["ece"]
     line[ece.heading] = ece.mean_std(method.row["metrics"]["ece"])
     line["spread"] = _spread(comparisons.get((name, problem.unit)))
+    if _has_costs(problem):
+      line["cost"] = costs.cell(problem, method)
     lines.append(line)
   return lines
 
 
-def _label(method):
+def label(method: study_lib.Method) -> str:
   """Returns a method's name, with its choice if it had several candidates."""
-  choice = method.row.get("choice")
-  if choice is None:
+  if "choice" not in method.row:
     return method.name
-  chosen = choice["variant"]
-  if chosen == study_lib.GATE:
-    return f"{method.name} (without {', '.join(choice['closed'])})"
-  if method.row["candidates"] == 1 and method.weighting != study_lib.GATE:
-    return method.name
-  if chosen != study_lib.BASE:
-    chosen += f", λ = {choice['strength']:g}"
-  return f"{method.name} ({chosen})"
+  return tuning.label(method.name, method.weighting, method.row)
 
 
 def _difference(comparison):
@@ -90,8 +104,13 @@ def _spread(comparison):
 
 
 def overview(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
-  """Returns two rows per problem, one per metric: the change by each method."""
-  names = dict.fromkeys(m.name for p in problems for m in p.others)
+  """Returns the change by each method on each problem, by both metrics.
+
+  There are two rows per problem, or a row per method if there are many methods.
+  """
+  names = list(dict.fromkeys(m.name for p in problems for m in p.others))
+  if len(names) > _MAX_COLUMNS:
+    return _overview_by_method(problems, names)
   lines = []
   for problem in problems:
     for metric in problem.metrics:
@@ -101,25 +120,49 @@ def overview(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
         "metric": column.heading,
         base.name: column.mean_std(base.row["metrics"][metric]),
       }
-      for name in names:
-        comparison = problem.comparisons.get((name, metric))
-        line[f"Δ {name}"] = ""
-        if comparison is not None:
-          change, _, _ = column.change(comparison.gain, comparison.interval)
-          line[f"Δ {name}"] = change + _MARKS[comparison.verdict]
+      line |= {f"Δ {name}": _change(problem, name, metric) for name in names}
       lines.append(line)
   return lines
+
+
+def _overview_by_method(problems, names):
+  """Returns a row per method, with two columns per problem."""
+  base = problems[0].base.name
+  lines = [{"weighting": name} for name in (f"{base}, its mean", *names)]
+  for problem in problems:
+    for metric in problem.metrics:
+      heading = f"{problem.name}: Δ {tables.COLUMNS[metric].heading}"
+      values = problem.base.row["metrics"][metric]
+      cells = [tables.COLUMNS[metric].mean_std(values)]
+      cells += [_change(problem, name, metric) for name in names]
+      for line, cell in zip(lines, cells, strict=True):
+        line[heading] = cell
+  return lines
+
+
+def _change(problem, name, metric):
+  """Formats the change by a method; empty if the problem lacks it."""
+  comparison = problem.comparisons.get((name, metric))
+  if comparison is None:
+    return ""
+  change, _, _ = tables.COLUMNS[metric].change(
+    comparison.gain, comparison.interval
+  )
+  return change + _MARKS[comparison.verdict]
 
 
 def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
   """Averages the ranks over problems of the methods that all problems have.
 
+  Baselines take part, but for the best modality, whose name depends on the
+  data set.
+
   Returns:
     Rows, heading -> cell, the best method first; no rows for a single problem.
   """
   names = [
-    name for name in problems[0].methods
-    if all(name in p.methods for p in problems)
+    name for name in ranked(problems[0])
+    if all(name in ranked(p) for p in problems)
   ]  # fmt: skip
   if len(problems) < 2 or len(names) < 2:
     return []
@@ -143,45 +186,43 @@ def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
 
 def _score(problem, name, metric):
   """Returns a method's mean metric; higher is better."""
-  values = problem.methods[name].row["metrics"][metric]
+  values = ranked(problem)[name].row["metrics"][metric]
   return tables.COLUMNS[metric].sign * np.mean(values)
+
+
+def ranked(problem: study_lib.Problem) -> dict[str, study_lib.Method]:
+  """Returns name -> method, for all methods that ranks compare."""
+  baselines = {
+    name: method
+    for name, method in problem.baselines.items()
+    if not name.startswith(_BEST_MODALITY)
+  }
+  return {**problem.methods, **baselines}
 
 
 def held_fixed(problem: study_lib.Problem) -> list[str]:
   """Returns sentences on the settings that the methods of a problem share."""
   results, config = problem.base.run.results, problem.base.run.config
   sizes, seeds = results["sizes"], results["seeds"]
-  scales = config["embedding_scale"]
-  tried = scales.replace("auto", "1,0.5,0.25").replace(",", ", ")
-  tuned = "," in tried
   # A run of `btw_jax.fit` may have no test split.
   names = {"train": "training", "valid": "validation", "test": "test"}
   *others, last = (split for split in names if split in sizes)
   counts = ", ".join(f"{sizes[split]:,} {names[split]}" for split in others)
   counts += f" and {tables.quantity(sizes[last], f'{names[last]} example')}"
+  apart = [m.name for m in problem.methods.values() if costs.has_own_network(m)]
+  but = f", but for the network of {', '.join(apart)}" if apart else ""
   sentences = [
     f"Data: {counts}; modalities:"
     f" {', '.join(results['modalities'])}. For each seed, all methods use the"
     " same splits.",
     f"Seeds: {seeds[0]} to {seeds[-1]}. For each seed, all methods use the same"
-    " initial parameters, batches and dropout.",
+    f" initial parameters, batches and dropout{but}.",
     f"Training: {tables.quantity(config['num_epochs'], 'epoch')}, batch size"
-    f" {config['batch_size']}, AdamW with learning rate"
-    f" {config['learning_rate']:g} and weight decay {config['weight_decay']:g},"
-    f" dropout rate {config['dropout']:g}. The epoch with the lowest validation"
-    " loss is kept.",
-    f"Embedding scale: {results['embedding_scale']:g} for every method, "
-    + (
-      f"chosen from {tried} by the validation loss of the uniform model."
-      if tuned
-      else "not tuned."
-    ),
-    "Candidates from which the validation loss chose: "
-    + "; ".join(
-      f"{_candidates(m, len(tried.split(',')) if tuned else 1)} for {name}"
-      for name, m in problem.methods.items()
-    )
-    + ". All settings use the embedding scale of uniform.",
+    f" {config['batch_size']}, AdamW with {_optimizer(problem)}, dropout rate"
+    f" {config['dropout']:g}. The epoch with the lowest validation loss is"
+    " kept.",
+    f"Embedding scale: {results['embedding_scale']:g} for every method,"
+    f" {_scale_choice(config)}.",
   ]
   mitigations = {tuple(m.run.config["mitigation"]) for m in
                  problem.methods.values()}  # fmt: skip
@@ -193,16 +234,34 @@ def held_fixed(problem: study_lib.Problem) -> list[str]:
   return sentences
 
 
-def _candidates(method, num_scales):
-  number = method.row["candidates"]
-  if method.weighting == study_lib.BASE:
-    return tables.quantity(num_scales, "embedding scale")
-  return tables.quantity(number, "setting")
+def _optimizer(problem):
+  """Names the learning rate, who chose it, and the weight decay."""
+  rates = {tuning.learning_rate(m): m for m in problem.methods.values()}
+  text = "learning rates that the table of settings gives"
+  if len(rates) == 1:
+    text = f"learning rate {next(iter(rates)):g}"
+    if tuning.is_tuned(problem.base):
+      text += " (chosen by the validation loss of the uniform model)"
+  return f"{text} and weight decay {problem.base.run.config['weight_decay']:g}"
+
+
+def _scale_choice(config):
+  tried = tuning.scales(config)
+  if len(tried) == 1:
+    return "not tuned"
+  tried = ", ".join(tried)
+  return f"chosen from {tried} by the validation loss of the uniform model"
+
+
+def question(problems: Sequence[study_lib.Problem]) -> str:
+  """Returns the heading of the advice."""
+  balanced = any(m.balance for p in problems for m in p.methods.values())
+  return "Which method to use" if balanced else "Which weighting to use"
 
 
 def markdown(problems: Sequence[study_lib.Problem]) -> str:
   """Writes the advice and all tables of a study as one Markdown text."""
-  blocks = ["# Which weighting to use"]
+  blocks = [f"# {question(problems)}", *overall.paragraphs(problems)]
   blocks += recommendation.paragraphs(problems)
   blocks += recommendation.spread(problems)
   blocks += recommendation.limits(problems)
@@ -213,7 +272,12 @@ def markdown(problems: Sequence[study_lib.Problem]) -> str:
       f"## {problem.name}",
       tables.markdown(rows(problem)),
       "\n".join(f"- {line}" for line in held_fixed(problem)),
+      f"Settings, chosen by the validation loss:\n\n"
+      f"{tables.markdown(tuning.rows(problem))}",
     ]
+    shares = imbalance.rows(problem)
+    if shares:
+      blocks += [imbalance.LEGEND, tables.markdown(shares)]
   ranked = ranks(problems)
   if ranked:
     blocks += ["## Ranks over all data sets", tables.markdown(ranked)]

@@ -13,11 +13,13 @@ import numpy as np
 
 from btw_jax import errors
 from btw_jax.reports import palette
-from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
 from btw_jax.reports import tables
 
 _PREFIX = "expert"
+# Stages whose models are not those of a run's results.
+_TRIED = ("scale", "rate")
+_REFIT = "refit_"
 
 
 class Shares(NamedTuple):
@@ -34,7 +36,9 @@ class Shares(NamedTuple):
 
 
 def read(path: str | os.PathLike, run: str, strength: float) -> Shares:
-  """Reads the last epoch of one variant and strength from `routing.csv`.
+  """Reads the last epoch of one run and strength from `routing.csv`.
+
+  The run is a variant, or a setting of a balancing method such as "ogm@0.3".
 
   Raises:
     InputError: if the file has no such rows.
@@ -42,7 +46,8 @@ def read(path: str | os.PathLike, run: str, strength: float) -> Shares:
   by_run = {}
   with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
     for row in csv.DictReader(file):
-      if row["stage"] == study_lib.stage(row["run"]):
+      stage = row["stage"]
+      if stage not in _TRIED and not stage.startswith(_REFIT):
         by_strength = by_run.setdefault(row["run"], {})
         by_strength.setdefault(str(float(row["strength"])), []).append(row)
   errors.check_names("run", [run], list(by_run), "weighting")

@@ -14,6 +14,9 @@ from btw_jax.reports import tables
 
 BASE, GATE = "uniform", "gate"
 LEVEL = 0.05
+# The value of --normalise whose weights have a suffix of their own, and what is
+# in the names of the weightings that it changes.
+_MINMAX, _DIVERGENCE = "minmax", "kl"
 
 
 class RunFiles(NamedTuple):
@@ -35,11 +38,12 @@ class RunFiles(NamedTuple):
 
 
 class Method(NamedTuple):
-  """A weighting, with or without mitigations.
+  """A weighting or a balancing method, with or without mitigations.
 
   Attributes:
-    name: the weighting, then the mitigations.
-    weighting: name of the weighting in the run.
+    name: its name in the run, then how weights are normalised unless over the
+      modalities of an example, then the mitigations.
+    weighting: its name in the run.
     run: the run that trained it.
     row: its row of the run's results.
   """
@@ -48,6 +52,21 @@ class Method(NamedTuple):
   weighting: str
   run: RunFiles
   row: Mapping[str, Any]
+
+  @property
+  def choice(self) -> Mapping[str, Any]:
+    """The setting that was chosen."""
+    return self.row["choice"]
+
+  @property
+  def balance(self) -> str:
+    """The name of the balancing method that trained it; empty for none."""
+    return self.choice.get("balance", "")
+
+  @property
+  def entry(self) -> Mapping[str, Any]:
+    """The description of the balancing method; empty without one."""
+    return self.run.results.get("balance", {}).get(self.balance, {})
 
 
 class Comparison(NamedTuple):
@@ -130,9 +149,20 @@ def name_units(problems: Sequence[Problem]) -> str:
   return " or ".join(name for unit, name in names.items() if unit in units)
 
 
-def stage(variant: str) -> str:
-  """Returns the stage of a run's tables in which a variant was trained."""
-  return "gate" if variant == GATE else "multimodal"
+def stage(choice: Mapping[str, Any]) -> str:
+  """Returns the stage of a run's tables in which a setting was trained."""
+  if choice.get("balance"):
+    return choice["balance"]
+  return "gate" if choice["variant"] == GATE else "multimodal"
+
+
+def run_name(choice: Mapping[str, Any]) -> str:
+  """Returns the name of a setting's runs in the tables of a run."""
+  variant, balance = choice["variant"], choice.get("balance")
+  if not balance:
+    return variant
+  name = balance if variant == BASE else f"{variant}-{balance}"
+  return name if choice["value"] is None else f"{name}@{choice['value']:g}"
 
 
 def read(runs: Sequence[tuple[str, str | os.PathLike]]) -> list[RunFiles]:
@@ -158,10 +188,7 @@ def problems(runs: Sequence[RunFiles]) -> list[Problem]:
   grouped = {}
   for run in runs:
     methods = grouped.setdefault((run.data, run.config["model"]), {})
-    for row in run.results["rows"]:
-      if row["kind"] == "weighting":
-        name = " + ".join([row["name"], *run.config["mitigation"]])
-        methods[name] = Method(name, row["name"], run, row)
+    _add_methods(methods, run)
   several = len({model for _, model in grouped}) > 1
 
   def base_first(item):
@@ -192,6 +219,28 @@ def problems(runs: Sequence[RunFiles]) -> list[Problem]:
       )
     )
   return compared
+
+
+def _add_methods(methods, run):
+  """Adds the methods of a run to those of its problem, name -> method.
+
+  Divergences that are normalised by minimum and maximum make other methods. All
+  other models of such a run are those of the run with the usual weights.
+  """
+  is_minmax = run.config.get("normalise") == _MINMAX
+  for row in run.results["rows"]:
+    if row["kind"] != "weighting":
+      continue
+    parts = [row["name"], *run.config["mitigation"]]
+    differs = is_minmax and _DIVERGENCE in row["name"]
+    if differs:
+      parts[0] += " (min-max)"
+    name = " + ".join(parts)
+    method = Method(name, row["name"], run, row)
+    if is_minmax and not differs:
+      methods.setdefault(name, method)
+    else:
+      methods[name] = method
 
 
 def _compare(problem, methods):

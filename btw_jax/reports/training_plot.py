@@ -28,9 +28,10 @@ def draw(workdir: str | os.PathLike) -> figure_lib.Figure:
   """Draws losses and mean weights of a finished run.
 
   The upper panels show the training and the validation loss of each weighting,
-  at the setting that it chose. The lower panels show the validation loss of
-  each modality's own model, and the mean weights of each weighting whose
-  weights vary. A refit trains on the validation examples and is not shown.
+  at the setting that it chose; many methods take several rows. The lower panels
+  show the validation loss of each modality's own model, and the mean weights of
+  each weighting whose weights vary. A refit trains on the validation examples
+  and is not shown.
   """
   (run,) = study_lib.read([("", workdir)])
   methods = [
@@ -38,28 +39,35 @@ def draw(workdir: str | os.PathLike) -> figure_lib.Figure:
     for row in run.results["rows"]
     if row["kind"] == "weighting"
   ]
-  weighted = curves.weighted_methods(methods)
+  weighted = curves.logged_methods(methods)
+  parts = curves.parts(curves.distinct_methods(methods))
   num_rows = -(-(1 + len(weighted)) // _COLUMNS)
-  heights = [n * _ROW_HEIGHT + _LEGEND_HEIGHT for n in (1, num_rows)]
+  heights = [
+    n * _ROW_HEIGHT + _LEGEND_HEIGHT for n in (*[1] * len(parts), num_rows)
+  ]
   with mpl.rc_context(svg.STYLE):
     figure = figure_lib.Figure(
       (_WIDTH, sum(heights)), layout="constrained", dpi=DPI
     )
-    upper, lower = figure.subfigures(2, 1, height_ratios=heights)
+    *upper, lower = figure.subfigures(len(heights), 1, height_ratios=heights)
     num_seeds = tables.quantity(len(run.results["seeds"]), "seed")
-    upper.suptitle(f"Mean ± std over {num_seeds}")
-    _draw_losses(upper, curves.distinct_methods(methods))
+    upper[0].suptitle(f"Mean ± std over {num_seeds}")
+    losses = []
+    for of_part, shown in zip(upper, parts, strict=True):
+      losses += _draw_losses(of_part, shown)
+    svg.share_limits(losses, "y")
     _draw_modalities(lower, run, weighted, num_rows)
   return figure
 
 
 def _draw_losses(part, methods):
-  """Draws the training and the validation loss of methods, by label."""
+  """Draws the losses of methods, by label, and returns the axes."""
   axes = part.subplots(1, _COLUMNS, sharey=True)
   for ax, (split, name) in zip(axes, curves.SPLITS.items(), strict=True):
     curves.plot_losses(ax, methods, split)
     ax.set_title(f"{name} loss")
   svg.legend(axes[0])
+  return list(axes)
 
 
 def _draw_modalities(part, run, weighted, num_rows):

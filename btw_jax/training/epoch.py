@@ -62,7 +62,7 @@ def run_epoch(
       trainer, num_examples, run, run_params, seed, epoch, train, valid
     )
   unseen_prior = weight_refresh.unseen_prior_after(
-    trainer, run, refreshed, train.batch.present
+    trainer, run, run_params, refreshed, train.batch.present
   )
   outputs, _ = prediction.predict(
     trainer, state.params, unseen_prior, run_params, valid
@@ -93,7 +93,7 @@ def _refresh(trainer, num_examples, run, run_params, seed, epoch, train, valid):
     if trainer.rule.information_from == "valid":
       kept = weight_refresh.keep_weights(run)
       prior = weight_refresh.unseen_prior_after(
-        trainer, run, kept, train.batch.present
+        trainer, run, run_params, kept, train.batch.present
       )
       valid_outputs, _ = prediction.predict(
         trainer, run.train.params, prior, run_params, valid
@@ -202,6 +202,7 @@ def finish_epoch(
         present,
         strength=run_params.strength,
         axis_name=trainer.axis_name,
+        sums_to_one=trainer.rule.sums_to_one(run_params.variant),
       ),
       "alpha": weights.average.alpha,
     }

@@ -56,6 +56,7 @@ def predict(
         unseen_prior.alpha,
         present,
         num_refinements=trainer.rule.num_refinements,
+        sums_to_one=trainer.rule.sums_to_one(run_params.variant),
       )
     outputs = jnp.swapaxes(fuse(weights), 0, 1)
     return outputs, _with_strength(weights, run_params, present)
@@ -71,7 +72,7 @@ def predict(
 
 
 def _with_strength(weights, run_params, present):
-  """Applies the strength to weights; rows still sum to 1."""
+  """Applies the strength to weights; rows that sum to 1 still do."""
   return weighting.uniform(present) * weighting.multipliers(
     weights, present, strength=run_params.strength
   )

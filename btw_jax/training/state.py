@@ -69,7 +69,8 @@ class UnseenPrior(NamedTuple):
   Attributes:
     prior: `[M]` expected weights.
     alpha: scalar, share of the weights computed for the example itself.
-    information: measure -> `[M]`, as estimated on the training set.
+    information: each of the rule's `statistics` -> `[M]`, as estimated on the
+      training set: measures of information, and the range of divergences.
   """
 
   prior: chex.Array
@@ -82,7 +83,7 @@ class Weights(NamedTuple):
 
   Attributes:
     average: the moving average W.
-    information: measure -> `[M]` of the latest refresh.
+    information: each of the rule's `statistics` -> `[M]` of the latest refresh.
     examples: `[N, 1]` factor of each example in the loss, 1 on average; None
       if all examples count the same.
   """
@@ -97,7 +98,7 @@ class Refreshed(NamedTuple):
 
   Attributes:
     table: `[N, M]` weights of the training examples.
-    information: measure -> `[M]`.
+    information: each of the rule's `statistics` -> `[M]`.
     examples: `[N, 1]` factor of each example in the loss, or None.
   """
 

@@ -150,8 +150,8 @@ class StreamingRunner:
     )
     self._unseen_prior = self._map(
       functools.partial(weight_refresh.unseen_prior_after, trainer),
-      (run, run, shared),
-      (self.axes, refreshed, _SHARDED),
+      (run, setting, run, shared),
+      (self.axes, _REPLICATED, refreshed, _SHARDED),
       _REPLICATED,
     )
     self._finish = self._map(
@@ -191,7 +191,9 @@ class StreamingRunner:
     refreshed = unseen_prior = None
     if self._trainer.rule.weighs:
       refreshed = self._refresh_weights(epoch)
-      unseen_prior = self._unseen_prior(self.run, refreshed, present)
+      unseen_prior = self._unseen_prior(
+        self.run, self._run_params, refreshed, present
+      )
     outputs = self._valid_outputs(unseen_prior)
     self.run, closing_log = self._finish(
       self.run,
@@ -277,7 +279,9 @@ class StreamingRunner:
     informing = None
     if self._informing(True):
       kept = weight_refresh.keep_weights(self.run)
-      prior = self._unseen_prior(self.run, kept, split.batch.present)
+      prior = self._unseen_prior(
+        self.run, self._run_params, kept, split.batch.present
+      )
       informing = (self._valid.metadata, self._valid_outputs(prior))
     return self._refresh(
       self._run_params, self._seeds, epoch, split, outputs, informing

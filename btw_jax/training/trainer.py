@@ -115,7 +115,9 @@ class Trainer:
       average = weighting.init(
         num_examples, num_modalities, train.batch.present
       )
-      information = {m: jnp.zeros(num_modalities) for m in self.rule.measures}
+      information = {
+        name: jnp.zeros(num_modalities) for name in self.rule.statistics
+      }
       examples = jnp.ones((num_examples, 1)) if self.rule.examples else None
       weights = state_lib.Weights(average, information, examples)
       # Uniform, because a device knows the presence of its own examples only.

@@ -73,27 +73,10 @@ def refresh(
   present = train.batch.present
   unimodal = trainer.task.predict(train.unimodal)
   multimodal = trainer.task.predict(outputs)
-  if informing is None:
-    layout = plans.SlotLayout(num_examples, trainer.batch_size)
-    slots = device_map.device_slots(trainer.batch_size, trainer.axis_name)
-    information = trainer.rule.information(
-      unimodal,
-      multimodal,
-      present & finite,
-      rows=sampling.sample_rows(
-        seed, epoch, slots, layout, trainer.rule.num_samples
-      ),
-      axis_name=trainer.axis_name,
-    )
-  else:
-    valid, valid_outputs = informing
-    valid_outputs, valid_finite = _finite(valid_outputs[0])
-    information = trainer.rule.information(
-      trainer.task.predict(valid.unimodal),
-      trainer.task.predict(valid_outputs),
-      valid.batch.present & valid_finite,
-      axis_name=trainer.axis_name,
-    )
+  counted = present & finite
+  information = _measure_set(
+    trainer, num_examples, seed, epoch, unimodal, multimodal, counted, informing
+  )
 
   def weigh(examples):
     unimodal, outputs, present = examples
@@ -111,11 +94,51 @@ def refresh(
   importance = trainer.rule.weigh_examples(
     unimodal,
     multimodal,
-    present & finite,
+    counted,
     run_params.variant,
     axis_name=trainer.axis_name,
   )
   return state_lib.Refreshed(table, information, importance)
+
+
+def _measure_set(
+  trainer,
+  num_examples,
+  seed,
+  epoch,
+  unimodal,
+  multimodal,
+  counted,
+  informing,
+):
+  """Returns each of the rule's statistics; the arguments are `refresh`'s.
+
+  `counted` `[n, M]` are the examples that count for each modality. The range of
+  divergences is always that of the training set.
+  """
+  ranges = trainer.rule.divergence_range(
+    unimodal, multimodal, counted, axis_name=trainer.axis_name
+  )
+  if informing is not None:
+    valid, valid_outputs = informing
+    valid_outputs, valid_finite = _finite(valid_outputs[0])
+    return ranges | trainer.rule.information(
+      trainer.task.predict(valid.unimodal),
+      trainer.task.predict(valid_outputs),
+      valid.batch.present & valid_finite,
+      axis_name=trainer.axis_name,
+    )
+  layout = plans.SlotLayout(num_examples, trainer.batch_size)
+  slots = device_map.device_slots(trainer.batch_size, trainer.axis_name)
+  return ranges | trainer.rule.information(
+    unimodal,
+    multimodal,
+    counted,
+    rows=sampling.sample_rows(
+      seed, epoch, slots, layout, trainer.rule.num_samples
+    ),
+    axis_name=trainer.axis_name,
+  )
 
 
 def _finite(outputs):
@@ -135,6 +158,7 @@ def keep_weights(run: state_lib.RunState) -> state_lib.Refreshed:
 def unseen_prior_after(
   trainer: trainer_lib.Trainer,
   run: state_lib.RunState,
+  run_params: state_lib.RunParams,
   refreshed: state_lib.Refreshed | None,
   present: chex.Array,
 ) -> state_lib.UnseenPrior | None:
@@ -146,7 +170,12 @@ def unseen_prior_after(
   if refreshed is None:
     return None
   average = run.weights.average
-  prior = weighting.prior(average.table, present, axis_name=trainer.axis_name)
+  prior = weighting.prior(
+    average.table,
+    present,
+    axis_name=trainer.axis_name,
+    sums_to_one=trainer.rule.sums_to_one(run_params.variant),
+  )
   return state_lib.UnseenPrior(prior, average.alpha, refreshed.information)
 
 

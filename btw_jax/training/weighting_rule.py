@@ -7,8 +7,17 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import chunked
+from btw_jax import minmax
 from btw_jax import predictions
 from btw_jax import weighting
+
+NORMALISATIONS = ("rows", "minmax")
+# The standard deviation of unimodal predictions in min-max weights, in units of
+# the standardised target; it is constant in the public code of BTW.
+MINMAX_STD = 0.1
+# The names of the range of divergences, beside those of the measures.
+_RANGE = ("min_divergence", "max_divergence")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +31,8 @@ class Rule:
     transform: a name of `transforms.TRANSFORMS`, applied to predictions before
       the nearest-neighbour estimate.
     agreement: whether to weigh by 1/KL instead of KL.
+    normalise: "rows" divides the divergences of an example by their sum;
+      "minmax" weighs by `minmax` in the variants that use divergence.
     refresh_every: number of epochs between refreshes.
     information_from: "train" or "valid", the split on which information is
       estimated.
@@ -37,6 +48,7 @@ class Rule:
   divergence: str = "kl"
   transform: str = "none"
   agreement: bool = False
+  normalise: str = "rows"
   refresh_every: int = 1
   information_from: str = "train"
   num_refinements: int = 1
@@ -57,6 +69,25 @@ class Rule:
       weighting.VARIANTS[v][1] for v in map(self._by_modality, self.variants)
     }
     return tuple(sorted(needed - {None}))
+
+  @property
+  def statistics(self) -> tuple[str, ...]:
+    """The names of what a refresh estimates on the whole set, each `[M]`."""
+    minmax_used = any(map(self._is_minmax, self.variants))
+    return self.measures + _RANGE * minmax_used
+
+  def sums_to_one(self, variant: chex.Array) -> chex.Array | bool:
+    """Returns whether the rows of a variant's weights sum to 1.
+
+    `variant` is a position in `variants`.
+    """
+    if self.normalise == "rows":
+      return True
+    return ~jnp.asarray([self._is_minmax(v) for v in self.variants])[variant]
+
+  def _is_minmax(self, variant):
+    by_divergence = weighting.VARIANTS[self._by_modality(variant)][0]
+    return self.normalise == "minmax" and by_divergence
 
   def _by_modality(self, variant):
     """Returns the variant of `weighting.VARIANTS` that weighs modalities."""
@@ -94,6 +125,36 @@ class Rule:
 
     return {measure: estimate(measure) for measure in self.measures}
 
+  def divergence_range(
+    self,
+    unimodal: predictions.Prediction,
+    multimodal: predictions.Prediction,
+    present: chex.Array,
+    *,
+    axis_name: str | None = None,
+  ) -> dict[str, chex.Array]:
+    """Finds the least and the largest divergence `[M]` for min-max weights.
+
+    The arguments are those of `information`. Returns nothing if no variant
+    needs them.
+    """
+    if self.statistics == self.measures:
+      return {}
+    divergence = chunked.map_chunks(
+      lambda both: self._divergence(*both), (unimodal, multimodal), axes=(1, 0)
+    )
+    both = minmax.divergence_range(divergence, present, axis_name=axis_name)
+    return dict(zip(_RANGE, both, strict=True))
+
+  def _divergence(self, unimodal, multimodal):
+    """Computes the `[N, M]` divergence that min-max weights are made of."""
+    divergence = weighting.divergence(
+      predictions.with_std(unimodal, MINMAX_STD),
+      multimodal,
+      kind=self.divergence,
+    )
+    return 1 / (divergence + weighting.FLOOR) if self.agreement else divergence
+
   def weigh(
     self,
     unimodal: predictions.Prediction,
@@ -105,22 +166,34 @@ class Rule:
     """Computes the weights `[N, M]` of one of the variants.
 
     The predictions are `[M, N, ...]` and `[N, ...]`, presence `[N, M]`,
-    `information` maps a measure to `[M]`, and `variant` is a position in
-    `variants`. Rows sum to 1 over the modalities present.
+    `information` maps each of `statistics` to `[M]`, and `variant` is a
+    position in `variants`. Rows sum to 1 over the modalities present if
+    `sums_to_one`.
     """
-    candidates = [
-      weighting.weigh(
+
+    def weigh_by(name):
+      measured = information.get(weighting.VARIANTS[name][1])
+      if self._is_minmax(name):
+        modality = jnp.full(present.shape[-1], 1 / present.shape[-1])
+        if measured is not None:
+          modality = weighting.modality_weights(measured)
+        instance = minmax.instance_weights(
+          self._divergence(unimodal, multimodal),
+          *(information[key] for key in _RANGE),
+        )
+        return minmax.combine(instance, modality, present)
+      return weighting.weigh(
         unimodal,
         multimodal,
         present=present,
         variant=name,
-        information=information.get(weighting.VARIANTS[name][1]),
+        information=measured,
         kind=self.divergence,
         agreement=self.agreement,
       )
-      for name in map(self._by_modality, self.variants)
-    ]
-    return jnp.stack(candidates)[variant]
+
+    candidates = map(weigh_by, map(self._by_modality, self.variants))
+    return jnp.stack([*candidates])[variant]
 
   def weigh_examples(
     self,

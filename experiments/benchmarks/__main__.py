@@ -8,6 +8,7 @@
   python -m experiments.benchmarks --suite=memory
   python -m experiments.benchmarks --suite=pid
   python -m experiments.benchmarks --suite=interference
+  python -m experiments.benchmarks --suite=balance
   python -m experiments.benchmarks --suite=gate --rounds=3
   python -m experiments.benchmarks --suite=interface
   python -m experiments.benchmarks --suite=audit
@@ -36,6 +37,7 @@ _SUITES = {
   "memory": "experiments.benchmarks.memory",
   "pid": "experiments.benchmarks.pid",
   "interference": "experiments.benchmarks.interference",
+  "balance": "experiments.benchmarks.balance",
   "gate": "experiments.benchmarks.gate_cost",
   "interface": "experiments.benchmarks.interface",
   "audit": "experiments.benchmarks.audit",

@@ -65,6 +65,7 @@ def _copies(seeds: Sequence[int]) -> heuristic.Heuristic:
 
 def _steps(views, num_seeds):
   plain = train_suite.make_trainer(("uniform",))
-  hook = mitigation.Mitigation(views, consistency=0.01) if views else None
-  trainer = dataclasses.replace(plain, hook=hook)
-  return train_suite.steps(trainer, num_seeds)
+  if views:
+    hook = mitigation.Mitigation(views, consistency=0.01)
+    plain = dataclasses.replace(plain, hook=hook)
+  return train_suite.steps(plain, num_seeds)

@@ -12,6 +12,8 @@ table in a document. A start line can also choose a part of the table:
   <!-- note: NAME -->                       the note alone
 
 `bash launch/tables.sh` trains and measures everything, and writes all tables.
+Only those of a GPU come from `bash launch/gpu_tables.sh`; a document keeps them
+as they are while their files are missing.
 """
 
 import json
@@ -43,10 +45,17 @@ _RECIPES = (
 # FILE.TABLE, the file has several tables. Any other name is a run's workdir.
 _MEASURED = (
   "study/study.overview",
+  "balance/study.decisions",
+  "balance/study.likelihood",
+  "balance/study.calibration",
+  "balance/study.imbalance",
+  "balance/study.choices",
+  "balance/study.candidates",
   "gate",
   "gate_information_train",
   "gate_information_valid",
   "joint_test",
+  "benchmark_balance",
   "benchmark_gate",
   "benchmark_interface",
   "benchmark_audit",
@@ -70,6 +79,10 @@ _MEASURED = (
   "routing",
   "survive",
 )
+# Tables of launch/gpu_tables.sh, kept as they are where it did not run.
+_ON_A_GPU = (
+  "gpu_train", "gpu_estimators", "gpu_pid", "gpu_interference", "gpu_moe",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -101,7 +114,10 @@ def _content(place):
   """Formats the table of a place; None if it is not to be written."""
   if _TABLES.value and place.name not in _TABLES.value:
     return None
-  if place.name in _MEASURED:
+  is_missing = not pathlib.Path(_RUNS.value, f"{place.name}.json").exists()
+  if place.name in _ON_A_GPU and is_missing and not _TABLES.value:
+    return None
+  if place.name in (*_MEASURED, *_ON_A_GPU):
     return _measured(place)
   if place.kind != "table" or place.columns:
     raise errors.InputError(
@@ -144,8 +160,9 @@ def _measured(place):
 def _read(name):
   path = pathlib.Path(_RUNS.value, name)
   if not path.exists():
+    script = "gpu_tables.sh" if path.stem in _ON_A_GPU else "tables.sh"
     raise errors.InputError(
-      f"{path}: no such file: run launch/tables.sh to make it."
+      f"{path}: no such file: run launch/{script} to make it."
     )
   return json.loads(path.read_text(encoding="utf-8"))
 

@@ -7,10 +7,13 @@ import time
 import types
 
 from absl import logging
+import jax
 
 # Seconds of pause, so that the thread pool of one side is idle before the other
-# side starts, and the shortest duration of a turn.
-_PAUSE, _TURN = 0.2, 0.3
+# side starts, and the shortest duration of a turn: if JAX uses the CPU, and if
+# it uses an accelerator, which shares no cores with the other side.
+_PAUSE_AND_TURN = {"cpu": (0.2, 0.3)}
+_ACCELERATOR_PAUSE_AND_TURN = 0.02, 0.1
 
 
 def compare(
@@ -34,11 +37,14 @@ def compare(
 
 def _seconds(function):
   """Returns the mean seconds of a call, over calls that fill a turn."""
-  time.sleep(_PAUSE)
+  pause, turn = _PAUSE_AND_TURN.get(
+    jax.default_backend(), _ACCELERATOR_PAUSE_AND_TURN
+  )
+  time.sleep(pause)
   # The first call refills the caches that the other side has used.
   function()
   calls, start = 0, time.perf_counter()
-  while (elapsed := time.perf_counter() - start) < _TURN:
+  while (elapsed := time.perf_counter() - start) < turn:
     function()
     calls += 1
   return elapsed / calls

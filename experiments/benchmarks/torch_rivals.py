@@ -1,7 +1,14 @@
-"""The computations of the suites `train` and `moe` in eager PyTorch."""
+"""The computations of the suites `train` and `moe` in eager PyTorch.
+
+They run where JAX runs: on a GPU if JAX uses one. There they multiply float32
+numbers as JAX does by default, in TF32.
+"""
 
 from collections.abc import Callable, Sequence
+import types
 
+from absl import logging
+import jax
 import numpy as np
 
 from experiments.benchmarks import timing
@@ -17,7 +24,7 @@ def fusion_epoch(
   batch_size: int,
 ) -> Callable[[], None] | None:
   """Returns an epoch of a weighted fusion model; None without PyTorch."""
-  torch = timing.import_optional("torch")
+  torch, device = import_torch()
   if torch is None:
     return None
   torch.manual_seed(0)
@@ -32,22 +39,24 @@ def fusion_epoch(
       )
       for width in widths
     ]
-  )
+  ).to(device)
   head = torch.nn.Sequential(
     torch.nn.Linear(len(widths) * hidden_dim, hidden_dim),
     torch.nn.ReLU(),
     torch.nn.Dropout(dropout),
     torch.nn.Linear(hidden_dim, 1),
-  )
+  ).to(device)
   parameters = [*encoders.parameters(), *head.parameters()]
   optimizer = torch.optim.AdamW(parameters, learning_rate)
-  features = [torch.randn(num_examples, width) for width in widths]
-  target = torch.randint(0, 2, (num_examples,)).float()
-  weights = torch.ones(num_examples, len(widths))
+  features = [
+    torch.randn(num_examples, width, device=device) for width in widths
+  ]
+  target = torch.randint(0, 2, (num_examples,), device=device).float()
+  weights = torch.ones(num_examples, len(widths), device=device)
   loss = torch.nn.functional.binary_cross_entropy_with_logits
 
   def epoch():
-    order = torch.randperm(num_examples)
+    order = torch.randperm(num_examples, device=device)
     for start in range(0, num_examples - batch_size + 1, batch_size):
       rows = order[start : start + batch_size]
       embeddings = [
@@ -58,6 +67,7 @@ def fusion_epoch(
       optimizer.zero_grad()
       loss(outputs, target[rows]).backward()
       optimizer.step()
+    _wait(torch, device)
 
   return epoch
 
@@ -77,7 +87,7 @@ def expert_steps(
   This is the usual loop over experts: gather the tokens of an expert, apply
   it, add its outputs to the result. tokens: `[B, D]`; chosen, gates: `[B, K]`.
   """
-  torch = timing.import_optional("torch")
+  torch, device = import_torch()
   if torch is None:
     return None
   torch.manual_seed(0)
@@ -91,8 +101,10 @@ def expert_steps(
       )
       for _ in range(num_experts)
     ]
+  ).to(device)
+  tokens, chosen, gates = (
+    torch.from_numpy(x).to(device) for x in (tokens, chosen, gates)
   )
-  tokens, chosen, gates = map(torch.from_numpy, (tokens, chosen, gates))
   tokens.requires_grad_()
   gates.requires_grad_()
 
@@ -112,5 +124,27 @@ def expert_steps(
   def steps():
     for _ in range(num_steps):
       step()
+    _wait(torch, device)
 
   return steps
+
+
+def import_torch() -> tuple[types.ModuleType | None, str]:
+  """Returns PyTorch, None if it cannot run where JAX runs, and its device."""
+  torch = timing.import_optional("torch")
+  if torch is None or jax.default_backend() == "cpu":
+    return torch, "cpu"
+  if not torch.cuda.is_available():
+    logging.warning(
+      "PyTorch finds no GPU, but JAX runs on one: rows that compare with"
+      " PyTorch are left out; to have them, install PyTorch for this GPU"
+    )
+    return None, "cuda"
+  torch.set_float32_matmul_precision("high")
+  return torch, "cuda"
+
+
+def _wait(torch, device):
+  """Waits until the work of PyTorch is finished."""
+  if device == "cuda":
+    torch.cuda.synchronize()

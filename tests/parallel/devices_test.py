@@ -65,6 +65,7 @@ def test_devices_and_processes_change_nothing(tmp_path):
   for arrays in (one, four, two_by_two):
     for case in (
       "pmap",
+      "minmax",
       *(("experts", "stream") if arrays is not four else ()),
     ):
       actual, expected = _of(arrays, case), _of(one, case)

@@ -105,6 +105,33 @@ def test_a_loaded_run_predicts_what_training_wrote(result, splits, tmp_path):
   ))  # fmt: skip
 
 
+def test_min_max_weights_are_loaded_with_their_range(splits, tmp_path):
+  result = btw_jax.fit(
+    *splits["train"], valid=splits["valid"], test=splits["test"],
+    weighting="uniform,mi,kl+mi", normalise="minmax", refresh_every=2,
+    **TINY | {"num_seeds": 1},
+  )  # fmt: skip
+  result.save(tmp_path / "saved")
+  loaded = btw_jax.load(tmp_path / "saved")
+  modalities, _ = splits["test"]
+  written = dataset_files.read_table(tmp_path / "saved/predictions.csv")
+  for name in result.weightings:
+    rows = [r for r in written if r["weighting"] == name]
+    probs = loaded.predict(modalities, weighting=name)
+    for row, p in zip(rows, probs, strict=True):
+      assert [row[f"p_{c}"] for c in NAMES] == [f"{x:.7g}" for x in p]
+    weights = loaded.weigh(modalities, weighting=name)
+    np.testing.assert_array_equal(
+      weights, result.weigh(modalities, weighting=name)
+    )
+    if name == "kl+mi":
+      assert np.all(weights.sum(axis=1) < 0.95)
+      # A single modality is not given all the weight either.
+      assert 0 < weights[1, 0] < 0.95 and weights[1, 1] == 0
+    else:
+      np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+
+
 def test_a_run_that_was_not_to_resume_is_loaded(splits, tmp_path):
   settings = TINY | {"num_seeds": 1, "num_epochs": 1, "resume": False}
   result = btw_jax.fit(*splits["train"], workdir=tmp_path / "run", **settings)

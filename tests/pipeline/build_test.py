@@ -11,6 +11,7 @@ def test_every_setting_of_the_rule_has_its_flag():
     divergence="js",
     knn_transform="rank",
     instance="agreement",
+    normalise="minmax",
     refresh_every=2,
     num_refinements=3,
   )
@@ -21,6 +22,7 @@ def test_every_setting_of_the_rule_has_its_flag():
     divergence="js",
     transform="rank",
     agreement=True,
+    normalise="minmax",
     refresh_every=2,
     num_refinements=3,
   )

@@ -1,3 +1,4 @@
+from absl import flags
 import pytest
 
 from btw_jax import errors
@@ -19,6 +20,7 @@ from btw_jax.pipeline import config_sections as sections
 from btw_jax.pipeline import interactions
 from btw_jax.pipeline import study
 from btw_jax.training import selection
+from btw_jax.training import weighting_rule
 from experiments import flags as flags_lib
 
 
@@ -31,6 +33,7 @@ from experiments import flags as flags_lib
       (*weighting.VARIANTS, *importance.IMPORTANCE, *selection.GATED),
     ),
     (sections.REMOVALS, contribution.REMOVALS),
+    (sections.NORMALISATIONS, weighting_rule.NORMALISATIONS),
     (sections.DIVERGENCES, predictions.DIVERGENCES),
     (sections.TRANSFORMS, transforms.TRANSFORMS),
     (sections.TASKS, tasks.NAMES),
@@ -91,6 +94,29 @@ def test_unknown_settings_are_named():
     config_lib.make(speed=3)
   with pytest.raises(errors.InputError, match=r"config.json: 'speed' .* again"):
     config_lib.from_dict({"speed": 3})
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    ("kl+mi,auto", "--weighting=auto chooses .*: leave out auto, or use"),
+    ("gate,kl", "--weighting=gate chooses .*: leave out gate, or use"),
+    ("uniform,mi", "--weighting=uniform,mi uses no divergence: add kl, kl"),
+  ],
+)
+def test_weightings_without_minmax_are_refused(names, message):
+  settings = {"weighting": names.split(","), "normalise": "minmax"}
+  with pytest.raises(errors.InputError, match=message) as error:
+    config_lib.make(**settings)
+  assert str(error.value).startswith("--normalise=minmax: ")
+  assert "\n" not in str(error.value)
+  values = flags.FlagValues()
+  flags_lib.define(values)
+  values(["train", "--normalise=minmax", f"--weighting={names}"])
+  with pytest.raises(errors.InputError, match=message):
+    flags_lib.read_config(values)
+  config_lib.make(**settings | {"normalise": "rows"})
+  config_lib.make(**settings | {"weighting": ["mi", "kl+cc"]})
 
 
 def test_the_largest_seeds_fit_into_32_bits():

@@ -23,6 +23,11 @@ def test_values_may_be_written_as_on_the_command_line_or_in_python():
   assert settings.make_config({}) == config_lib.RunConfig()
 
 
+def test_settings_that_do_not_fit_are_named_as_in_python():
+  with pytest.raises(errors.InputError, match=r"^normalise=minmax: weighting="):
+    settings.make_config({"normalise": "minmax", "weighting": "mi"})
+
+
 WRONG = {
   "num_epoch": (3, "num_epoch=3: no such setting: did you mean num_epochs?"),
   "zzz": (3, "zzz=3: no such setting: see btw-jax train --help"),

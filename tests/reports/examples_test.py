@@ -82,7 +82,8 @@ def test_weights_of_examples_are_shown_if_those_of_any_seed_differ(tmp_path):
     run = method.run._replace(path=tmp_path)
     method = method._replace(run=run, row=row)
     problem = study.Problem("made", "accuracy", {"kl": method}, {}, {}, {})
-    shown.append([p.title for p in examples.draw_examples(problem)])
+    calibrations, weights = examples.draw_examples(problem)
+    shown.append([p.title for p in [*calibrations, *weights]])
   first = "calibration on the test split, all seeds"
   assert shown[0] == [first]
   assert shown[1] == [

@@ -4,12 +4,14 @@ import html
 import itertools
 import re
 
+import numpy as np
 import pytest
 
 from btw_jax.reports import page
 from btw_jax.reports import palette
 from btw_jax.reports import study as study_lib
 from support import browser
+from support import dataset_files
 from support import run_files
 from support import studies
 
@@ -165,7 +167,8 @@ def test_every_heading_and_table_has_its_place(texts):
   assert levels[0] == 1
   assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
   tables = text.count("<table>")
-  assert tables == 4
+  # The overview, the ranks, and three of each data set.
+  assert tables == 2 + 2 * 3
   assert text.count("<caption>") == tables
   assert "<th>" not in text
   for heading in ("Δ accuracy, points", "Δ MAE, unit of the target"):
@@ -186,6 +189,29 @@ def test_figures_have_the_colours_of_the_palette_in_both_modes(texts):
     ):
       assert f'[style*="fill: {light}"]' in rules
       assert f"{{ fill: {dark} !important; }}" in rules
+
+
+def test_experts_of_a_balanced_method_are_shown(tmp_path):
+  run = run_files.write(tmp_path / "made", studies.problem({"ogm": (0.0, 0.0)}))
+  lines, equal, one = [], np.full((1, 1, 2, 4), 0.25), np.zeros((1, 1, 2, 4))
+  one[..., 0] = 1.0
+  for stage, name, values in (
+    ("multimodal", "uniform", equal), ("ogm", "ogm@0.3", one)
+  ):  # fmt: skip
+    dataset_files.write_routing(
+      tmp_path / "table.csv", values, runs=[(name, 0.0)], stage=stage
+    )
+    head, *rows = (tmp_path / "table.csv").read_text().splitlines()
+    lines += rows
+  (tmp_path / "made/routing.csv").write_text("\n".join([head, *lines]))
+  figures = _figures(page.write(study_lib.problems([run])))
+  colors = [
+    re.findall(
+      'data:image/png[^"]*', figures[f"{name}: experts of the last layer"]
+    )
+    for name in ("uniform", "ogm")
+  ]
+  assert colors[0] and colors[0][0] != colors[1][0]
 
 
 @pytest.mark.slow

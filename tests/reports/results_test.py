@@ -5,8 +5,10 @@ import subprocess
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from btw_jax.reports import results
+from btw_jax.reports import tables
 from support import studies
 
 
@@ -54,12 +56,51 @@ def test_baselines_stand_below_the_base_with_tests_of_their_own():
   assert "Δ ensemble" not in results.overview([problem])[0]
 
 
-def test_what_was_held_fixed_names_every_candidate():
+def test_what_was_held_fixed_names_who_chose_it():
   problem = studies.problem({"mi": (0.0, 0.0), "auto": (0.0, 0.0)})
   text = "\n".join(results.held_fixed(problem))
-  assert "2 embedding scales for uniform; 1 setting for mi; 9 settings" in text
-  assert "Training: 3 epochs, batch size 32" in text
+  assert (
+    "Training: 3 epochs, batch size 32, AdamW with learning rate 0.001" in text
+  )
+  assert "chosen by" not in text.partition("Embedding scale")[0]
   assert "Embedding scale: 0.5 for every method, chosen from 1, 0.5" in text
+  tuned = studies.problem({"mi": (0.0, 0.0), "mla": (0.0, 0.0)}, tune=4)
+  text = "\n".join(results.held_fixed(tuned))
+  assert (
+    "learning rate 0.004 (chosen by the validation loss of the uniform model)"
+  ) in text
+  assert "dropout, but for the network of mla." in text
+
+
+def test_ranks_compare_balanced_rows_and_the_ensemble():
+  methods = {"ogm": (0.02, 0.1), "kl": (-0.01, -0.1)}
+  problems = [
+    studies.problem(
+      methods,
+      name=name,
+      baselines={
+        "ensemble": (0.05, 0.2),
+        f"best modality ({best})": (0.9, 0.9),
+      },
+    )
+    for name, best in (("one", "a"), ("two", "a"), ("three", "b"))
+  ]
+  rows = results.ranks(problems)
+  assert [row["weighting"] for row in rows] == [
+    "ensemble", "ogm", "uniform", "kl"
+  ]  # fmt: skip
+  # Three data sets rank four methods alike: chi² = 3·(4 − 1) = 9.
+  expected = stats.chi2.sf(9, 3)
+  heading = f"mean rank by accuracy (Friedman test: {tables.p_text(expected)})"
+  assert [row[heading] for row in rows] == ["1.00", "2.00", "3.00", "4.00"]
+  # The best modality takes no part, even if it is the same everywhere.
+  names = {row["weighting"] for row in results.ranks(problems[:2])}
+  assert names == {"ensemble", "ogm", "uniform", "kl"}
+  # A method that a data set lacks does not take part, nor do baselines.
+  del problems[2].methods["ogm"], problems[1].baselines["ensemble"]
+  assert [row["weighting"] for row in results.ranks(problems)] == [
+    "uniform", "kl"
+  ]  # fmt: skip
 
 
 def test_the_latex_compiles(tmp_path):

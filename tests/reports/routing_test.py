@@ -42,6 +42,25 @@ def test_the_gate_is_read_from_its_own_stage(tmp_path):
   np.testing.assert_allclose(shares.values, np.roll(_values(), 1, axis=-1))
 
 
+def test_a_balanced_run_is_read_but_not_what_was_tried_before(tmp_path):
+  path = tmp_path / "routing.csv"
+  tables = []
+  # Only the helper's run ("mi", 0.5) has the shares that it was given.
+  for stage, run in (
+    ("scale", "mi"), ("rate", "mi"), ("refit_ogm", "mi"), ("ogm", "ogm@0.3")
+  ):  # fmt: skip
+    dataset_files.write_routing(
+      path, _values(), modalities=MODALITIES, runs=[(run, 0.5)], stage=stage
+    )
+    tables.append(path.read_text().splitlines())
+  head, *_ = tables[0]
+  path.write_text("\n".join([head, *(x for rows in tables for x in rows[1:])]))
+  shares = routing.read(path, "ogm@0.3", 0.5)
+  np.testing.assert_allclose(shares.values, np.roll(_values(), 1, axis=-1))
+  with pytest.raises(errors.InputError, match="--run=mi: .*: use some of ogm"):
+    routing.read(path, "mi", 0.5)
+
+
 def test_overlap_is_one_minus_half_the_distance():
   values = _values()
   overlaps = routing.overlaps(values)

@@ -32,3 +32,54 @@ def test_p_values_are_corrected_within_a_problem():
     assert comparison.corrected == pytest.approx(expected)
   assert any("one of these 2 with a probability of up to 10 %" in line
              for line in recommendation.limits(problems))  # fmt: skip
+
+
+def _with_minmax(**others):
+  """Returns runs with the usual weights, and with min-max weights."""
+  usual = studies.problem(
+    {"kl": (0.1, 0.0), "gate": (0.0, 0.0), "ogm": (0.0, 0.0)}
+  )
+  minmax = studies.problem(others, normalise="minmax")
+  # The runs have folders of their own.
+  run = minmax.base.run._replace(path=minmax.base.run.path / "minmax")
+  return [usual.base.run, run]
+
+
+def test_minmax_weights_are_methods_of_the_same_problem():
+  runs = _with_minmax(
+    **{"kl": (0.2, 0.0), "gate": (0.5, 0.0), "ogm": (0.5, 0.0)},
+    **{"kl-ogm": (0.3, 0.0), "mi": (0.4, 0.0), "kl+mi": (0.6, 0.0)},
+  )
+  for ordered in (runs, runs[::-1]):
+    (problem,) = study.problems(ordered)
+    gains = {
+      name: round(c.gain, 6)
+      for (name, metric), c in problem.comparisons.items()
+      if metric == "accuracy"
+    }
+    # What needs no divergence is that of the usual run, if it is there.
+    assert gains == {
+      "kl": 0.1, "gate": 0.0, "ogm": 0.0, "kl (min-max)": 0.2,
+      "kl-ogm (min-max)": 0.3, "mi": 0.4, "kl+mi (min-max)": 0.6,
+    }  # fmt: skip
+    assert problem.base.name == "uniform"
+    assert problem.base.run.config["normalise"] == "rows"
+    assert problem.methods["kl (min-max)"].weighting == "kl"
+
+
+def test_minmax_weights_alone_have_their_own_base():
+  _, run = _with_minmax(**{"kl + heuristic": (0.1, 0.0), "kl+mi": (0.2, 0.0)})
+  (problem,) = study.problems([run])
+  assert list(problem.methods) == ["uniform", "kl+mi (min-max)"]
+  del run.config["normalise"]
+  (problem,) = study.problems([run])
+  assert list(problem.methods) == ["uniform", "kl+mi"]
+
+
+def test_mitigations_follow_the_way_of_normalising():
+  minmax = studies.problem(
+    {"kl": (0.0, 0.0), "kl + heuristic": (0.1, 0.0)}, normalise="minmax"
+  )
+  assert list(minmax.methods) == [
+    "uniform", "kl (min-max)", "kl (min-max) + heuristic"
+  ]  # fmt: skip

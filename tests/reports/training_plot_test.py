@@ -70,6 +70,23 @@ def test_each_panel_shows_its_rows_of_the_tables(drawn):
   assert width > 1000 and height < 3 * width
 
 
+def test_many_methods_are_split(tmp_path):
+  names = ("kl", "mi", "auto", *studies.BALANCED)
+  figure = training_plot.draw(_run(tmp_path / "run", *names))
+  axes = figure.get_axes()
+  assert [ax.get_title() for ax in axes] == [
+    *["training loss", "validation loss"] * 2, "loss of each modality alone",
+    "kl: weights", "mi, auto: weights",
+  ]  # fmt: skip
+  for first, second in ((axes[0], axes[2]), (axes[1], axes[3])):
+    labels = [
+      [line.get_label() for line in ax.get_lines()] for ax in (first, second)
+    ]
+    assert labels[0][0] == labels[1][0] == "uniform"
+    assert sum(map(len, labels)) == 2 + 2 + len(studies.BALANCED)
+    assert first.get_ylim() == second.get_ylim()
+
+
 def test_a_run_of_one_weighting_needs_no_weights(tmp_path):
   """The picture is the same, byte by byte, for the same files."""
   paths = [tmp_path / f"{n}.png" for n in range(2)]

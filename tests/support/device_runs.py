@@ -56,6 +56,7 @@ def main(output, prepared, *others):
     cluster.initialize(*others)
   ways = device_map.MAPPINGS if jax.device_count() > 1 else ("pmap",)
   runs = {how: train(how, dataset="digits") for how in ways}
+  runs["minmax"] = train("shard_map", dataset="digits", normalise="minmax")
   if jax.local_device_count() != 4:
     # One device has all experts; each of two processes with two has a quarter.
     runs["experts"] = train(

@@ -70,10 +70,7 @@ def btw_weights(p, q, present, variant):
   floor = 1e-5
   num_modalities, num_examples, _ = p.shape
   weights = np.zeros((num_examples, num_modalities))
-  information = [
-    max(floor, soft_information(p[m][present[:, m]], q[present[:, m]]))
-    for m in range(num_modalities)
-  ]
+  information = _floored_information(p, q, present)
   for i in range(num_examples):
     for m in range(num_modalities):
       if present[i, m]:
@@ -85,6 +82,32 @@ def btw_weights(p, q, present, variant):
     if weights[i].sum() > 0:
       weights[i] /= weights[i].sum()
   return weights
+
+
+def _floored_information(p, q, present):
+  """Computes I_m from the examples that have modality m, at least 1e-5."""
+  return [
+    max(1e-5, soft_information(p[m][present[:, m]], q[present[:, m]]))
+    for m in range(len(p))
+  ]
+
+
+def minmax_factors(p, q, present, variant):
+  """Computes k_im·g_m from probabilities, k_im by the range of modality m."""
+  num_modalities, num_examples, _ = p.shape
+  information = _floored_information(p, q, present)
+  factors = np.zeros((num_examples, num_modalities))
+  for m in range(num_modalities):
+    g = 1 / num_modalities
+    if "mi" in variant:
+      g = information[m] / sum(information)
+    rows = [i for i in range(num_examples) if present[i, m]]
+    divergences = [max(1e-5, categorical_kl(p[m, i], q[i])) for i in rows]
+    low, high = min(divergences), max(divergences)
+    for i, divergence in zip(rows, divergences, strict=True):
+      if high > low:
+        factors[i, m] = (divergence - low) / (high - low) * g
+  return factors
 
 
 def score(kind, x, vector):

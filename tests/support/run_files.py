@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 
+from btw_jax.reports import study
+
 NUM_EPOCHS = 7
 # The rise of the weight of a in each epoch, by weighting.
 WEIGHT_STEPS = {"kl": 0.02, "mi": 0.05}
@@ -32,11 +34,13 @@ def write(folder, problem, *, date=None):
   _write_json(folder / "results.json", results)
   weightings = [row for row in results["rows"] if row["kind"] == "weighting"]
   settings = {
-    (c["variant"], c["strength"]): c
+    (study.run_name(c), c["strength"]): c
     for c in (row["choice"] for row in weightings)
   }.values()
   _write_metrics(folder / "metrics.csv", settings, results["seeds"])
-  _write_weights(folder / "weights.csv", settings, results["seeds"])
+  # Balancing methods leave no weights.
+  plain = [setting for setting in settings if "balance" not in setting]
+  _write_weights(folder / "weights.csv", plain, results["seeds"])
   _write_predictions(
     folder / "predictions.csv", weightings, results["seeds"], task
   )
@@ -61,10 +65,16 @@ def _write_metrics(path, settings, seeds):
   ]
   for setting in settings:
     stage = "gate" if setting["variant"] == "gate" else "multimodal"
+    stage = setting.get("balance", stage)
     models += [(stage, setting), (f"refit_{stage}", setting)]
   rows = []
   for stage, setting in models:
-    first = LOSSES.get(setting["variant"], 3.0)
+    name = setting.get("balance", setting["variant"])
+    first = LOSSES.get(name, 3.0)
+    run = setting["variant"]
+    if "balance" in setting:
+      weighted = "" if run == "uniform" else f"{run}-"
+      run = f"{weighted}{name}@{setting['value']:g}"
     # Losses of a refit must not be shown.
     first *= 100 if stage.startswith("refit") else 1
     for seed in seeds:
@@ -73,7 +83,7 @@ def _write_metrics(path, settings, seeds):
           loss = factor * (first - 0.1 * epoch)
           rows.append(
             {
-              "stage": stage, "run": setting["variant"],
+              "stage": stage, "run": run,
               "strength": setting["strength"], "scale": setting["scale"],
               "seed": seed, "epoch": epoch, "split": split, "loss": loss,
             }
@@ -141,6 +151,7 @@ def _write_analyses(folder, weightings):
         {
           "weighting": weighting, "modality": modality, "metric": "likelihood",
           "mean": 0.5 * number, "interval": [0.25 * number, 0.75 * number],
+          "seeds": [0.5 * number ** (1 + place)],
         }
       )  # fmt: skip
   _write_json(folder / "interference.json", {"effects": effects})

@@ -144,6 +144,20 @@ def test_training_from_disk_is_training_from_memory(folder):
 
 
 @pytest.mark.slow
+def test_min_max_weights_stream_too(folder):
+  outcomes = []
+  for how in ("memory", "stream"):
+    loaded = _load(folder, how, average=False)
+    trainer = _trainer(loaded)
+    rule = dataclasses.replace(trainer.rule, normalise="minmax")
+    trainer = dataclasses.replace(trainer, rule=rule)
+    logs, best = _train(loaded, trainer, (0,), 2)
+    outcomes.append((logs, best, _predict(loaded, trainer, best)))
+  _close(*outcomes)
+  assert np.all(outcomes[1][1].unseen_prior.information["max_divergence"] > 0)
+
+
+@pytest.mark.slow
 def test_an_epoch_goes_on_at_the_batch_where_it_was_stopped(
   folder, tmp_path, monkeypatch
 ):

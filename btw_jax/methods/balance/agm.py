@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from btw_jax import forward as forward_lib
+from btw_jax import shapley
 from btw_jax import tasks
-from btw_jax.analysis import contribution
 from btw_jax.methods.balance import base
 from btw_jax.methods.balance import passes
 
@@ -35,7 +35,7 @@ class Method(base.Modulation):
   drawn in every step. In a regression, s_m is the mean absolute error of M·o_m.
   """
 
-  setting: ClassVar[base.Setting] = base.Setting("α", 1.0, 0.1, 4.0, log=True)
+  setting: ClassVar[base.Setting] = base.Setting("α", 1.0, 0.25, 2.0, log=True)
 
   def init(self, seed):
     """Returns the state: the factors, and running means of the losses."""
@@ -70,7 +70,7 @@ def plan_subsets(
   in each value. Up to four modalities these are all subsets; for more, orders
   are drawn by `key`, the same on all devices.
   """
-  plan = contribution.plan(
+  plan = shapley.plan(
     num_modalities, num_permutations=_NUM_PERMUTATIONS, max_exact=_MAX_EXACT
   )
   kept = jnp.asarray(plan.kept)

@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-  """What a method is built from, besides its setting.
+  """The parts that a method is built from, besides its setting.
 
   Attributes:
     num_modalities: M.
@@ -74,13 +74,10 @@ class Balance(hooks.Hook):
   Attributes:
     num_modalities: M.
     setting: what it is tuned by.
-    own_network: whether it replaces the multimodal network; weightings that
-      multiply embeddings then do not apply.
   """
 
   num_modalities: int
   setting: ClassVar[Setting]
-  own_network: ClassVar[bool] = False
 
   @classmethod
   def make(cls, setup: Setup) -> "Balance":

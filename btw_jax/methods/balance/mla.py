@@ -33,7 +33,6 @@ class Method(base.Balance):
   """
 
   setting: ClassVar[base.Setting] = base.Setting("α", 0.5, 0.05, 5.0, log=True)
-  own_network: ClassVar[bool] = True
   embedding_dim: int = 0
 
   @classmethod

@@ -1,0 +1,178 @@
+"""Tables of a study with a row per method and a column per data set."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from btw_jax.reports import costs
+from btw_jax.reports import imbalance
+from btw_jax.reports import results
+from btw_jax.reports import study as study_lib
+from btw_jax.reports import tables
+from btw_jax.reports import tuning
+
+_MARKS = {1: " ▲", 0: "", -1: " ▼"}
+
+
+def write(
+  problems: Sequence[study_lib.Problem],
+) -> dict[str, list[dict[str, str]]]:
+  """Returns name -> rows of all tables, for `study.json`.
+
+  The tables are the change of decisions, of the likelihood and of the
+  calibration by each method; the imbalance of each model; what each method
+  chose; and the validation of every candidate.
+  """
+  return {
+    "decisions": changes(problems, 0),
+    "likelihood": changes(problems, 1),
+    "calibration": _rows(problems, "", _calibration),
+    "imbalance": _rows(problems, "", _imbalances(problems)),
+    "choices": _rows(problems, "", _chosen),
+    "candidates": candidates(problems),
+  }
+
+
+def changes(
+  problems: Sequence[study_lib.Problem], place: int
+) -> list[dict[str, str]]:
+  """Returns the change of a metric by each method, the best mean rank first.
+
+  Args:
+    problems: of the study.
+    place: of the metric in the `metrics` of a problem: 0 for that of decisions,
+      1 for the likelihood.
+
+  Returns:
+    Rows, heading -> cell. The uniform model has its means. Mean ranks and the
+    median cost over data sets follow, where they are known.
+  """
+
+  def cell(problem, name):
+    metric = problem.metrics[place]
+    column = tables.COLUMNS[metric]
+    if name == problem.base.name:
+      mean = np.mean(problem.base.row["metrics"][metric])
+      return f"{column.factor * mean:.{column.digits}f}"
+    comparisons = {**problem.comparisons, **problem.baseline_comparisons}
+    comparison = comparisons.get((name, metric))
+    if comparison is None:
+      return ""
+    change, _, _ = column.change(comparison.gain, comparison.interval)
+    return change + _MARKS[comparison.verdict]
+
+  def heading(problem):
+    return f", {tables.COLUMNS[problem.metrics[place]].heading}"
+
+  rows = _rows(problems, heading, cell)
+  ranked = _mean_ranks(problems, place)
+  for row in rows:
+    name = row["method"]
+    if ranked:
+      row["mean rank"] = f"{ranked[name]:.1f}" if name in ranked else ""
+    row["cost"] = _median_cost(problems, name)
+  return sorted(rows, key=lambda row: ranked.get(row["method"], np.inf))
+
+
+def candidates(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
+  """Returns the validation of each candidate of each tuned method.
+
+  A cell is the gain in the score over the uniform model ± its standard error,
+  over seeds and examples.
+  """
+  rows = []
+  for problem in problems:
+    column = tables.COLUMNS[problem.unit]
+    for name, method in problem.methods.items():
+      tried = method.row.get("to_uniform", [])
+      cells = {}
+      for number, candidate in enumerate(sorted(tried, key=_value), 1):
+        setting = tuning.setting(method.weighting, candidate)
+        gain, error = (
+          column.factor * candidate[key] for key in ("gain", "gain_error")
+        )
+        sign = column.sign
+        cells[f"candidate {number}"] = (
+          f"{setting}: {sign * gain + 0.0:+.{column.digits}f}"
+          f" ± {error:.{column.digits}f}"
+        )
+      if cells:
+        rows.append(
+          {
+            "data": f"{problem.name}, Δ {column.heading}",
+            "method": name,
+            **cells,
+          }
+        )
+  return rows
+
+
+def _value(candidate):
+  """Returns the number that tells a candidate from the others."""
+  return candidate.get("value", candidate["strength"])
+
+
+def _names(problems):
+  """Returns the names of all methods; those of the base come first."""
+  names = [name for p in problems for name in (p.base.name, *results.ranked(p))]
+  return list(dict.fromkeys(names))
+
+
+def _rows(problems, heading, cell):
+  """Returns a row per method, with a cell for each problem."""
+  text = heading or (lambda problem: "")
+  rows = [
+    {
+      "method": name,
+      **{f"{p.name}{text(p)}": cell(p, name) for p in problems},
+    }
+    for name in _names(problems)
+  ]
+  # A method without any value has no row.
+  return [row for row in rows if any(list(row.values())[1:])]
+
+
+def _mean_ranks(problems, place) -> Mapping[str, float]:
+  """Returns name -> mean rank, of the methods that all problems have."""
+  rows = results.ranks(problems)
+  if not rows:
+    return {}
+  heading = list(rows[0])[1 + place]
+  return {row["weighting"]: float(row[heading]) for row in rows}
+
+
+def _median_cost(problems, name):
+  """Returns the median cost of a method over the problems that know it."""
+  values = [
+    costs.relative(problem, problem.methods[name])
+    for problem in problems
+    if name in problem.methods
+  ]
+  known = [value for value in values if value is not None]
+  return f"{np.median(known):.1f}" if known else ""
+
+
+def _calibration(problem, name):
+  method = results.ranked(problem).get(name)
+  if method is None:
+    return ""
+  return tables.COLUMNS["ece"].mean_std(method.row["metrics"]["ece"])
+
+
+def _imbalances(problems):
+  measured = {problem.name: imbalance.measure(problem) for problem in problems}
+
+  def cell(problem, name):
+    found = measured[problem.name].get(name)
+    return "" if found is None else tables.mean_std(found.values, 1.0, 3)
+
+  return cell
+
+
+def _chosen(problem, name):
+  method = problem.methods.get(name)
+  if method is None or not tuning.is_tuned(method):
+    return ""
+  if name == problem.base.name:
+    return f"rate {tuning.learning_rate(method):g}"
+  return tuning.setting(method.weighting, method.choice)
