@@ -1,5 +1,7 @@
 """Tests of what all balancing methods have in common."""
 
+import dataclasses
+import functools
 import pathlib
 
 import jax
@@ -8,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from btw_jax import types
 from btw_jax.methods import balance
 from btw_jax.methods.balance import base
 from btw_jax.methods.balance import catalog
@@ -18,6 +21,7 @@ from support import balances
 from support import problems
 
 _HELPERS = {"__init__", "base", "catalog", "passes"}
+NETWORKS = {"mlp": networks.Concatenation, "moe": problems.mixture()}
 TASKS = ("multiclass", "binary", "regression")
 # Tasks in turn: each method sees two of them.
 CASES = [
@@ -40,8 +44,9 @@ def test_modules_catalog_and_flags_hold_the_same_methods():
 
 
 def _trainer(name, network, task):
-  kind = networks.Concatenation if network == "mlp" else problems.mixture()
-  return balances.trainer(name, kind, task=task, optimizer=optax.sgd(0.1))
+  return balances.trainer(
+    name, NETWORKS[network], task=task, optimizer=optax.sgd(0.1)
+  )
 
 
 def _batch(task):
@@ -53,14 +58,22 @@ def _batch(task):
   return batch._replace(features=features, present=present, target=target)
 
 
-def _active(trainer):
+@functools.cache
+def _initial(network, task):
+  """Returns the first state of a network, which compiles for long."""
+  trainer = balances.trainer("ogm", network, task=task)
+  trainer = dataclasses.replace(trainer, optimizer=optax.sgd(0.1))
+  return jax.jit(trainer.init)(3, types.Split(_batch(task), None)).train
+
+
+def _active(trainer, name, network, task):
   """Returns the state before a step in which every method does something."""
-  split = problems.types.Split(_batch("regression"), None)
-  state = jax.jit(trainer.init)(3, split).train
-  hook_state = state.hook_state
-  for _ in range(5):
-    hook_state = trainer.hook.end_epoch(hook_state)
-  return state._replace(hook_state=hook_state)
+  if name == "mla":
+    split = types.Split(_batch(task), None)
+    state = jax.jit(trainer.init)(3, split).train
+  else:
+    state = _initial(NETWORKS[network], task)
+  return state._replace(hook_state=balances.after_epochs(trainer.hook, 5))
 
 
 @pytest.mark.slow
@@ -72,7 +85,7 @@ def test_a_step_on_shares_equals_a_step_on_the_whole(name, network, task):
   A batch in which nobody has the second modality leaves all finite.
   """
   trainer, batch = _trainer(name, network, task), _batch(task)
-  state = _active(trainer)
+  state = _active(trainer, name, network, task)
   step = balances.step_function(trainer)
   full, shares = (step(state, batch, shards=shards)[0] for shards in (1, 4))
   for a, b in problems.leaves(
@@ -87,30 +100,28 @@ def test_a_step_on_shares_equals_a_step_on_the_whole(name, network, task):
   assert np.all(np.asarray(sums["skipped"]) == 0)
   for leaf in jax.tree.leaves((stepped.params, stepped.hook_state, sums)):
     assert np.all(np.isfinite(leaf))
-  # A lone present modality's parameters, and the head's, have moved.
-  head = (x["head"]["kernel"] for x in (state.params, stepped.params))
-  assert np.any(next(head) != next(head)[0])
+  head, moved = (x["head"]["kernel"] for x in (state.params, stepped.params))
+  assert np.any(head != moved[0])
 
 
-# What changes nothing: the value, and whether the method is plain then.
-NEUTRAL = {
-  "ogm": 0.0,
-  "agm": 0.0,
-  "modality_dropout": 0.0,
-  "unimodal_losses": 0.0,
-  "valuation": 0.0,
-  "umt": 0.0,
-}
+# Methods that change nothing where their own setting is 0.
+NEUTRAL = (
+  "ogm", "agm", "modality_dropout", "unimodal_losses", "valuation", "umt"
+)  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize("name", NEUTRAL)
 def test_a_method_that_changes_nothing_is_the_plain_model_bit_for_bit(name):
+  """With XLA's full optimisation, OGM and AGM round once more in the update.
+
+  A processor that multiplies and adds in one instruction rounds the plain
+  model's last product not at all; without these instructions, and as tests
+  compile, all bits agree.
+  """
   train, valid = problems.splits()
-  spec = vectorized_runs.RunSpec(
-    "uniform", 0.0, 1.0, balance=name, value=NEUTRAL[name]
-  )
+  spec = vectorized_runs.RunSpec("uniform", 0.0, 1.0, balance=name, value=0.0)
   plain, plain_log = problems.fit(
     problems.trainer(), problems.PLAIN, [0], train, valid, num_epochs=1
   )

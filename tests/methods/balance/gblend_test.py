@@ -3,7 +3,9 @@ import numpy as np
 import optax
 import pytest
 
+from btw_jax.data import plans
 from btw_jax.methods.balance import gblend
+from btw_jax.training import sampling
 from support import balances
 from support import problems
 
@@ -123,6 +125,19 @@ def test_held_out_examples_change_no_parameter():
   sums = [np.asarray(s.hook_state["sums"][0]) for s in (first, second)]
   np.testing.assert_allclose(sums[0][0], sums[1][0], rtol=1e-5)
   assert np.all(sums[0][1] != sums[1][1])
+
+
+def test_held_out_examples_are_the_same_in_every_epoch():
+  """Slots own their examples; of 12 slots, numbers 4 and 9 hold out."""
+  layout, slots = plans.SlotLayout(53, 12), np.arange(12)
+  rows, seen = layout.rows(slots), {True: set(), False: set()}
+  for epoch in range(6):
+    order = np.asarray(sampling.epoch_order(3, epoch, slots, layout))
+    for places in order:
+      for slot, place in zip(slots, places, strict=True):
+        seen[slot in (4, 9)].add(int(rows[slot, place]))
+  assert seen[True] == {n for n in range(53) if n % 12 in (4, 9)}
+  assert not seen[True] & seen[False]
 
 
 def test_a_batch_needs_a_slot_for_held_out_examples():

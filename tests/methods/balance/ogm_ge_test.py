@@ -16,7 +16,7 @@ def _modulated(epochs, factors=(0.5, 1.0, 0.25)):
   drawn = np.random.default_rng(0).normal(size=(3, 100, 80))
   updates = {
     "encoder": jnp.asarray(STDS[:, None, None] * drawn + 5.0, jnp.float32),
-    "head": jnp.ones((3, 100)),
+    "head": jnp.asarray(drawn[0], jnp.float32),
   }
   owners = hooks.Owners({"encoder": np.arange(3), "head": np.asarray(3)}, 3)
   state = balances.after_epochs(hook, epochs) | {

@@ -4,7 +4,11 @@ import numpy as np
 import optax
 import pytest
 
+from btw_jax import forward as forward_lib
+from btw_jax import tasks
+from btw_jax import types
 from btw_jax.methods.balance import umt
+from btw_jax.models import networks
 from support import balances
 from support import problems
 
@@ -81,3 +85,50 @@ def test_the_distance_of_missing_modalities_is_0():
   expected = 2 * np.where(forward.batch.present, squared, 0).sum(axis=1)
   assert expected[-1] == 0
   np.testing.assert_allclose(losses[0], expected, rtol=1e-4)
+
+
+def test_a_sequence_counts_as_one_modality_by_its_mean_step():
+  """The second modality has five steps, of which an example has some."""
+  rng = np.random.default_rng(0)
+  length = np.array([[5], [2], [1], [3]])
+  values = rng.normal(size=(4, 1, 5, 4)) * (
+    np.arange(5)[:, None] < length[..., None, None]
+  )
+  batch = types.Batch(
+    jnp.asarray(rng.normal(size=(4, 2, 4)), jnp.float32),
+    jnp.array([[True, True], [True, True], [False, True], [True, False]]),
+    jnp.zeros(4, jnp.int32),
+    (types.Steps(jnp.asarray(values, jnp.float32), jnp.asarray(length)),),
+  )
+  sizes = networks.Sizes(
+    (4, 4), 3, hidden_dim=8, embedding_dim=6, dropout=0.0, groups=((1,),),
+    num_steps=(5,), num_heads=2, num_layers=1,
+  )  # fmt: skip
+  student = problems.mixture(steps=True)(sizes)
+  teacher = networks.Unimodal(student.sizes)
+  own, params = (
+    jax.jit(n.init, static_argnames="train")(key, batch, None, train=False)[
+      "params"
+    ]
+    for n, key in ((student, jax.random.key(0)), (teacher, jax.random.key(1)))
+  )
+  forward = forward_lib.Forward(
+    student, tasks.make("multiclass", 3), own, batch, None, balances.KEY, 0,
+    None,
+  )  # fmt: skip
+  embeddings = forward.encode(batch)
+  hook = umt.Method(2, seeds=(0,), teacher=teacher)
+  losses = hook.minimise(
+    balances.step(params, 3.0), forward, embeddings, None, jnp.zeros((1, 4))
+  )
+  wanted = teacher.apply(
+    {"params": params}, batch, train=False, method="encode_steps"
+  )
+  squared = np.mean((np.asarray(embeddings) - wanted) ** 2, axis=-1)
+  expected = np.zeros(4)
+  for i, (has_vector, has_sequence) in enumerate(np.asarray(batch.present)):
+    if has_vector:
+      expected[i] += 3 * squared[i, 0]
+    if has_sequence:
+      expected[i] += 3 * squared[i, 1 : 1 + length[i, 0]].mean()
+  np.testing.assert_allclose(losses[0], expected, rtol=1e-3)
