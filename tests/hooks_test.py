@@ -53,11 +53,14 @@ def test_products_are_over_all_parameters_of_an_encoder():
 
 
 def test_noise_has_the_deviation_of_the_reference_in_each_leaf():
-  zeros = {"pair": jnp.zeros((2, 4000)), "one": jnp.zeros((1, 4000)),
-           "head": jnp.zeros(4000)}  # fmt: skip
-  rng = np.random.default_rng(0)
-  stds = {"pair": jnp.asarray([[0.5], [4.0]] * rng.normal(size=(2, 4000)) + 3),
-          "one": jnp.full((1, 4000), 7.0), "head": jnp.arange(4000.0)}  # fmt: skip
+  shapes = {"pair": (2, 4000), "one": (1, 4000), "head": (4000,)}
+  zeros = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+  drawn = np.random.default_rng(0).normal(size=(2, 4000))
+  stds = {
+    "pair": jnp.asarray([[0.5], [4.0]] * drawn + 3),
+    "one": jnp.full((1, 4000), 7.0),
+    "head": jnp.arange(4000.0),
+  }
   noise = OWNERS.add_noise(zeros, stds, balances.KEY)
   np.testing.assert_allclose(noise["pair"].std(axis=1), [0.5, 4.0], rtol=0.05)
   # What does not vary gets no noise, and no encoder's parameters neither.

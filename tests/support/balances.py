@@ -112,6 +112,10 @@ def forward_of(
   params = jax.jit(module.init, static_argnames="train")(
     jax.random.key(1), batch, None, train=False
   )["params"]
+  # Without biases, an output from no modality would be 0.
+  params = jax.tree.map(
+    lambda x: x + 0.1 * rng.normal(size=x.shape).astype("f"), params
+  )
   multipliers = rng.uniform(0.5, 1.5, present.shape) * present
   return forward_lib.Forward(
     module, definition, params, batch, jnp.asarray(multipliers, jnp.float32),

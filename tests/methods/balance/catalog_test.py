@@ -41,6 +41,10 @@ def test_modules_catalog_and_flags_hold_the_same_methods():
     method = catalog.load(name)
     assert method.__module__.endswith(f".{name}")
     assert issubclass(method, base.Balance)
+    entry = catalog.METHODS[name]
+    fields = {field.name for field in dataclasses.fields(method)}
+    assert entry.has_teacher == ("teacher" in fields)
+    assert entry.has_network == ("network" in vars(method))
 
 
 def _trainer(name, network, task):
