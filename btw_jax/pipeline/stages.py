@@ -7,6 +7,7 @@ import time
 from typing import NamedTuple
 
 from absl import logging
+import jax
 import numpy as np
 
 from btw_jax import types
@@ -144,7 +145,7 @@ def fit(
   ends = []
 
   def on_epoch(epoch, log):
-    ends.append(time.monotonic())
+    ends.append(_clock())
     run.workdir.log_epoch(stage, specs, epoch, log, factor)
     # A refit trains on the validation examples too.
     split = "train" if specs[0].last_epoch else "valid"
@@ -183,6 +184,15 @@ def fit(
     seconds = float(np.median(np.diff(ends))) / len(specs)
     run.epoch_seconds[stage] = float(f"{seconds:.3g}")
   return best
+
+
+def _clock():
+  """Returns seconds; on CPU those that processors worked for this process.
+
+  Other programs on a shared machine do not change them.
+  """
+  is_cpu = jax.default_backend() == "cpu"
+  return time.process_time() if is_cpu else time.monotonic()
 
 
 def _resume(run, stage, num_epochs, num_batches):

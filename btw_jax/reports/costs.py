@@ -6,8 +6,8 @@ from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
 
 LEGEND = (
-  "Cost is the time of an epoch, for one of the settings that are trained"
-  " together, divided by that of the uniform model."
+  "Cost is the time of an epoch (on a CPU: of its processors), for one of the"
+  " settings that are trained together, divided by that of the uniform model."
 )
 # Variants whose weights are equal for all examples with the same modalities.
 _ALIKE = ("mi", "cc", "pid")
