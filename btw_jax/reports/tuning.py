@@ -37,7 +37,7 @@ def setting(weighting: str, choice: Mapping[str, Any]) -> str:
     return f"without {', '.join(choice['closed'])}"
   if variant == study_lib.BASE:
     return variant
-  strength = f"λ = {choice['strength']:g}"
+  strength = f"λ = {choice['strength']:.3g}"
   is_own = weighting.partition("@")[0] == variant
   return strength if is_own else f"{variant}, {strength}"
 
@@ -94,7 +94,7 @@ def _settings(method):
   variants = {c["variant"] for c in tried or [choice]}
   if variants == {choice["variant"]} and method.weighting != study_lib.GATE:
     strengths = _join([c["strength"] for c in tried] or [choice["strength"]])
-    return [("λ", strengths, f"{choice['strength']:g}")]
+    return [("λ", strengths, f"{choice['strength']:.3g}")]
   name = "weighting"
   if method.weighting == study_lib.GATE:
     name = "closed modalities"
@@ -134,4 +134,4 @@ def _by_variant(tried):
 
 
 def _join(numbers):
-  return ", ".join(f"{number:g}" for number in numbers)
+  return ", ".join(f"{number:.3g}" for number in numbers)
