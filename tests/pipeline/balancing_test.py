@@ -156,6 +156,10 @@ def test_methods_are_rows_with_a_chosen_value(tuned):
   assert {"uniform", "kl", "ogm", "mla"} <= set(rows)
   assert rows["ogm"]["choice"]["value"] in (0.3, 0.8)
   assert rows["mla"]["choice"]["value"] in mla.Method.setting.candidates(2)
+  # The validation of every candidate is kept beside the choice.
+  tried = [candidate["value"] for candidate in rows["ogm"]["to_uniform"]]
+  assert tried == ogm.Method.setting.candidates(2)
+  assert rows["uniform"]["to_uniform"] == []
   # All use the learning rate of the uniform model.
   rates = {
     rows[name]["choice"]["learning_rate"]
