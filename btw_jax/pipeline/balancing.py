@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 import dataclasses
 
+from absl import logging
+
 from btw_jax import errors
 from btw_jax import hooks
 from btw_jax.methods.balance import base
@@ -90,16 +92,38 @@ def check(
       f"--balance={','.join(balance.methods)}: there is only one modality,"
       f" {modalities[0]}: give at least two."
     )
-  if config.tune > 1 and balance.values != [sections.DEFAULT]:
-    raise errors.InputError(
-      f"--balance_value={balance.value}: --tune={config.tune} chooses the"
-      " value: leave one of them out."
-    )
+  _check_values(config)
   if config.tune > 1 and config.weighting.strength != "1":
     raise errors.InputError(
       f"--strength={config.weighting.strength}: --tune={config.tune} chooses"
       " the strength: leave one of them out."
     )
+
+
+def _check_values(config):
+  """Checks --balance_value, and warns of methods that change nothing."""
+  balance, given = config.balance, f"--balance_value={config.balance.value}"
+  numbers = [v for v in balance.values if v != sections.DEFAULT]
+  if numbers and config.tune > 1:
+    raise errors.InputError(
+      f"{given}: --tune={config.tune} chooses the value: leave one of them out."
+    )
+  if numbers and len(balance.methods) != 1:
+    raise errors.InputError(
+      f"{given}: is the setting of one method, and --balance names"
+      f" {len(balance.methods)}: name one."
+    )
+  for name in balance.methods:
+    method = catalog.load(name)
+    for value in numbers:
+      if value >= method.setting.limit:
+        raise errors.InputError(
+          f"{given}: the {method.setting.name} of {name} must be below"
+          f" {method.setting.limit:g}."
+        )
+    doubt = method.doubt(config.num_epochs, balance.acts_on)
+    if doubt:
+      logging.warning("--balance=%s: %s", name, doubt)
 
 
 def trainer(

@@ -122,10 +122,16 @@ def _weights_table(results, style):
   lines = [
     [row["name"], *(f"{np.mean(w):.3f}" for w in row["weights"].values())]
     for row in results["rows"]
-    if row["kind"] == "weighting"
+    if row["kind"] == "weighting" and _has_weights(row)
   ]
   heads = ["mean weight", *results["modalities"]]
   return tabulate.tabulate(lines, heads, tablefmt=style, disable_numparse=True)
+
+
+def _has_weights(row):
+  """Returns whether a row's weights tell more than its name."""
+  choice = row.get("choice", {})
+  return not choice.get("balance") or choice["variant"] != "uniform"
 
 
 def _tests_table(results, style):

@@ -156,7 +156,11 @@ def fit(
   num_epochs = run.config.num_epochs
   if specs[0].last_epoch is not None:
     num_epochs = 1 + max(max(spec.last_epoch) for spec in specs)
-  run.progress.begin(stage.replace("_", " "), num_epochs)
+  # The name of a method stays as it is written.
+  is_method = bool(specs[0].balance)
+  run.progress.begin(
+    stage if is_method else stage.replace("_", " "), num_epochs
+  )
   best = loop.fit(
     trainer,
     specs,

@@ -121,7 +121,8 @@ def _interactions(run):
 def _contribution(run):
   """Measures what each modality contributes to uniform, and to the gate.
 
-  In a run with balancing methods, it measures all models that differ.
+  In a run with balancing methods or min-max weights, it measures all models
+  that differ.
   """
   options = contribution.Options(num_examples=500)
   return contribution.measure(run, _contributing(run), options)
@@ -137,7 +138,8 @@ def _contributing(run):
     name: run.models.choices.weightings[name]["choice"]
     for name in run.weightings
   }
-  if any("balance" in choice for choice in choices.values()):
+  is_balanced = any("balance" in choice for choice in choices.values())
+  if is_balanced or run.saved.config.weighting.normalise == "minmax":
     names = run.weightings
   different = []
   for name in names:

@@ -233,10 +233,10 @@ def train_settings(
     run, "multimodal", trainer, plan.weighted, splits
   )
   balanced = _train_balanced(run, plan, unimodal, splits)
-  if balanced is None:
-    plan = plan.without_balance()
-  else:
-    trained += balanced
+  # A method that was stopped halfway has no row.
+  plan = plan.with_methods(balanced)
+  for of_method in balanced.values():
+    trained += of_method
   tested = {}
   # A run that was stopped saves what it has, without further training.
   if settings.num_exchanges and not stages.is_stopping(run):
@@ -261,20 +261,22 @@ def train_settings(
     # A gate that was stopped halfway is not judged.
     if not stages.is_stopping(run):
       return trained + gate, gated, tested
-  elif plan.gate:
+  elif plan.gate and not stages.is_stopping(run):
     run.progress.skip_stage()
   return trained, plan.with_gate(modality_tests.is_open({})), tested
 
 
 def _train_balanced(run, plan, unimodal, splits):
-  """Trains the settings of balancing methods; None if the run was stopped."""
-  trained = []
+  """Returns balancing method -> its settings, of those that were finished."""
+  trained = {}
   for name, specs in plan.balanced.items():
     if stages.is_stopping(run):
-      return None
+      break
     trainer = balancing.trainer(run.trainers, name, specs, run.config, unimodal)
-    trained += stages.fit_settings(run, name, trainer, specs, splits)
-  return None if stages.is_stopping(run) else trained
+    of_method = stages.fit_settings(run, name, trainer, specs, splits)
+    if not stages.is_stopping(run):
+      trained[name] = of_method
+  return trained
 
 
 def save(run: stages.Run, models: restore.Models) -> None:

@@ -6,7 +6,7 @@ better one of the two only for a gain that exceeds the gain's own standard
 error, over seeds and over validation examples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import itertools
 from typing import NamedTuple
 
@@ -74,15 +74,15 @@ class Plan(NamedTuple):
     known = [v for v in weighting.VARIANTS if v in used]
     return (*known, *(v for v in used if v not in known))
 
-  def without_balance(self) -> "Plan":
-    """Returns the plan of the weightings alone."""
-    specs = [spec for spec in self.specs if not spec.balance]
+  def with_methods(self, kept: Collection[str]) -> "Plan":
+    """Returns the plan of the weightings and of some balancing methods."""
+    specs = [s for s in self.specs if not s.balance or s.balance in kept]
     return Plan(
       specs,
       {
         name: [specs.index(self.specs[i]) for i in positions]
         for name, positions in self.candidates.items()
-        if not any(self.specs[i].balance for i in positions)
+        if all(self.specs[i] in specs for i in positions)
       },
     )
 

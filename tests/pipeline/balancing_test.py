@@ -65,6 +65,23 @@ def _built(config, modalities=("a", "b"), hook=None):
       "--balance_value=0.1,0.2: --tune=2 chooses the value",
     ),
     (
+      {"balance": ("ogm", "agm"), "balance_value": "0.1"},
+      ("a", "b"),
+      "--balance_value=0.1: is the setting of one method, and --balance names"
+      " 2: name one.",
+    ),
+    (
+      {"balance_value": "0.1"},
+      ("a", "b"),
+      "--balance_value=0.1: is the setting of one method, and --balance names"
+      " 0: name one.",
+    ),
+    (
+      {"balance": ("modality_dropout",), "balance_value": "0.5,1"},
+      ("a", "b"),
+      "--balance_value=0.5,1: the rate of modality_dropout must be below 1.",
+    ),
+    (
       {"strength": "auto", "tune": 2},
       ("a", "b"),
       "--strength=auto: --tune=2 chooses the strength",
@@ -82,6 +99,26 @@ def test_what_does_not_fit_is_refused_in_one_line(
   assert "\n" not in str(caught.value)
   plain = config_lib.make(balance=("ogm",), tune=2)
   balancing.check(plain, _built(plain)[1], ("a", "b"))
+
+
+def test_methods_that_change_nothing_are_doubted(caplog):
+  for settings, doubts in (
+    ({"num_epochs": 5}, {"opm": "in its first 5 epochs", "gblend": "first 10"}),
+    ({"num_epochs": 6}, {"gblend": "first 10 epochs, and --num_epochs is 6"}),
+    ({"num_epochs": 11}, {}),
+    (
+      {"num_epochs": 11, "balance_acts_on": "gradients"},
+      {"mmpareto": "γ cancels under AdamW"},
+    ),
+  ):
+    config = config_lib.make(balance=("ogm", "opm", "gblend", "mmpareto"))
+    config = config_lib.replace(config, **settings)
+    caplog.clear()
+    balancing.check(config, _built(config)[1], ("a", "b"))
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == len(doubts)
+    for (name, words), message in zip(doubts.items(), messages, strict=True):
+      assert message.startswith(f"--balance={name}: ") and words in message
 
 
 def test_flags_say_which_values_are_tried():

@@ -102,8 +102,10 @@ def test_one_candidate_is_not_tuned():
 def test_without_balance_the_plan_is_that_of_the_weightings():
   arguments = (("mi", "gate", "auto"), [1.0], 1.0)
   plan = selection.plan(*arguments, balancing=BALANCING)
-  assert plan.without_balance() == selection.plan(*arguments)
-  assert plan.without_balance().without_balance() == plan.without_balance()
+  without = plan.with_methods(())
+  assert without == selection.plan(*arguments)
+  assert without.with_methods(()) == without
+  assert plan.with_methods(plan.balanced) == plan
 
 
 def test_each_of_several_values_makes_a_row():

@@ -22,6 +22,7 @@ class Setting(NamedTuple):
     low: the smallest candidate.
     high: the largest candidate.
     log: whether candidates are spaced evenly on a logarithmic scale.
+    limit: values must be below it.
   """
 
   name: str
@@ -29,6 +30,7 @@ class Setting(NamedTuple):
   low: float
   high: float
   log: bool = False
+  limit: float = float("inf")
 
   def candidates(self, number: int) -> list[float]:
     """Returns so many values to choose from, the default first.
@@ -74,10 +76,12 @@ class Balance(hooks.Hook):
   Attributes:
     num_modalities: M.
     setting: what it is tuned by.
+    warm_up: number of epochs in which it changes nothing.
   """
 
   num_modalities: int
   setting: ClassVar[Setting]
+  warm_up: ClassVar[int] = 0
 
   @classmethod
   def make(cls, setup: Setup) -> "Balance":
@@ -88,6 +92,17 @@ class Balance(hooks.Hook):
   def check(cls, network: nn.Module, batch_size: int) -> str | None:
     """Returns why the method cannot train a network, or None if it can."""
     del network, batch_size
+
+  @classmethod
+  def doubt(cls, num_epochs: int, acts_on: str) -> str | None:
+    """Returns why the method, or its setting, changes nothing; None if not."""
+    del acts_on
+    if num_epochs > cls.warm_up:
+      return None
+    return (
+      f"changes nothing in its first {cls.warm_up} epochs, and --num_epochs is"
+      f" {num_epochs}"
+    )
 
   @classmethod
   def network(cls, network: nn.Module, task: tasks.Task) -> nn.Module:

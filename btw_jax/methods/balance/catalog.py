@@ -36,7 +36,7 @@ METHODS = {
   "agm": Entry(
     "speeds up or slows down encoders by their share of the output", _SUBSETS
   ),
-  "opm": Entry("drops modalities that are ahead of all others", _ALONE),
+  "opm": Entry("drops a modality that is ahead of all others together", _ALONE),
   "modality_dropout": Entry("drops modalities at a fixed rate"),
   "umt": Entry(
     "keeps embeddings close to those of the unimodal models",

@@ -34,6 +34,8 @@ class Method(base.Balance):
     "super-epoch", 10.0, 2.0, 20.0, log=True
   )
 
+  warm_up: ClassVar[int] = 10
+
   @classmethod
   def check(cls, network, batch_size):
     """Refuses batches without a slot for held-out examples."""

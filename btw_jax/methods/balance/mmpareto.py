@@ -37,6 +37,17 @@ class Method(base.Balance):
     """Builds the method."""
     return cls(setup.num_modalities, setup.acts_on)
 
+  @classmethod
+  def doubt(cls, num_epochs, acts_on):
+    """Doubts that γ has an effect on gradients."""
+    del num_epochs
+    if acts_on != "gradients":
+      return None
+    return (
+      "γ cancels under AdamW if it multiplies gradients: use"
+      " --balance_acts_on=updates"
+    )
+
   def minimise_apart(self, step, forward, embeddings):
     """Returns the losses of the modalities alone."""
     del step

@@ -17,7 +17,9 @@ from btw_jax.methods.balance import base
 class Method(base.Balance):
   """Drops every modality with the same probability, in training only."""
 
-  setting: ClassVar[base.Setting] = base.Setting("rate", 0.2, 0.1, 0.5)
+  setting: ClassVar[base.Setting] = base.Setting(
+    "rate", 0.2, 0.1, 0.5, limit=1.0
+  )
 
   def show(self, step, forward, shown):
     """Drops modalities."""

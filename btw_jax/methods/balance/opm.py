@@ -14,8 +14,8 @@ from btw_jax.methods.balance import base
 from btw_jax.methods.balance import modality_dropout
 from btw_jax.methods.balance import passes
 
-# Epochs without dropping, and λ of the rate, as published.
-_WARM_UP, _LAMBDA = 5, 0.5
+# λ of the rate, as published.
+_LAMBDA = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Method(base.Balance):
   exceeds the sum of the others, and nothing is dropped.
   """
 
-  setting: ClassVar[base.Setting] = base.Setting("q", 0.5, 0.1, 0.6)
+  setting: ClassVar[base.Setting] = base.Setting("q", 0.5, 0.1, 0.6, limit=1.0)
+  warm_up: ClassVar[int] = 5
 
   def init(self, seed):
     """Returns the state: the rates, and the number of epochs."""
@@ -39,7 +40,7 @@ class Method(base.Balance):
     """Computes the rates at which modalities are dropped."""
     scores, known = passes.mean_confidence(forward, embeddings)
     computed = rates(scores, known, self.value(step))
-    is_on = step.state["epoch"] >= _WARM_UP
+    is_on = step.state["epoch"] >= self.warm_up
     return step.state | {"rates": jnp.where(is_on, computed, 0.0)}
 
   def show(self, step, forward, shown):

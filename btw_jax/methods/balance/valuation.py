@@ -16,9 +16,6 @@ from btw_jax.methods.balance import agm
 from btw_jax.methods.balance import base
 from btw_jax.methods.balance import passes
 
-# Epochs without further views, as published.
-_WARM_UP = 5
-
 
 @dataclasses.dataclass(frozen=True)
 class Method(base.Balance):
@@ -35,6 +32,7 @@ class Method(base.Balance):
   setting: ClassVar[base.Setting] = base.Setting(
     "weight of further views", 1.0, 0.1, 10.0, log=True
   )
+  warm_up: ClassVar[int] = 5
 
   def init(self, seed):
     """Returns the state: the number of epochs."""
@@ -46,7 +44,7 @@ class Method(base.Balance):
     del outputs
     missing = jnp.maximum(1 - values(forward, embeddings, step.key), 0.0)
     added = jnp.sum(missing * passes.losses_alone(forward, embeddings), axis=0)
-    is_on = step.state["epoch"] >= _WARM_UP
+    is_on = step.state["epoch"] >= self.warm_up
     return losses + jnp.where(is_on, self.value(step), 0.0) * added
 
   def end_epoch(self, state):
