@@ -15,6 +15,7 @@ from btw_jax.pipeline import balancing
 from btw_jax.pipeline import build
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import finished_run
+from btw_jax.pipeline import interrupt as interrupt_lib
 from btw_jax.pipeline import train_run
 from btw_jax.pipeline import workdir as workdir_lib
 from btw_jax.training import model_checkpoints
@@ -274,3 +275,31 @@ def test_a_refit_trains_methods_again(tmp_path, tuned):
   for name in ("ogm", "mla"):
     kernels = (m[name].params["head"]["kernel"] for m in (first, second))
     assert np.all(np.any(next(kernels) != next(kernels), axis=(1, 2)))
+
+
+class _StopsIn:
+  """An interrupt that is requested once a stage has logged an epoch."""
+
+  number = 2
+
+  def __init__(self, workdir, stage):
+    self._path, self._start = workdir / "metrics.csv", f"\n{stage},"
+
+  @property
+  def requested(self):
+    return self._path.exists() and self._start in self._path.read_text()
+
+
+@pytest.mark.slow
+def test_a_stopped_run_keeps_the_methods_that_it_has_finished(tmp_path):
+  config = config_lib.make(
+    dataset="digits", workdir=str(tmp_path), balance=("ogm", "mla"),
+    weighting=("uniform",), **_TINY,
+  )  # fmt: skip
+  with pytest.raises(interrupt_lib.Interrupted):
+    train_run.train(config, _StopsIn(tmp_path, "mla"))
+  run = finished_run.load(tmp_path, "test")
+  assert run.weightings == ["uniform", "ogm"]
+  results = train_run.train(config)
+  rows = [row["name"] for row in results["rows"] if row["kind"] == "weighting"]
+  assert rows == ["uniform", "ogm", "mla"]
