@@ -184,10 +184,15 @@ def fit(
       resume=run.config.resume,
     ),
   )
-  if len(ends) > 1:
-    seconds = float(np.median(np.diff(ends))) / len(specs)
-    run.epoch_seconds[stage] = float(f"{seconds:.3g}")
+  _keep_seconds(run, stage, ends, len(specs))
   return best
+
+
+def _keep_seconds(run, stage, ends, num_settings):
+  """Keeps the median time of an epoch of one setting, from their ends."""
+  if len(ends) > 1:
+    seconds = float(np.median(np.diff(ends))) / num_settings
+    run.epoch_seconds[stage] = float(f"{seconds:.3g}")
 
 
 def _clock():
