@@ -102,7 +102,7 @@ def finished(tmp_path_factory):
 def test_results_hold_all_candidates(finished):
   _, path, problem, _ = finished
   results = dataset_files.read_json(path / "results.json")
-  assert results["learning_rates"] == [_RATE, 10 * _RATE]
+  assert results["learning_rates"] == [_RATE, 4 * _RATE]
   entries = {n: catalog.METHODS[n]._asdict() for n in _METHODS}
   assert results["balance"] == entries
   for name, key, candidates in (
