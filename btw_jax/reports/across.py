@@ -113,8 +113,13 @@ def _value(candidate):
 
 
 def _names(problems):
-  """Returns the names of all methods; those of the base come first."""
-  names = [name for p in problems for name in (p.base.name, *results.ranked(p))]
+  """Returns the names of all methods, and of baselines of all data sets."""
+  names = [name for p in problems for name in (p.base.name, *p.methods)]
+  names += [
+    name
+    for name in results.ranked(problems[0])
+    if all(name in results.ranked(p) for p in problems)
+  ]
   return list(dict.fromkeys(names))
 
 

@@ -19,7 +19,7 @@ def problems():
       name="first",
       tune=2,
       epoch_seconds={"rate": 1.0, "ogm": 1.5, "agm": 3.0},
-      baselines={"ensemble": _BETTER},
+      baselines={"ensemble": _BETTER, "uniform without idle": _BETTER},
     ),
     studies.problem(
       {"ogm": (0.0, 0.0), "agm": _WORSE, "umt": _BETTER},
@@ -43,6 +43,8 @@ def test_a_method_has_a_row_and_the_best_mean_rank_comes_first(problems):
   assert by_method["agm"][first].endswith(" ▼")
   assert by_method["umt"][first] == "" and by_method["umt"]["mean rank"] == ""
   assert by_method["ensemble"][first].endswith(" ▲")
+  # A baseline that a data set lacks has no row.
+  assert "uniform without idle" not in by_method
   ranks = [float(row["mean rank"]) for row in rows if row["mean rank"]]
   assert ranks == sorted(ranks) and rows[-1]["method"] == "umt"
   assert by_method["agm"]["mean rank"] == "4.0"
