@@ -13,6 +13,8 @@ from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
 from btw_jax.reports import tuning
 
+# So many choices are left to the tables.
+_MANY = 8
 # More names than any listing has.
 _ALL = 1000
 
@@ -148,7 +150,9 @@ def _choices(problems) -> Iterator[str]:
       if tuning.is_tuned(method):
         of_method = chosen.setdefault(name, {})
         of_method.setdefault(_chosen(method), []).append(problem.name)
-  if chosen:
+  if len(chosen) > _MANY:
+    yield "The tables of the settings say what each method chose."
+  elif chosen:
     parts = [
       f"{name}: {_list(_where(problems, values))}"
       for name, values in chosen.items()

@@ -109,3 +109,14 @@ def test_it_stands_at_the_top_of_the_report(tmp_path):
   assert heading < start < html.index('<p class="advice">')
   assert "Does weighting or balancing the modalities help?" in html
   assert overall.paragraphs([studies.problem({})]) == []
+
+
+def test_many_choices_are_left_to_the_tables():
+  nothing = (0.0, 0.0)
+  names = [*studies.BALANCED, "kl", "mi"]
+  problem = studies.problem(dict.fromkeys(names, nothing), tune=2)
+  (text,) = overall.paragraphs([problem])
+  assert "The tables of the settings say what each method chose." in text
+  assert "Chosen by" not in text
+  few = studies.problem({"ogm": nothing}, tune=2)
+  assert "Chosen by the validation loss" in overall.paragraphs([few])[0]
