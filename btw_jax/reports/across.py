@@ -12,6 +12,7 @@ from btw_jax.reports import tables
 from btw_jax.reports import tuning
 
 _MARKS = {1: " ▲", 0: "", -1: " ▼"}
+_SHORT = {"accuracy": "accuracy", "mae": "MAE", "nll": "NLL"}
 
 
 def write(
@@ -19,11 +20,12 @@ def write(
 ) -> dict[str, list[dict[str, str]]]:
   """Returns name -> rows of all tables, for `study.json`.
 
-  The tables are the change of decisions, of the likelihood and of the
-  calibration by each method; the imbalance of each model; what each method
+  The tables are a summary; the change of decisions, of the likelihood and of
+  the calibration by each method; the imbalance of each model; what each method
   chose; and the validation of every candidate.
   """
   return {
+    "summary": summary(problems),
     "decisions": changes(problems, 0),
     "likelihood": changes(problems, 1),
     "calibration": _rows(problems, "", _calibration),
@@ -31,6 +33,42 @@ def write(
     "choices": _rows(problems, "", _chosen),
     "candidates": candidates(problems),
   }
+
+
+def summary(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
+  """Returns where each method differs significantly from the uniform model.
+
+  Rows are those of `changes` in decisions, in the same order, without the
+  uniform model.
+  """
+  rows = []
+  for row in changes(problems, 0):
+    name = row["method"]
+    if name == problems[0].base.name:
+      continue
+    cells = {
+      word: _where(problems, name, verdict)
+      for word, verdict in (("better on", 1), ("worse on", -1))
+    }
+    known = {k: row[k] for k in ("mean rank", "cost") if k in row}
+    rows.append({"method": name, **cells, **known})
+  return rows
+
+
+def _where(problems, name, verdict):
+  """Lists the data sets, and metrics, on which a method has a verdict."""
+  found = []
+  for problem in problems:
+    comparisons = {**problem.comparisons, **problem.baseline_comparisons}
+    metrics = [
+      _SHORT[metric]
+      for metric in problem.metrics
+      if (name, metric) in comparisons
+      and comparisons[name, metric].verdict == verdict
+    ]
+    if metrics:
+      found.append(f"{problem.name} ({', '.join(metrics)})")
+  return ", ".join(found)
 
 
 def changes(

@@ -45,6 +45,8 @@ _RECIPES = (
 # FILE.TABLE, the file has several tables. Any other name is a run's workdir.
 _MEASURED = (
   "study/study.overview",
+  "balance/study.overview",
+  "balance/study.summary",
   "balance/study.decisions",
   "balance/study.likelihood",
   "balance/study.calibration",

@@ -53,6 +53,22 @@ def test_a_method_has_a_row_and_the_best_mean_rank_comes_first(problems):
   assert by_method["ensemble"]["cost"] == ""
 
 
+def test_the_summary_names_the_data_sets_with_a_difference(problems):
+  rows = across.summary(problems)
+  changes = across.changes(problems, 0)
+  order = [row["method"] for row in changes if row["method"] != "uniform"]
+  assert [row["method"] for row in rows] == order
+  by_method = {row["method"]: row for row in rows}
+  assert by_method["ogm"] == {
+    "method": "ogm", "better on": "first (accuracy)", "worse on": "",
+    "mean rank": next(r["mean rank"] for r in changes if r["method"] == "ogm"),
+    "cost": "2.0",
+  }  # fmt: skip
+  worse = "first (accuracy, NLL), second (accuracy, NLL)"
+  assert by_method["agm"]["worse on"] == worse
+  assert by_method["ensemble"]["better on"] == "first (accuracy)"
+
+
 def test_the_likelihood_is_a_table_of_its_own(problems):
   rows = {row["method"]: row for row in across.changes(problems, 1)}
   assert rows["agm"]["first, NLL"].startswith("+0.100")
