@@ -15,11 +15,18 @@ _VECTORS = st_np.arrays(np.float32, (2, 3), elements=st.floats(-2, 2, width=16))
 
 def _followed(g, u):
   """Returns the point of least norm on a fine grid, doubled and raised."""
+  g, u = g.astype(float), u.astype(float)
   if g @ u > 0:
     return g + u
-  shares = np.linspace(0, 1, 20_001)[:, None]
-  points = shares * g + (1 - shares) * u
-  h = 2 * points[np.argmin(np.sum(points**2, axis=1))]
+  low, high = 0.0, 1.0
+  # Raising a short point also raises the error of a grid: the second grid is
+  # between two steps of the first one.
+  for _ in range(2):
+    shares = np.linspace(low, high, 5_001)[:, None]
+    points = shares * g + (1 - shares) * u
+    best = np.argmin(np.sum(points**2, axis=1))
+    low, high = shares[max(best - 1, 0), 0], shares[min(best + 1, 5_000), 0]
+  h = 2 * points[best]
   norm, plain = np.linalg.norm(h), np.linalg.norm(g + u)
   return h * plain / norm if 0 < norm < plain else h
 
