@@ -71,11 +71,11 @@ class Forward:
       Outputs `[P, B, K]`, and `[P, B]` bool, whether an example has a modality
       of the subset.
     """
-    batch, multipliers = self.batch, self.multipliers
-    if multipliers is None:
-      multipliers = batch.present.astype(jnp.float32)
+    batch = self.batch
     shown = batch.present & jnp.asarray(subsets)[:, None]
-    multipliers = keep_mean(multipliers, batch.present, shown)
+    multipliers = keep_mean(
+      factors(self.multipliers, batch.present), batch.present, shown
+    )
     known = jnp.any(shown, axis=-1)
     if hasattr(self.network, "fuse_subsets"):
       outputs = self._apply(
@@ -117,6 +117,13 @@ class Forward:
       rngs={"dropout": self.key},
       method=method,
     )
+
+
+def factors(multipliers: chex.Array | None, present: chex.Array) -> chex.Array:
+  """Returns multipliers `[B, M]`; without any, 1 where one is present."""
+  if multipliers is None:
+    return present.astype(jnp.float32)
+  return multipliers
 
 
 def keep_mean(

@@ -52,9 +52,7 @@ class Shown(NamedTuple):
   @property
   def factors(self) -> chex.Array:
     """The multipliers `[B, M]`; without any, 1 where a modality is present."""
-    if self.multipliers is None:
-      return self.batch.present.astype(jnp.float32)
-    return self.multipliers
+    return forward_lib.factors(self.multipliers, self.batch.present)
 
 
 class Owners(NamedTuple):

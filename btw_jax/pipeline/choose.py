@@ -30,6 +30,16 @@ def settings(
   """
   gate = plan.specs.index(plan.gate) if plan.gate else None
   confirmed = gate is not None and _confirms(run, plan, validation, gate)
+
+  def compare(positions, base):
+    return [
+      {
+        **_describe(run, trained[i].spec),
+        **selection.compare(validation, i, base)._asdict(),
+      }
+      for i in positions
+    ]
+
   kept, descriptions = {}, {}
   for name, candidates in plan.candidates.items():
     eligible = candidates
@@ -46,31 +56,13 @@ def settings(
       "choice": _describe(run, spec),
       "candidates": len(candidates),
       "first": _describe(run, trained[candidates[0]].spec),
-      "differences": [
-        {
-          **_describe(run, trained[i].spec),
-          **selection.compare(validation, i, candidates[0])._asdict(),
-        }
-        for i in candidates[1:]
-      ],
-      "to_uniform": _to_uniform(run, plan, trained, validation, name),
+      "differences": compare(candidates[1:], candidates[0]),
+      # A method that chooses its own setting has no uniform candidate.
+      "to_uniform": compare(candidates, 0) if plan.is_tuned(name) else [],
       "epoch": np.asarray(best.epoch)[:, 0].tolist(),
       "valid_loss": np.asarray(best.loss)[:, 0].tolist(),
     }
   return kept, descriptions
-
-
-def _to_uniform(run, plan, trained, validation, name):
-  """Compares all candidates of a tuned method with the uniform model."""
-  if not plan.is_tuned(name):
-    return []
-  return [
-    {
-      **_describe(run, trained[i].spec),
-      **selection.compare(validation, i, 0)._asdict(),
-    }
-    for i in plan.candidates[name]
-  ]
 
 
 def _confirms(run, plan, validation, gate):

@@ -1,6 +1,6 @@
 """Tables of a study with a row per method and a column per data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
 from btw_jax.reports import tuning
 
-_MARKS = {1: " ▲", 0: "", -1: " ▼"}
 _SHORT = {"accuracy": "accuracy", "mae": "MAE", "nll": "NLL"}
 
 
@@ -28,9 +27,9 @@ def write(
     "summary": summary(problems),
     "decisions": changes(problems, 0),
     "likelihood": changes(problems, 1),
-    "calibration": _rows(problems, "", _calibration),
-    "imbalance": _rows(problems, "", _imbalances(problems)),
-    "choices": _rows(problems, "", _chosen),
+    "calibration": _rows(problems, _calibration),
+    "imbalance": _rows(problems, _imbalances(problems)),
+    "choices": _rows(problems, _chosen),
     "candidates": candidates(problems),
   }
 
@@ -59,7 +58,7 @@ def _where(problems, name, verdict):
   """Lists the data sets, and metrics, on which a method has a verdict."""
   found = []
   for problem in problems:
-    comparisons = {**problem.comparisons, **problem.baseline_comparisons}
+    comparisons = problem.all_comparisons
     metrics = [
       _SHORT[metric]
       for metric in problem.metrics
@@ -92,18 +91,13 @@ def changes(
     if name == problem.base.name:
       mean = np.mean(problem.base.row["metrics"][metric])
       return f"{column.factor * mean:.{column.digits}f}"
-    comparisons = {**problem.comparisons, **problem.baseline_comparisons}
-    comparison = comparisons.get((name, metric))
-    if comparison is None:
-      return ""
-    change, _, _ = column.change(comparison.gain, comparison.interval)
-    return change + _MARKS[comparison.verdict]
+    return results.change(problem, name, metric)
 
   def heading(problem):
     return f", {tables.COLUMNS[problem.metrics[place]].heading}"
 
-  rows = _rows(problems, heading, cell)
-  ranked = _mean_ranks(problems, place)
+  rows = _rows(problems, cell, heading)
+  ranked = results.mean_ranks(problems, place)
   for row in rows:
     name = row["method"]
     if ranked:
@@ -124,7 +118,7 @@ def candidates(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
     for name, method in problem.methods.items():
       tried = method.row.get("to_uniform", [])
       cells = {}
-      for number, candidate in enumerate(sorted(tried, key=_value), 1):
+      for number, candidate in enumerate(sorted(tried, key=tuning.value), 1):
         setting = tuning.setting(method.weighting, candidate)
         gain, error = (
           column.factor * candidate[key] for key in ("gain", "gain_error")
@@ -145,11 +139,6 @@ def candidates(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
   return rows
 
 
-def _value(candidate):
-  """Returns the number that tells a candidate from the others."""
-  return candidate.get("value", candidate["strength"])
-
-
 def _names(problems):
   """Returns the names of all methods, and of baselines of all data sets."""
   names = [name for p in problems for name in (p.base.name, *p.methods)]
@@ -161,27 +150,17 @@ def _names(problems):
   return list(dict.fromkeys(names))
 
 
-def _rows(problems, heading, cell):
+def _rows(problems, cell, heading=lambda problem: ""):
   """Returns a row per method, with a cell for each problem."""
-  text = heading or (lambda problem: "")
   rows = [
     {
       "method": name,
-      **{f"{p.name}{text(p)}": cell(p, name) for p in problems},
+      **{f"{p.name}{heading(p)}": cell(p, name) for p in problems},
     }
     for name in _names(problems)
   ]
   # A method without any value has no row.
   return [row for row in rows if any(list(row.values())[1:])]
-
-
-def _mean_ranks(problems, place) -> Mapping[str, float]:
-  """Returns name -> mean rank, of the methods that all problems have."""
-  rows = results.ranks(problems)
-  if not rows:
-    return {}
-  heading = list(rows[0])[1 + place]
-  return {row["weighting"]: float(row[heading]) for row in rows}
 
 
 def _median_cost(problems, name):

@@ -107,7 +107,7 @@ def _glossary(problems, runs):
 
 
 def _title(problems):
-  balanced = any(m.balance for p in problems for m in p.methods.values())
+  balanced = study_lib.has_balance(problems)
   what = "weighting or balancing" if balanced else "weighting"
   return f"Does {what} the modalities help?"
 

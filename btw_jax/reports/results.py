@@ -65,7 +65,7 @@ def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
   lines = []
   base = problem.base.name
   ordered = {base: problem.base, **problem.baselines, **problem.methods}
-  comparisons = {**problem.comparisons, **problem.baseline_comparisons}
+  comparisons = problem.all_comparisons
   for name, method in ordered.items():
     line = {"weighting": label(method)}
     for metric in problem.metrics:
@@ -120,7 +120,7 @@ def overview(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
         "metric": column.heading,
         base.name: column.mean_std(base.row["metrics"][metric]),
       }
-      line |= {f"Δ {name}": _change(problem, name, metric) for name in names}
+      line |= {f"Δ {name}": change(problem, name, metric) for name in names}
       lines.append(line)
   return lines
 
@@ -134,21 +134,21 @@ def _overview_by_method(problems, names):
       heading = f"{problem.name}: Δ {tables.COLUMNS[metric].heading}"
       values = problem.base.row["metrics"][metric]
       cells = [tables.COLUMNS[metric].mean_std(values)]
-      cells += [_change(problem, name, metric) for name in names]
+      cells += [change(problem, name, metric) for name in names]
       for line, cell in zip(lines, cells, strict=True):
         line[heading] = cell
   return lines
 
 
-def _change(problem, name, metric):
-  """Formats the change by a method; empty if the problem lacks it."""
-  comparison = problem.comparisons.get((name, metric))
+def change(problem: study_lib.Problem, name: str, metric: str) -> str:
+  """Formats the change by a method or baseline; empty if there is none."""
+  comparison = problem.all_comparisons.get((name, metric))
   if comparison is None:
     return ""
-  change, _, _ = tables.COLUMNS[metric].change(
+  text, _, _ = tables.COLUMNS[metric].change(
     comparison.gain, comparison.interval
   )
-  return change + _MARKS[comparison.verdict]
+  return text + _MARKS[comparison.verdict]
 
 
 def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
@@ -160,28 +160,46 @@ def ranks(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
   Returns:
     Rows, heading -> cell, the best method first; no rows for a single problem.
   """
+  columns = {}
+  for place, metric in enumerate((study_lib.name_units(problems), "NLL")):
+    by_name = mean_ranks(problems, place)
+    if not by_name:
+      return []
+    heading = f"mean rank by {metric}"
+    p_value = statistics.friedman_p_value(_scores(problems, by_name, place))
+    if p_value is not None:
+      heading += f" (Friedman test: {tables.p_text(p_value)})"
+    columns[heading] = by_name
+  first = next(iter(columns.values()))
+  return [
+    {"weighting": name, **{k: f"{v[name]:.2f}" for k, v in columns.items()}}
+    for name in sorted(first, key=first.__getitem__)
+  ]
+
+
+def mean_ranks(
+  problems: Sequence[study_lib.Problem], place: int
+) -> dict[str, float]:
+  """Returns name -> mean rank over problems, 1 is best.
+
+  `place` is that of the metric in the `metrics` of a problem. The names are
+  those of `ranked` that all problems have; none for a single problem or method.
+  """
   names = [
     name for name in ranked(problems[0])
     if all(name in ranked(p) for p in problems)
   ]  # fmt: skip
   if len(problems) < 2 or len(names) < 2:
-    return []
-  columns = {}
-  for place, metric in enumerate((study_lib.name_units(problems), "NLL")):
-    heading = f"mean rank by {metric}"
-    scores = np.array(
-      [[_score(p, name, p.metrics[place]) for name in names] for p in problems]
-    )
-    columns[heading] = statistics.mean_ranks(scores)
-    p_value = statistics.friedman_p_value(scores)
-    if p_value is not None:
-      with_test = f"{heading} (Friedman test: {tables.p_text(p_value)})"
-      columns[with_test] = columns.pop(heading)
-  order = np.argsort(next(iter(columns.values())), kind="stable")
-  return [
-    {"weighting": names[i], **{k: f"{v[i]:.2f}" for k, v in columns.items()}}
-    for i in order
-  ]
+    return {}
+  means = statistics.mean_ranks(_scores(problems, names, place))
+  return dict(zip(names, means.tolist(), strict=True))
+
+
+def _scores(problems, names, place):
+  """Returns the scores `[P, names]` that are ranked."""
+  return np.array(
+    [[_score(p, name, p.metrics[place]) for name in names] for p in problems]
+  )
 
 
 def _score(problem, name, metric):
@@ -255,7 +273,7 @@ def _scale_choice(config):
 
 def question(problems: Sequence[study_lib.Problem]) -> str:
   """Returns the heading of the advice."""
-  balanced = any(m.balance for p in problems for m in p.methods.values())
+  balanced = study_lib.has_balance(problems)
   return "Which method to use" if balanced else "Which weighting to use"
 
 
@@ -316,7 +334,7 @@ def to_csv(problems: Sequence[study_lib.Problem]) -> str:
   writer = csv.DictWriter(text, _FIELDS)
   writer.writeheader()
   for problem in problems:
-    comparisons = {**problem.comparisons, **problem.baseline_comparisons}
+    comparisons = problem.all_comparisons
     for name, method in {**problem.methods, **problem.baselines}.items():
       choice = method.row.get("choice", {})
       for metric, values in method.row["metrics"].items():

@@ -137,6 +137,11 @@ class Problem(NamedTuple):
     return list(self.methods.values())[1:]
 
   @property
+  def all_comparisons(self) -> Mapping[tuple[str, str], Comparison]:
+    """The comparisons of methods, and of baselines."""
+    return {**self.comparisons, **self.baseline_comparisons}
+
+  @property
   def metrics(self) -> tuple[str, str]:
     """The tested metrics: `unit`, then the likelihood (NLL)."""
     return self.unit, "nll"
@@ -147,6 +152,11 @@ def name_units(problems: Sequence[Problem]) -> str:
   names = {"accuracy": "accuracy", "mae": "MAE"}
   units = {problem.unit for problem in problems}
   return " or ".join(name for unit, name in names.items() if unit in units)
+
+
+def has_balance(problems: Sequence[Problem]) -> bool:
+  """Returns whether any method of any problem is a balancing method."""
+  return any(m.balance for p in problems for m in p.methods.values())
 
 
 def stage(choice: Mapping[str, Any]) -> str:

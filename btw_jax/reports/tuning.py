@@ -18,7 +18,7 @@ def label(name: str, weighting: str, row: Mapping[str, Any]) -> str:
   """
   choice = row["choice"]
   text = setting(weighting, choice)
-  is_told = text == weighting or weighting.endswith(f"@{_value(choice):g}")
+  is_told = text == weighting or weighting.endswith(f"@{value(choice):g}")
   is_usual = row.get("candidates", 1) == 1 and text == "λ = 1"
   if is_told or is_usual:
     return name
@@ -42,7 +42,7 @@ def setting(weighting: str, choice: Mapping[str, Any]) -> str:
   return strength if is_own else f"{variant}, {strength}"
 
 
-def _value(choice):
+def value(choice: Mapping[str, Any]) -> float:
   """Returns the number that a setting is chosen by."""
   return choice["value"] if choice.get("balance") else choice["strength"]
 
