@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import tabulate
 
+from btw_jax.reports import labels
 from btw_jax.reports import tables as tables_lib
-from btw_jax.reports import tuning
 
 _SENTIMENT = (
   "mae", "pearson", "acc_7", "acc_5", "acc_2_has0", "acc_2_non0",
@@ -82,7 +82,7 @@ def summary(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
         line[f"Δ {row['name']}"] = _difference(row, base, unit)
     auto = by_name["auto"]
     line["Δ auto, NLL"] = _difference(auto, base, "nll")
-    line["auto chose"] = tuning.setting("auto", auto["choice"])
+    line["auto chose"] = labels.setting("auto", auto["choice"])
     if line not in lines:
       lines.append(line)
   return tables_lib.markdown(lines)
@@ -168,7 +168,7 @@ def _label(row):
     return f"{row['name']} alone"
   if row["kind"] == "baseline":
     return row["name"]
-  return tuning.label(row["name"], row["name"], row)
+  return labels.label(row["name"], row["name"], row)
 
 
 def _difference(row, base, metric):

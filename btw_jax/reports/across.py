@@ -6,6 +6,7 @@ import numpy as np
 
 from btw_jax.reports import costs
 from btw_jax.reports import imbalance
+from btw_jax.reports import labels
 from btw_jax.reports import results
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
@@ -118,8 +119,8 @@ def candidates(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
     for name, method in problem.methods.items():
       tried = method.row.get("to_uniform", [])
       cells = {}
-      for number, candidate in enumerate(sorted(tried, key=tuning.value), 1):
-        setting = tuning.setting(method.weighting, candidate)
+      for number, candidate in enumerate(sorted(tried, key=labels.value), 1):
+        setting = labels.setting(method.weighting, candidate)
         gain, error = (
           column.factor * candidate[key] for key in ("gain", "gain_error")
         )
@@ -197,4 +198,4 @@ def _chosen(problem, name):
     return ""
   if name == problem.base.name:
     return f"rate {tuning.learning_rate(method):g}"
-  return tuning.setting(method.weighting, method.choice)
+  return labels.setting(method.weighting, method.choice)

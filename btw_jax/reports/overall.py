@@ -7,6 +7,7 @@ on which data sets, by how much and at what cost, and what each method chose.
 from collections.abc import Iterator, Sequence
 
 from btw_jax.reports import costs
+from btw_jax.reports import labels
 from btw_jax.reports import recommendation
 from btw_jax.reports import statistics
 from btw_jax.reports import study as study_lib
@@ -163,7 +164,7 @@ def _choices(problems) -> Iterator[str]:
 def _chosen(method):
   if method.weighting == study_lib.BASE:
     return f"learning rate {tuning.learning_rate(method):g}"
-  return tuning.setting(method.weighting, method.choice)
+  return labels.setting(method.weighting, method.choice)
 
 
 def _where(problems, values) -> Iterator[str]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from btw_jax.reports import costs
+from btw_jax.reports import labels
 from btw_jax.reports import statistics
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import tables
-from btw_jax.reports import tuning
 
 # metric -> (name in a sentence, unit)
 WORDS = {
@@ -287,7 +287,7 @@ def _with_setting(problem, name):
   method = problem.methods[name]
   if method.row["candidates"] == 1:
     return name
-  chosen = tuning.setting("", method.choice).replace(", λ =", " at strength")
+  chosen = labels.setting("", method.choice).replace(", λ =", " at strength")
   if method.choice["variant"] == study_lib.GATE:
     chosen = f"the gate {chosen}"
   return f"{name} (it chose {chosen})"

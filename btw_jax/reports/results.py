@@ -11,6 +11,7 @@ import tabulate
 
 from btw_jax.reports import costs
 from btw_jax.reports import imbalance
+from btw_jax.reports import labels
 from btw_jax.reports import overall
 from btw_jax.reports import recommendation
 from btw_jax.reports import statistics
@@ -85,7 +86,7 @@ def label(method: study_lib.Method) -> str:
   """Returns a method's name, with its choice if it had several candidates."""
   if "choice" not in method.row:
     return method.name
-  return tuning.label(method.name, method.weighting, method.row)
+  return labels.label(method.name, method.weighting, method.row)
 
 
 def _difference(comparison):

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from btw_jax import paired
+from btw_jax.reports import labels
 from btw_jax.reports import statistics
 from btw_jax.reports import tables
 
-BASE, GATE = "uniform", "gate"
+BASE, GATE = labels.BASE, labels.GATE
 LEVEL = 0.05
 # The value of --normalise whose weights have a suffix of their own, and what is
 # in the names of the weightings that it changes.

@@ -1,50 +1,12 @@
-"""The settings that methods were tuned over, and those they chose, as text."""
+"""The settings that methods were tuned over, and those they chose."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from btw_jax.reports import labels
 from btw_jax.reports import study as study_lib
 
 AUTO_SCALES = "1,0.5,0.25"
-
-
-def label(name: str, weighting: str, row: Mapping[str, Any]) -> str:
-  """Returns a method's name, with its setting if the name does not tell it.
-
-  Args:
-    name: name of the method.
-    weighting: its name in its run.
-    row: its row of the run's results.
-  """
-  choice = row["choice"]
-  text = setting(weighting, choice)
-  is_told = text == weighting or weighting.endswith(f"@{value(choice):g}")
-  is_usual = row.get("candidates", 1) == 1 and text == "λ = 1"
-  if is_told or is_usual:
-    return name
-  if name.endswith(")"):
-    return f"{name[:-1]}, {text})"
-  return f"{name} ({text})"
-
-
-def setting(weighting: str, choice: Mapping[str, Any]) -> str:
-  """Returns what a weighting chose: "α = 0.3", "mi, λ = 1" or "without b"."""
-  variant = choice["variant"]
-  if choice.get("balance"):
-    # The table of what was tuned gives the whole name.
-    return f"{choice['setting'].partition(' of ')[0]} = {choice['value']:g}"
-  if variant == study_lib.GATE:
-    return f"without {', '.join(choice['closed'])}"
-  if variant == study_lib.BASE:
-    return variant
-  strength = f"λ = {choice['strength']:.3g}"
-  is_own = weighting.partition("@")[0] == variant
-  return strength if is_own else f"{variant}, {strength}"
-
-
-def value(choice: Mapping[str, Any]) -> float:
-  """Returns the number that a setting is chosen by."""
-  return choice["value"] if choice.get("balance") else choice["strength"]
 
 
 def rows(problem: study_lib.Problem) -> list[dict[str, str]]:
@@ -100,7 +62,7 @@ def _settings(method):
     name = "closed modalities"
   number = method.row["candidates"]
   candidates = "; ".join(_by_variant(tried)) or f"{number} settings"
-  return [(name, candidates, setting("", choice))]
+  return [(name, candidates, labels.setting("", choice))]
 
 
 def _uniform_settings(method):
@@ -126,7 +88,7 @@ def _by_variant(tried):
   for choice in tried:
     variant = choice["variant"]
     if variant in (study_lib.BASE, study_lib.GATE):
-      yield setting("", choice)
+      yield labels.setting("", choice)
     else:
       strengths.setdefault(variant, []).append(choice["strength"])
   for variant, values in strengths.items():

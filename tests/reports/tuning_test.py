@@ -18,10 +18,6 @@ def _rows(problem):
   }
 
 
-def _labels(problem):
-  return [results.label(method) for method in problem.methods.values()]
-
-
 @pytest.mark.parametrize(
   "spec",
   [
@@ -39,26 +35,6 @@ def test_runs_are_named_as_training_names_them(spec):
   }  # fmt: skip
   assert study.run_name(choice) == spec.run_name
   assert study.stage(choice) == (spec.balance or "multimodal")
-
-
-def test_labels_tell_the_setting():
-  names = ("kl+mi", "gate", "auto", "ogm", "kl+mi-ogm", "unimodal_losses")
-  problem = studies.problem(dict.fromkeys(names, _NOTHING), tune=4)
-  assert _labels(problem) == [
-    "uniform", "kl+mi (λ = 0.25)", "gate (without b)", "auto (mi, λ = 1)",
-    "ogm (α = 1.2)", "kl+mi-ogm (α = 1.2)", "unimodal_losses (weight = 4)",
-  ]  # fmt: skip
-  # One candidate of a weighting is told if it is not the usual one.
-  problem = studies.problem(dict.fromkeys(("kl+mi", "ogm"), _NOTHING))
-  assert _labels(problem) == ["uniform", "kl+mi", "ogm (α = 0.3)"]
-  row = problem.methods["kl+mi"].row
-  row["choice"]["strength"] = 0.5
-  assert tuning.label("kl+mi", "kl+mi", row) == "kl+mi (λ = 0.5)"
-  assert tuning.label("kl+mi@0.5", "kl+mi@0.5", row) == "kl+mi@0.5"
-  name = "kl+mi (min-max)"
-  assert tuning.label(name, "kl+mi", row) == "kl+mi (min-max, λ = 0.5)"
-  row = problem.methods["ogm"].row
-  assert tuning.label("ogm@0.3", "ogm@0.3", row) == "ogm@0.3"
 
 
 def test_the_table_names_every_candidate_and_the_choice():
