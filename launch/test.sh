@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lints the project and runs its tests. The times are for two quiet cores.
 #   bash launch/test.sh --quick   pure functions and readers of files: 90 s
-#   bash launch/test.sh           also what trains or compiles for long: 6 minutes
+#   bash launch/test.sh           also what trains or compiles for long: 8 minutes
 #   bash launch/test.sh --all     also whole programs, several processes, runs that
 #                                 are killed, pages in a browser: 18 minutes
 # Further arguments go to pytest:

@@ -66,9 +66,8 @@ class RunConfig:
 
   tune: int = sections.field(
     1,
-    "candidates of each method for its own setting, chosen by validation: the"
-    " learning rate of the uniform model, which all others then use, the"
-    " strength of a weighting, the value of a method of --balance",
+    "candidates of each method for its own setting, chosen by validation; for"
+    " the uniform model that is the learning rate of all models",
     low=1,
   )
 

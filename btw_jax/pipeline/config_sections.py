@@ -156,15 +156,14 @@ class WeightingConfig:
   )
   instance: str = field(
     "divergence",
-    "for kl weights: divergence gives a modality that differs more from the"
-    " multimodal prediction a larger weight, agreement a smaller one",
+    "for kl weights: whether difference from the multimodal prediction"
+    " (divergence) or agreement with it makes a weight large",
     choices=("divergence", "agreement"),
   )
   normalise: str = field(
     "rows",
-    "for kl weights: rows divides the divergence of a modality by the example's"
-    " sum over modalities; minmax scales each modality to [0, 1] over the"
-    " training set, as the public code of BTW does",
+    "for kl weights: rows divides divergences by their sum over modalities;"
+    " minmax scales each modality to [0, 1], as the public code of BTW does",
     choices=NORMALISATIONS,
   )
   information_from: str = field(
@@ -278,7 +277,7 @@ class BalanceConfig:
   methods: tuple[str, ...] = field(
     (),
     "methods that balance modalities, a row for each, separated by commas: "
-    + "; ".join(f"{k}: {v.does}" for k, v in balance_catalog.METHODS.items()),
+    + " | ".join(BALANCES),
     flag="balance",
     each=BALANCES,
     optional=True,
@@ -299,8 +298,8 @@ class BalanceConfig:
   )
   acts_on: str = field(
     "updates",
-    "what the factors of encoders multiply; under AdamW, a constant factor of"
-    " gradients has no effect",
+    "what the factors of encoders multiply; AdamW undoes a constant factor of"
+    " gradients",
     flag="balance_acts_on",
     choices=ACTS_ON,
   )
