@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 
 class Entry(NamedTuple):
-  """A method, as help texts and reports describe it.
+  """A method, as reports describe it.
 
   Attributes:
     does: what it does.
