@@ -311,8 +311,8 @@ class Chain(Hook):
   def change_gradients(self, step, owners, gradients, apart):
     """Lets one hook after another change the gradients."""
     for hook, part in self._parts(step):
-      own = apart if hook.has_apart else None
-      gradients = hook.change_gradients(part, owners, gradients, own)
+      its_apart = apart if hook.has_apart else None
+      gradients = hook.change_gradients(part, owners, gradients, its_apart)
     return gradients
 
   def change_updates(self, step, owners, updates):
@@ -323,12 +323,12 @@ class Chain(Hook):
 
   def trained(self, step):
     """Returns the encoders that all hooks train."""
-    found = None
+    trained = None
     for hook, part in self._parts(step):
       mask = hook.trained(part)
       if mask is not None:
-        found = mask if found is None else found & mask
-    return found
+        trained = mask if trained is None else trained & mask
+    return trained
 
   def end_epoch(self, state):
     """Ends the epoch of every hook."""

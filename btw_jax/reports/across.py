@@ -57,7 +57,7 @@ def summary(problems: Sequence[study_lib.Problem]) -> list[dict[str, str]]:
 
 def _where(problems, name, verdict):
   """Lists the data sets, and metrics, on which a method has a verdict."""
-  found = []
+  places = []
   for problem in problems:
     comparisons = problem.all_comparisons
     metrics = [
@@ -67,8 +67,8 @@ def _where(problems, name, verdict):
       and comparisons[name, metric].verdict == verdict
     ]
     if metrics:
-      found.append(f"{problem.name} ({', '.join(metrics)})")
-  return ", ".join(found)
+      places.append(f"{problem.name} ({', '.join(metrics)})")
+  return ", ".join(places)
 
 
 def changes(
@@ -186,8 +186,8 @@ def _imbalances(problems):
   measured = {problem.name: imbalance.measure(problem) for problem in problems}
 
   def cell(problem, name):
-    found = measured[problem.name].get(name)
-    return "" if found is None else tables.mean_std(found.values, 1.0, 3)
+    shares = measured[problem.name].get(name)
+    return "" if shares is None else tables.mean_std(shares.values, 1.0, 3)
 
   return cell
 

@@ -40,9 +40,9 @@ class Method(base.Balance):
   def show(self, step, forward, shown):
     """Mixes the embeddings, with their multipliers."""
     share, partners = self._draw(step, forward)
-    own = shown.embeddings * shown.factors[..., None]
-    others = _gather(own, forward.axis_name)[partners]
-    mixed = own + (1 - share)[:, None, None] * (others - own)
+    scaled = shown.embeddings * shown.factors[..., None]
+    others = _gather(scaled, forward.axis_name)[partners]
+    mixed = scaled + (1 - share)[:, None, None] * (others - scaled)
     return hooks.Shown(
       mixed, shown.batch, shown.batch.present.astype(jnp.float32)
     )
@@ -60,16 +60,16 @@ class Method(base.Balance):
   ) -> tuple[chex.Array, chex.Array]:
     """Draws the share λ `[B]` of each example, and its partner's slot `[B]`."""
     by_pair, by_share = jax.random.split(step.key)
-    own = forward.batch.present
-    present = _gather(own, forward.axis_name)
-    slots = types.slots(len(own), forward.axis_name)
-    partners = interventions.shuffled(by_pair, jnp.ones(len(present), bool))
+    present = forward.batch.present
+    gathered = _gather(present, forward.axis_name)
+    slots = types.slots(len(present), forward.axis_name)
+    partners = interventions.shuffled(by_pair, jnp.ones(len(gathered), bool))
     partners = partners[slots]
     value = self.value(step)
     share = jax.vmap(lambda key: jax.random.beta(key, value, value))(
-      types.keys(by_share, len(own), forward.axis_name)
+      types.keys(by_share, len(present), forward.axis_name)
     )
-    alike = jnp.all(present[partners] == own, axis=-1)
+    alike = jnp.all(gathered[partners] == present, axis=-1)
     return jnp.where(alike, share, 1.0), partners
 
 
