@@ -129,12 +129,15 @@ class Batch(NamedTuple):
       None where targets are not used.
     sequences: the sequence modalities, grouped by shape; `Sizes.groups` of a
       network lists the modalities of each group.
+    relevant: `[B, M]` bool, the modalities that the target depends on; None
+      where this is not known.
   """
 
   features: chex.Array
   present: chex.Array
   target: chex.Array | None
   sequences: tuple[Steps, ...] = ()
+  relevant: chex.Array | None = None
   # This batch is in memory; `data.batch_source.DiskBatches` is one on disk.
   on_disk = False
 

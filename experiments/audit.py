@@ -40,9 +40,7 @@ def main() -> None:
   from btw_jax.pipeline.audit import run
   from btw_jax.reports.audit import tables as audit_tables
 
-  options = options_lib.Options(
-    **{f.name: flags.FLAGS[f.name].value for f in _FIELDS}
-  )
+  options = flags_lib.read_fields(options_lib.Options)
   run.check_output(_OUTPUT.value)
   answers = run.read(catalog.parse(_INPUT.value), options)
   measured = run.run(answers, options)

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import pathlib
 import re
+from typing import TypeVar
 
 from absl import flags
 
@@ -13,6 +14,7 @@ from btw_jax.data import catalog
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.pipeline import config as config_lib
 
+_T = TypeVar("_T")
 _RECIPES = pathlib.Path(__file__).parent / "recipes"
 # absl's wording, which quotes Python -> ours.
 _WORDING = {
@@ -44,6 +46,14 @@ def define_fields(
   """Defines a flag for every field of a dataclass of settings."""
   for field in fields:
     _define(field.name, field, values)
+
+
+def read_fields(kind: type[_T], values: flags.FlagValues = flags.FLAGS) -> _T:
+  """Returns the dataclass of settings that parsed flags give."""
+  given = {f.name: values[f.name].value for f in dataclasses.fields(kind)}
+  return kind(
+    **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+  )
 
 
 def _define(name, field, values):

@@ -20,7 +20,9 @@ class Adversarial:
   Madry et al. (2018), "Towards deep learning models resistant to adversarial
   attacks", equation 2.1 and the paragraph after it, applied to embeddings in a
   box: every entry of an embedding moves by at most ε. The ascent holds the
-  parameters fixed; the gradient of the parameters holds the move fixed.
+  parameters fixed; the gradient of the parameters holds the move fixed. Where
+  the batch tells which modalities are relevant for an example, only the others
+  move.
 
   Attributes:
     radius: ε, relative to the standard deviation of a modality's embeddings in
@@ -52,6 +54,9 @@ class Adversarial:
     fixed = forward.with_fixed_params()
     start = jax.lax.stop_gradient(embeddings)
     radius = self.radii(forward, start)[:, None]
+    if forward.batch.relevant is not None:
+      owners = np.asarray(forward.network.token_modalities)
+      radius = radius * ~forward.batch.relevant[:, owners, None]
 
     def fuse(forward, moved):
       return forward.fuse(moved, forward.batch, forward.multipliers)[0]

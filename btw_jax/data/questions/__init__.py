@@ -1,0 +1,1 @@
+"""Questions about images, sounds and text, for the language model."""

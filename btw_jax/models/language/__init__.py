@@ -1,0 +1,1 @@
+"""The small multimodal language model: text, images and audio to an answer."""

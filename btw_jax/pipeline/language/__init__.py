@@ -1,0 +1,1 @@
+"""Runs of the small multimodal language model: training, and what it shows."""
