@@ -68,6 +68,7 @@ _ARITHMETIC = {
     "{n} and {m} make ?",
     "tell me the sum of {n} and {m} .",
     "how much is {n} and {m} ?",
+    "to {n} add {m} .",
     "{n} plus {m} is what ?",
   ),
   "valid": ("what is the sum of {n} and {m} ?", "add {m} to {n} ."),

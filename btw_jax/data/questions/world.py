@@ -19,7 +19,7 @@ from btw_jax.data.questions import tasks as tasks_lib
 from btw_jax.data.questions import vocabulary as vocabulary_lib
 
 # The last word of a text: the next token is the answer.
-_LAST = "answer"
+LAST = "answer"
 _PATCH_SIZE = 4
 _FRAMES_PER_TOKEN = {signals_lib.TONES_SHAPE: 4, signals_lib.SPOKEN_SHAPE: 8}
 _SHAPES = {
@@ -213,7 +213,7 @@ def _words(task, wording):
   ]
   for place in range(task.num_choices):
     words += [tasks_lib.LETTERS[place], f"{{{place}}}"]
-  return [*words, _LAST]
+  return [*words, LAST]
 
 
 def _tokens(task, split, wordings, parameter, contents, world):
@@ -244,7 +244,7 @@ def _tokens(task, split, wordings, parameter, contents, world):
 
 def _vocabulary():
   """Returns the words of all wordings, answers and statements."""
-  texts = [*statements_lib.TEXTS, _LAST, "yes no"]
+  texts = [*statements_lib.TEXTS, LAST, "yes no"]
   for task in tasks_lib.TASKS.values():
     texts += [w for wordings in task.wordings.values() for w in wordings]
   words = [w for text in texts for w in vocabulary_lib.split(_plain(text))]

@@ -1,0 +1,215 @@
+"""The reader of question files: a JSON list of multiple-choice questions.
+
+An entry is `{"id", "question", "image", "multiple_choices": {"A": ...},
+"multiple_choices_answer", "facts"}`, as in arXiv 2505.19616. `image` and
+`facts` may be missing: a question without an image is decided by its text.
+"""
+
+from collections.abc import Mapping
+import json
+import os
+import pathlib
+from typing import Any
+
+from absl import logging
+import numpy as np
+from PIL import Image
+
+from btw_jax import errors
+from btw_jax.data.questions import question_set
+from btw_jax.data.questions import statements as statements_lib
+from btw_jax.data.questions import tasks as tasks_lib
+from btw_jax.data.questions import vocabulary as vocabulary_lib
+from btw_jax.data.questions import world as world_lib
+
+_NEEDED = ("id", "question", "multiple_choices", "multiple_choices_answer")
+# The names of the tasks that entries become, by whether they have an image.
+_TASKS = {True: "image_file", False: "text_file"}
+
+
+def read(
+  path: str | os.PathLike, world: world_lib.World, *, facts: bool = False
+) -> question_set.QuestionSet:
+  """Reads a question file.
+
+  Words that the world does not have become `UNKNOWN`; the log says how many.
+
+  Args:
+    path: of the JSON file; paths of images are relative to its folder.
+    world: the vocabulary and the layout of a text.
+    facts: whether to put the first fact of each question into its text, in
+      place of no statement.
+
+  Returns:
+    The questions, whose options are letters.
+
+  Raises:
+    InputError: naming the file, the entry and the field that is wrong.
+  """
+  path = pathlib.Path(path)
+  entries = _load(path)
+  asked = [_Entry(path, number, e) for number, e in enumerate(entries)]
+  seen = {}
+  for one in asked:
+    before = seen.setdefault(one.id, one.number)
+    if before != one.number:
+      raise errors.InputError(
+        f"{one.where('id')} is {one.id!r}, as in entry {before}: give each"
+        " question an id of its own."
+      )
+  texts = np.stack([one.tokens(world, facts) for one in asked])
+  unknown = int(np.sum(texts == vocabulary_lib.UNKNOWN))
+  if unknown:
+    logging.warning("%s: %d words are unknown to the model", path, unknown)
+  return _assemble(asked, texts, world)
+
+
+class _Entry:
+  """One question of a file."""
+
+  def __init__(self, path: pathlib.Path, number: int, entry: Any):
+    """Checks the fields of an entry."""
+    self._path, self.number, self._entry = path, number, entry
+    if not isinstance(entry, Mapping):
+      raise errors.InputError(
+        f"{path}: entry {number} is no object: give a list of objects."
+      )
+    for name in _NEEDED:
+      if name not in entry:
+        raise errors.InputError(f"{self.where(name)} is missing: add it.")
+    self.id = str(entry["id"])
+    choices = entry["multiple_choices"]
+    most = len(tasks_lib.LETTERS)
+    if not isinstance(choices, Mapping) or not 2 <= len(choices) <= most:
+      raise errors.InputError(
+        f"{self.where('multiple_choices')} has no 2 to {most} options: give an"
+        ' object such as {"A": "one", "B": "two"}.'
+      )
+    self.choices = {str(k): str(v) for k, v in choices.items()}
+    answer = str(entry["multiple_choices_answer"])
+    if answer not in self.choices:
+      raise errors.InputError(
+        f"{self.where('multiple_choices_answer')} is {answer!r}: give one of"
+        f" {', '.join(self.choices)}."
+      )
+    self.label = list(self.choices).index(answer)
+
+  def where(self, field: str) -> str:
+    """Names the file, the entry and a field."""
+    return f"{self._path}: entry {self.number}, {field!r}"
+
+  @property
+  def has_image(self) -> bool:
+    """Whether the question has an image."""
+    return bool(self._entry.get("image"))
+
+  def tokens(self, world: world_lib.World, facts: bool) -> np.ndarray:
+    """Returns the text `[T]` of the question."""
+    words = vocabulary_lib.split(str(self._entry["question"]))
+    letters = tasks_lib.LETTERS[: len(self.choices)]
+    for letter, content in zip(letters, self.choices.values(), strict=True):
+      words += [letter, *vocabulary_lib.split(content)]
+    words.append(world_lib.LAST)
+    tokens = np.full(world.num_tokens, vocabulary_lib.PAD)
+    tokens[0] = vocabulary_lib.BOS
+    if self.has_image:
+      tokens[1 : 1 + world.num_image_tokens] = vocabulary_lib.IMAGE
+    statement = self._fact(world) if facts else []
+    slot = world.statements.start
+    tokens[slot : slot + len(statement)] = statement
+    start = slot + statements_lib.length()
+    room = world.num_tokens - start
+    if len(words) > room:
+      raise errors.InputError(
+        f"{self.where('question')} has {len(words)} words with its options: the"
+        f" model reads at most {room}; shorten it."
+      )
+    tokens[start : start + len(words)] = [world.vocabulary[w] for w in words]
+    return tokens
+
+  def _fact(self, world):
+    given = self._entry.get("facts") or []
+    fact = given if isinstance(given, str) else next(iter(given), "")
+    tokens = world.vocabulary.encode(str(fact))
+    if len(tokens) > statements_lib.length():
+      raise errors.InputError(
+        f"{self.where('facts')} has {len(tokens)} words: the model reads at"
+        f" most {statements_lib.length()}; shorten it."
+      )
+    return tokens
+
+  def image(self, shape: tuple[int, int]) -> np.ndarray:
+    """Returns the image in the given shape, from 0 to 1; black without one."""
+    if not self.has_image:
+      return np.zeros(shape, np.float32)
+    file = self._path.parent / str(self._entry["image"])
+    try:
+      if file.suffix == ".npy":
+        pixels = np.load(file, allow_pickle=False).astype(np.float32)
+      else:
+        with Image.open(file) as picture:
+          pixels = np.asarray(picture.convert("L"), np.float32) / 255
+    except (OSError, ValueError) as error:
+      raise errors.InputError(
+        f"{self.where('image')}: {file} cannot be read: give a .npy array or a"
+        " .png file."
+      ) from error
+    if pixels.ndim != 2 or not np.all((pixels >= 0) & (pixels <= 1)):
+      raise errors.InputError(
+        f"{self.where('image')}: {file} has shape {pixels.shape}, from"
+        f" {pixels.min():g} to {pixels.max():g}: give grey values [H, W] from 0"
+        " to 1."
+      )
+    picture = Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BOX)
+    return np.asarray(picture, np.float32)
+
+
+def _load(path):
+  """Returns the entries of a file."""
+  try:
+    entries = json.loads(path.read_text(encoding="utf-8"))
+  except OSError as error:
+    raise errors.InputError(
+      f"{path}: cannot be read ({error.strerror}): give a question file."
+    ) from error
+  except ValueError as error:
+    raise errors.InputError(
+      f"{path}: is no JSON ({error}): give a list of questions."
+    ) from error
+  if not isinstance(entries, list) or not entries:
+    raise errors.InputError(
+      f"{path}: is no list with at least one question: give a JSON list."
+    )
+  return entries
+
+
+def _assemble(asked, texts, world):
+  """Returns checked entries as a set of questions."""
+  number, has_audio = len(asked), world.audio_shape is not None
+  has_image = np.array([one.has_image for one in asked])
+  letters = [world.vocabulary[letter] for letter in tasks_lib.LETTERS]
+  options = np.full((number, len(letters)), vocabulary_lib.PAD)
+  for row, one in enumerate(asked):
+    options[row, : len(one.choices)] = letters[: len(one.choices)]
+  columns = [np.ones(number, bool), has_image, np.zeros(number, bool)]
+  relevant = [~has_image, has_image, np.zeros(number, bool)]
+  num_modalities = 2 + has_audio
+  unknown = np.full(number, -1)
+  return question_set.QuestionSet(
+    ids=np.array([one.id for one in asked]),
+    tasks=np.array([_TASKS[bool(x)] for x in has_image]),
+    wordings=np.zeros(number, int),
+    tokens=texts.astype(np.int32),
+    images=np.stack([one.image(world.image_shape) for one in asked]),
+    audio=(
+      np.zeros((number, *world.audio_shape), np.float32) if has_audio else None
+    ),
+    audio_length=np.zeros(number, int) if has_audio else None,
+    present=np.stack(columns[:num_modalities], axis=1),
+    relevant=np.stack(relevant[:num_modalities], axis=1),
+    options=options,
+    labels=np.array([one.label for one in asked]),
+    shown=unknown,
+    spoken=unknown,
+    parameter=unknown,
+  )

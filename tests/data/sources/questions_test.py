@@ -1,0 +1,159 @@
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from btw_jax import errors
+from btw_jax.data.questions import vocabulary
+from btw_jax.data.questions import world
+from btw_jax.data.sources import questions
+
+_WORLD = world.describe("none")
+_SHOWN = {
+  "id": 7,
+  "question": "Which digit is shown?",
+  "image": "seven.png",
+  "multiple_choices": {"A": "three", "B": "seven", "C": "one"},
+  "multiple_choices_answer": "B",
+  "facts": ["Snow is cold."],
+}
+_SUM = {
+  "id": "sum",
+  "question": "two plus two ?",
+  "multiple_choices": {"A": "four", "B": "five"},
+  "multiple_choices_answer": "A",
+}
+
+
+def _write(tmp_path, entries):
+  pixels = np.zeros((16, 16), np.uint8)
+  pixels[:8] = 255
+  Image.fromarray(pixels).save(tmp_path / "seven.png")
+  path = tmp_path / "questions.json"
+  path.write_text(json.dumps(entries), encoding="utf-8")
+  return path
+
+
+def _read(tmp_path, entries, **settings):
+  return questions.read(_write(tmp_path, entries), _WORLD, **settings)
+
+
+def test_a_file_becomes_questions_in_choice_form(tmp_path):
+  read = _read(tmp_path, [_SHOWN, _SUM])
+  texts = [_WORLD.vocabulary.decode(tokens) for tokens in read.tokens]
+  assert texts == [
+    "<bos> <image> <image> <image> <image> which digit is shown ?"
+    " a three b seven c one answer",
+    "<bos> two plus two ? a four b five answer",
+  ]
+  words = [_WORLD.vocabulary.words[a] for a in read.answers]
+  assert words == ["b", "a"]
+  assert read.ids.tolist() == ["7", "sum"]
+  np.testing.assert_array_equal(read.present, [[1, 1], [1, 0]])
+  np.testing.assert_array_equal(read.relevant, [[0, 1], [1, 0]])
+  offered = (read.options != vocabulary.PAD).sum(axis=1)
+  np.testing.assert_array_equal(offered, [3, 2])
+  # The upper half is white.
+  np.testing.assert_array_equal(read.images[0, :4], np.ones((4, 8)))
+  assert not read.images[0, 4:].any()
+  assert not read.images[1].any()
+
+
+def test_texts_are_laid_out_as_the_world_lays_them_out(tmp_path):
+  """The question of a file starts where the model has learned it."""
+  drawn = world.make("train", 50, tasks=("shown_choice",))
+  read = _read(tmp_path, [_SHOWN])
+  starts = [
+    np.flatnonzero(tokens)[1 + _WORLD.num_image_tokens]
+    for tokens in (drawn.tokens[0], read.tokens[0])
+  ]
+  assert starts[0] == starts[1]
+
+
+def test_a_fact_fills_the_slot_of_the_text(tmp_path):
+  plain, filled = (
+    _read(tmp_path, [_SHOWN], facts=facts).tokens[0] for facts in (False, True)
+  )
+  start = _WORLD.statements.start
+  fact = _WORLD.vocabulary.encode("snow is cold .")
+  assert filled[start : start + 4].tolist() == fact
+  np.testing.assert_array_equal(
+    np.delete(filled, slice(start, start + 4)),
+    np.delete(plain, slice(start, start + 4)),
+  )
+
+
+def test_arrays_are_images_too(tmp_path):
+  np.save(tmp_path / "x.npy", np.full((8, 8), 0.25))
+  read = _read(tmp_path, [{**_SHOWN, "image": "x.npy"}])
+  np.testing.assert_array_equal(read.images[0], np.full((8, 8), 0.25))
+
+
+def test_unknown_words_are_counted_in_the_log(tmp_path, caplog):
+  entry = {**_SHOWN, "question": "Which gnu is shown, dear gnu?"}
+  with caplog.at_level("WARNING"):
+    read = _read(tmp_path, [entry])
+  assert "3 words are unknown" in caplog.text
+  assert np.sum(read.tokens == vocabulary.UNKNOWN) == 3
+
+
+def _without(name):
+  return {k: v for k, v in _SHOWN.items() if k != name}
+
+
+@pytest.mark.parametrize(
+  ("entries", "message"),
+  [
+    ({}, "is no list with at least one question"),
+    ([], "is no list with at least one question"),
+    (["x"], "entry 0 is no object"),
+    ([_without("id")], "entry 0, 'id' is missing"),
+    ([_SUM, _without("question")], "entry 1, 'question' is missing"),
+    ([_SUM, _SUM], "entry 1, 'id' is 'sum', as in entry 0"),
+    (
+      [{**_SUM, "multiple_choices": {"A": "x"}}],
+      "'multiple_choices' has no 2 to 4 options",
+    ),
+    (
+      [{**_SUM, "multiple_choices_answer": "Z"}],
+      "'multiple_choices_answer' is 'Z': give one of A, B",
+    ),
+    ([{**_SHOWN, "image": "none.png"}], "'image': .*none.png cannot be read"),
+    ([{**_SUM, "question": "one " * 40}], "'question' has 45 words"),
+  ],
+)
+def test_what_is_wrong_is_named(tmp_path, entries, message):
+  with pytest.raises(errors.InputError, match=message) as caught:
+    _read(tmp_path, entries)
+  assert "questions.json" in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("pixels", "message"),
+  [
+    (np.zeros((8, 8, 3)), "has shape"),
+    (np.full((8, 8), 200.0), "from 200 to 200"),
+    (np.full((8, 8), np.nan), "give grey values"),
+  ],
+)
+def test_images_that_are_not_grey_are_refused(tmp_path, pixels, message):
+  np.save(tmp_path / "x.npy", pixels)
+  with pytest.raises(errors.InputError, match=message):
+    _read(tmp_path, [{**_SHOWN, "image": "x.npy"}])
+
+
+def test_facts_that_are_too_long_are_refused(tmp_path):
+  entry = {**_SHOWN, "facts": "the sea is very very very deep ."}
+  with pytest.raises(errors.InputError, match="'facts' has 8 words"):
+    _read(tmp_path, [entry], facts=True)
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path):
+  path = tmp_path / "broken.json"
+  path.write_text("[{", encoding="utf-8")
+  with pytest.raises(errors.InputError, match=r"broken\.json: is no JSON"):
+    questions.read(path, _WORLD)
+  with pytest.raises(errors.InputError, match="cannot be read"):
+    questions.read(tmp_path / "none.json", _WORLD)
