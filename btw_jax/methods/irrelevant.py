@@ -19,6 +19,7 @@ import numpy as np
 from btw_jax import forward as forward_lib
 from btw_jax import types
 from btw_jax.data.questions import statements as statements_lib
+from btw_jax.data.questions import vocabulary
 
 TEXT, IMAGE, AUDIO = 0, 1, 2
 TEXT_KINDS = ("misleading", "facts")
@@ -122,7 +123,7 @@ def perturb(
 def _with_statement(key, batch, kinds, statements, axis_name):
   """Returns text rows `[B, D]` with a statement of each question's kind."""
   text = jnp.asarray(batch.features[:, TEXT])
-  _, num_wordings, length = statements.misleading.shape
+  num_wordings = statements.misleading.shape[1]
   keys = types.keys(key, len(text), axis_name)
   # The statements may be NumPy arrays, which no traced number can index.
   statements = jax.tree.map(jnp.asarray, statements)
@@ -140,14 +141,29 @@ def _with_statement(key, batch, kinds, statements, axis_name):
     return statements.misleading[answer, wording], statements.facts[fact]
 
   misleading, fact = jax.vmap(draw)(keys, batch.target)
-  start = statements.start
-  plain = jax.lax.dynamic_slice_in_dim(text, start, length, axis=1)
-  filled = jnp.select(
-    [(kinds == KINDS.index(k))[:, None] for k in TEXT_KINDS],
-    [misleading.astype(text.dtype), fact.astype(text.dtype)],
-    plain,
+  statement = jnp.where(
+    (kinds == KINDS.index("misleading"))[:, None], misleading, fact
   )
-  return jax.lax.dynamic_update_slice_in_dim(text, filled, start, axis=1)
+  is_text_kind = (kinds >= 0) & (kinds < len(TEXT_KINDS))
+  return jnp.where(
+    is_text_kind[:, None], jax.vmap(_insert)(text, statement), text
+  )
+
+
+def _insert(text, statement):
+  """Puts a statement `[S]` between the placeholders and the question.
+
+  The question moves to the right, where a text `[D]` has room.
+  """
+  length, places = len(statement), jnp.arange(len(text))
+  is_placeholder = (text > vocabulary.PAD) & (text < vocabulary.UNKNOWN)
+  start = jnp.sum(is_placeholder)
+  inserted = jnp.where(
+    places < start + length,
+    statement[jnp.clip(places - start, 0, length - 1)],
+    text[jnp.maximum(places - length, 0)],
+  )
+  return jnp.where(places < start, text, inserted)
 
 
 def _signal(key, values, kinds, axis_name):

@@ -8,9 +8,8 @@ from btw_jax.data.questions import statements
 from btw_jax.methods import irrelevant
 
 _KINDS = irrelevant.KINDS
-# Answers 5, 6, 7 are of one kind and 8, 9 of another; the slot is at 2 to 4.
+# Answers 5, 6, 7 are of one family and 8, 9 of another.
 _STATEMENTS = statements.Statements(
-  start=2,
   misleading=np.array(
     [[[20, a, 21], [22, 23, a]] for a in (5, 6, 7, 8, 9)], np.int32
   ),
@@ -25,7 +24,7 @@ def _batch(num_examples, relevant, *, audio=False):
   rng = np.random.default_rng(0)
   num_modalities = 3 if audio else 2
   features = np.zeros((num_examples, num_modalities, 9), np.float32)
-  features[:, 0] = [1, 2, 0, 0, 0, 10, 11, 12, 0]
+  features[:, 0] = [1, 2, 10, 11, 12, 0, 0, 0, 0]
   features[:, 1] = rng.random((num_examples, 9))
   sequences = ()
   if audio:
@@ -49,9 +48,9 @@ def _perturb(batch, kind):
 def test_misleading_statements_name_every_wrong_answer_but_not_the_right_one():
   batch = _batch(600, [False, True])
   text = np.asarray(_perturb(batch, "misleading").features[:, 0], int)
+  # The statement stands between the placeholder and the question.
   np.testing.assert_array_equal(
-    np.delete(text, [2, 3, 4], axis=1),
-    np.delete(batch.features[:, 0], [2, 3, 4], axis=1),
+    np.delete(text, [2, 3, 4], axis=1), [[1, 2, 10, 11, 12, 0]] * 600
   )
   first = text[:, 2] == 20
   claimed = np.where(first, text[:, 3], text[:, 4])

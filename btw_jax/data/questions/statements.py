@@ -23,10 +23,9 @@ TEXTS = (*_CLAIMS, *_FACTS)
 
 
 class Statements(NamedTuple):
-  """The statements that fit into the slot of a question's text.
+  """The statements that may be put before a question.
 
   Attributes:
-    start: position of the slot's first token.
     misleading: `[A, W, S]` token ids: W wordings of the claim that the answer
       is the a-th of A answers.
     answers: `[A]` token ids of these answers.
@@ -35,7 +34,6 @@ class Statements(NamedTuple):
     facts: `[F, S]` token ids of unrelated facts.
   """
 
-  start: int
   misleading: np.ndarray
   answers: np.ndarray
   families: np.ndarray
@@ -47,7 +45,7 @@ def length() -> int:
   return max(len(vocabulary_lib.split(_with(t, "one"))) for t in TEXTS)
 
 
-def make(vocabulary: vocabulary_lib.Vocabulary, start: int) -> Statements:
+def make(vocabulary: vocabulary_lib.Vocabulary) -> Statements:
   """Returns the statements as tokens."""
   words = [word for family in _FAMILIES for word in family]
 
@@ -56,7 +54,6 @@ def make(vocabulary: vocabulary_lib.Vocabulary, start: int) -> Statements:
     return tokens + [vocabulary_lib.PAD] * (length() - len(tokens))
 
   return Statements(
-    start,
     np.array(
       [[encode(_with(claim, word)) for claim in _CLAIMS] for word in words]
     ),

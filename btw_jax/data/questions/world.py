@@ -1,8 +1,9 @@
 """A closed world of questions whose right answers are known.
 
-A text is `BOS`, the placeholders of the image and of the sound, a slot for a
-statement, and the question, which ends with the word "answer". The slot is
-empty unless a perturbation fills it.
+A text is `BOS`, the placeholders of the image and of the sound, and the
+question, which ends with the word "answer". A text that its answer does not
+depend on has room for a statement, which a perturbation puts before the
+question.
 """
 
 from collections.abc import Sequence
@@ -79,17 +80,22 @@ def describe(audio: str = "none") -> World:
     audio_shape=shape,
     frames_per_token=_FRAMES_PER_TOKEN.get(shape, 1),
   )
-  start = 1 + world.num_image_tokens + world.num_audio_tokens
-  longest = max(
-    len(_words(task, wording))
-    for task in tasks_lib.TASKS.values()
-    for wordings in task.wordings.values()
-    for wording in wordings
-  )
   return world._replace(
-    statements=statements_lib.make(world.vocabulary, start),
-    num_tokens=start + statements_lib.length() + longest,
+    statements=statements_lib.make(world.vocabulary),
+    num_tokens=max(
+      _length(task, wording, world)
+      for task in tasks_lib.TASKS.values()
+      for wordings in task.wordings.values()
+      for wording in wordings
+      if shape is not None or not task.has_audio
+    ),
   )
+
+
+def _length(task, wording, world):
+  """Returns the number of tokens of a text, with room for a statement."""
+  room = 0 if "text" in task.relevant else statements_lib.length()
+  return len(_head(task, world)) + room + len(_words(task, wording))
 
 
 def make(
@@ -216,13 +222,19 @@ def _words(task, wording):
   return [*words, LAST]
 
 
+def _head(task, world):
+  """Returns the tokens before the question."""
+  tokens = [vocabulary_lib.BOS] + [
+    vocabulary_lib.IMAGE
+  ] * world.num_image_tokens
+  if task.has_audio:
+    tokens += [vocabulary_lib.AUDIO] * world.num_audio_tokens
+  return tokens
+
+
 def _tokens(task, split, wordings, parameter, contents, world):
   """Returns the texts `[n, T]` of questions."""
   vocabulary = world.vocabulary
-  num_audio = world.num_audio_tokens
-  sound = vocabulary_lib.AUDIO if task.has_audio else vocabulary_lib.PAD
-  head = [vocabulary_lib.BOS]
-  head += [vocabulary_lib.IMAGE] * world.num_image_tokens + [sound] * num_audio
   numbers = np.array([vocabulary[word] for word in tasks_lib.NUMBERS])
   is_pair = task.num_parameters > len(tasks_lib.NUMBERS)
   filled = {
@@ -232,13 +244,13 @@ def _tokens(task, split, wordings, parameter, contents, world):
   for place in range(task.num_choices):
     filled[f"{{{place}}}"] = contents[:, place]
   tokens = np.full((len(wordings), world.num_tokens), vocabulary_lib.PAD)
+  head = _head(task, world)
   tokens[:, : len(head)] = head
-  start = world.statements.start + statements_lib.length()
   for number, wording in enumerate(task.wordings[split]):
     rows = np.flatnonzero(wordings == number)
     for place, word in enumerate(_words(task, wording)):
       value = filled[word][rows] if word in filled else vocabulary[word]
-      tokens[rows, start + place] = value
+      tokens[rows, len(head) + place] = value
   return tokens.astype(np.int32)
 
 

@@ -17,7 +17,6 @@ from PIL import Image
 
 from btw_jax import errors
 from btw_jax.data.questions import question_set
-from btw_jax.data.questions import statements as statements_lib
 from btw_jax.data.questions import tasks as tasks_lib
 from btw_jax.data.questions import vocabulary as vocabulary_lib
 from btw_jax.data.questions import world as world_lib
@@ -37,8 +36,7 @@ def read(
   Args:
     path: of the JSON file; paths of images are relative to its folder.
     world: the vocabulary and the layout of a text.
-    facts: whether to put the first fact of each question into its text, in
-      place of no statement.
+    facts: whether to put the first fact of each question before it.
 
   Returns:
     The questions, whose options are letters.
@@ -110,33 +108,24 @@ class _Entry:
     for letter, content in zip(letters, self.choices.values(), strict=True):
       words += [letter, *vocabulary_lib.split(content)]
     words.append(world_lib.LAST)
-    tokens = np.full(world.num_tokens, vocabulary_lib.PAD)
-    tokens[0] = vocabulary_lib.BOS
+    tokens = [vocabulary_lib.BOS]
     if self.has_image:
-      tokens[1 : 1 + world.num_image_tokens] = vocabulary_lib.IMAGE
-    statement = self._fact(world) if facts else []
-    slot = world.statements.start
-    tokens[slot : slot + len(statement)] = statement
-    start = slot + statements_lib.length()
-    room = world.num_tokens - start
-    if len(words) > room:
+      tokens += [vocabulary_lib.IMAGE] * world.num_image_tokens
+    if facts:
+      tokens += self._fact(world)
+    tokens += [world.vocabulary[word] for word in words]
+    padding = world.num_tokens - len(tokens)
+    if padding < 0:
       raise errors.InputError(
-        f"{self.where('question')} has {len(words)} words with its options: the"
-        f" model reads at most {room}; shorten it."
+        f"{self.where('question')} is {-padding} words too long, with its"
+        " options: shorten it."
       )
-    tokens[start : start + len(words)] = [world.vocabulary[w] for w in words]
-    return tokens
+    return np.array(tokens + [vocabulary_lib.PAD] * padding)
 
   def _fact(self, world):
     given = self._entry.get("facts") or []
     fact = given if isinstance(given, str) else next(iter(given), "")
-    tokens = world.vocabulary.encode(str(fact))
-    if len(tokens) > statements_lib.length():
-      raise errors.InputError(
-        f"{self.where('facts')} has {len(tokens)} words: the model reads at"
-        f" most {statements_lib.length()}; shorten it."
-      )
-    return tokens
+    return world.vocabulary.encode(str(fact))
 
   def image(self, shape: tuple[int, int]) -> np.ndarray:
     """Returns the image in the given shape, from 0 to 1; black without one."""

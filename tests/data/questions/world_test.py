@@ -91,9 +91,18 @@ def test_the_text_has_a_placeholder_for_each_token_of_what_is_present():
   sounds = np.sum(questions.tokens == vocabulary.AUDIO, axis=1)
   expected = layout.num_audio_tokens * questions.present[:, 2]
   np.testing.assert_array_equal(sounds, expected)
-  start = layout.statements.start
-  slot = questions.tokens[:, start : start + layout.statements.facts.shape[1]]
-  assert not slot.any()
+
+
+def test_texts_leave_room_for_a_statement_where_they_do_not_matter():
+  layout = world.describe("tones")
+  questions = _make()
+  lengths = np.sum(questions.tokens != vocabulary.PAD, axis=1)
+  # There is no padding before the last word.
+  for tokens, length in zip(questions.tokens, lengths, strict=True):
+    assert np.all(tokens[:length] != vocabulary.PAD)
+  free = ~questions.relevant[:, 0]
+  longest = layout.statements.facts.shape[1]
+  assert np.all(lengths[free] + longest <= layout.num_tokens)
 
 
 def test_splits_share_no_wording_and_no_image():
