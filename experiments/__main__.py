@@ -40,7 +40,7 @@ def _help():
     source = pathlib.Path(__file__).with_name(f"{module}.py")
     tree = ast.parse(source.read_text(encoding="utf-8"))
     summary = ast.get_docstring(tree).partition("\n")[0]
-    lines.append(f"  {name:<14}{summary}")
+    lines.append(f"  {name:<23}{summary}")
   lines += ["", "btw-jax PROGRAM --help shows the flags of a program."]
   return "\n".join(lines)
 

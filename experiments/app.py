@@ -40,6 +40,10 @@ COMMANDS = {
   "interactions": "analyze_interactions",
   "interference": "diagnose_interference",
   "routing": "plot_routing",
+  "train-language": "train_language",
+  "finetune-language": "finetune_language",
+  "language-interactions": "language_interactions",
+  "language-interference": "language_interference",
 }
 WRONG_INPUT, _LOST_PROCESS = 2, 3
 # The start of errors of JAX's runtime that are about other processes.

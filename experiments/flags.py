@@ -149,8 +149,8 @@ def _find_recipe(name):
   known = {
     path.stem: path
     for path in sorted(_RECIPES.glob("*.flags"))
-    # A recipe of a study is none of its data sets.
-    if "\n--recipes" not in path.read_text(encoding="utf-8")
+    # Recipes of studies and of the language model are none of its data sets.
+    if "python -m experiments.train " in path.read_text(encoding="utf-8")
   }
   path = known.get(name, pathlib.Path(name))
   if path.is_file():

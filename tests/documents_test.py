@@ -24,6 +24,8 @@ PROGRAMS = (
   "train", "predict", "evaluate", "explain", "study", "audit", "profile",
   "analyze_interactions",
   "diagnose_interference", "inspect_data", "prepare_data", "plot_routing",
+  "train_language", "finetune_language", "language_interactions",
+  "language_interference", "benchmarks.language_law",
   "benchmarks", "benchmarks.estimator_accuracy", "benchmarks.fault_recovery",
   "benchmarks.gate", "benchmarks.joint_test", "benchmarks.result_tables",
 )  # fmt: skip
@@ -109,7 +111,7 @@ def test_every_program_that_is_named_exists():
   commands = {
     (markdown.name(document), command)
     for document in markdown.DOCUMENTS
-    for command in re.findall(r"btw-jax ([a-z]+)", markdown.text(document))
+    for command in re.findall(r"btw-jax ([a-z-]+)", markdown.text(document))
   }
   assert {command for _, command in commands} == set(app.COMMANDS)
   for document, program in named:
@@ -155,7 +157,7 @@ def test_every_command_has_flags_of_its_program():
     for line in markdown.commands(document):
       line = line.partition("  #")[0]
       program = re.search(r"python -m experiments\.([a-z_.]+)(.*)", line)
-      command = re.search(r"btw-jax ([a-z]+)(.*)", line)
+      command = re.search(r"btw-jax ([a-z-]+)(.*)", line)
       script = re.search(r"\blaunch/(\w+\.sh)(.*)", line)
       if program:
         text, arguments = _help()[program[1]], program[2]
@@ -189,7 +191,8 @@ def test_every_recipe_starts_with_its_command_and_has_a_row():
   for path in paths:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     place = f"--flagfile=experiments/recipes/{path.name}"
-    assert re.match(rf"# python -m experiments\.(train|study) {place}", first)
+    program = r"python -m experiments\.(train|train_language|study)"
+    assert re.match(rf"# {program} {place}", first)
 
 
 def test_the_examples_are_short():

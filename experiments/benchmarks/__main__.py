@@ -12,6 +12,7 @@
   python -m experiments.benchmarks --suite=gate --rounds=3
   python -m experiments.benchmarks --suite=interface
   python -m experiments.benchmarks --suite=audit
+  python -m experiments.benchmarks --suite=language
   python -m experiments.benchmarks --suite=study --data_dir=CMU-MOSI
 
 The two sides run in turns in one process, with a pause before each turn. Each
@@ -41,6 +42,7 @@ _SUITES = {
   "gate": "experiments.benchmarks.gate_cost",
   "interface": "experiments.benchmarks.interface",
   "audit": "experiments.benchmarks.audit",
+  "language": "experiments.benchmarks.language",
   "study": "experiments.benchmarks.study",
 }
 

@@ -12,8 +12,9 @@ table in a document. A start line can also choose a part of the table:
   <!-- note: NAME -->                       the note alone
 
 `bash launch/tables.sh` trains and measures everything, and writes all tables.
-Only those of a GPU come from `bash launch/gpu_tables.sh`; a document keeps them
-as they are while their files are missing.
+Only those of a GPU come from `bash launch/gpu_tables.sh`, and those of the
+language model from `bash launch/language_tables.sh`; a document keeps them as
+they are while their files are missing.
 """
 
 import json
@@ -41,6 +42,19 @@ _RECIPES = (
   "digits", "digits_clean", "diabetes", "mosi_npz", "mosi_csv", "digits_moe",
   "digits_clean_moe", "mosi_npz_moe",
 )  # fmt: skip
+# Tables of launch/language_tables.sh, which come from FILE.json too.
+_LANGUAGE = (
+  "questions/results",
+  "spoken/results",
+  "spoken_alone/results",
+  "language_interactions.grid",
+  "language_interactions.masked",
+  "language_law",
+  "language_interference.effects",
+  "language_interference.clean",
+  "finetune",
+  "benchmark_language",
+)
 # Tables that a program has written as FILE.json with a note and rows; in
 # FILE.TABLE, the file has several tables. Any other name is a run's workdir.
 _MEASURED = (
@@ -80,6 +94,7 @@ _MEASURED = (
   "benchmark_study",
   "routing",
   "survive",
+  *_LANGUAGE,
 )
 # Tables of launch/gpu_tables.sh, kept as they are where it did not run.
 _ON_A_GPU = (
@@ -116,8 +131,10 @@ def _content(place):
   """Formats the table of a place; None if it is not to be written."""
   if _TABLES.value and place.name not in _TABLES.value:
     return None
-  is_missing = not pathlib.Path(_RUNS.value, f"{place.name}.json").exists()
-  if place.name in _ON_A_GPU and is_missing and not _TABLES.value:
+  file = f"{place.name.partition('.')[0]}.json"
+  is_missing = not pathlib.Path(_RUNS.value, file).exists()
+  of_other_script = place.name in (*_ON_A_GPU, *_LANGUAGE)
+  if of_other_script and is_missing and not _TABLES.value:
     return None
   if place.name in (*_MEASURED, *_ON_A_GPU):
     return _measured(place)
@@ -162,11 +179,20 @@ def _measured(place):
 def _read(name):
   path = pathlib.Path(_RUNS.value, name)
   if not path.exists():
-    script = "gpu_tables.sh" if path.stem in _ON_A_GPU else "tables.sh"
+    script = _script(path)
     raise errors.InputError(
       f"{path}: no such file: run launch/{script} to make it."
     )
   return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _script(path):
+  """Returns the name of the script that makes a file."""
+  if path.stem in _ON_A_GPU:
+    return "gpu_tables.sh"
+  name = str(path.relative_to(_RUNS.value).with_suffix(""))
+  of_language = {table.partition(".")[0] for table in _LANGUAGE}
+  return "language_tables.sh" if name in of_language else "tables.sh"
 
 
 if __name__ == "__main__":

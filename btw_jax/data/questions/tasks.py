@@ -209,7 +209,7 @@ TASKS = {
 TASKS |= {
   f"{name}_choice": TASKS[name]._replace(num_choices=number)
   for name, number in (
-    ("shown", 4), ("arithmetic", 4), ("compare", 2), ("add", 4),
+    ("shown", 4), ("arithmetic", 4), ("compare", 2),
   )
 }  # fmt: skip
 

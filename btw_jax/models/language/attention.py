@@ -9,6 +9,9 @@ import jax.numpy as jnp
 
 from btw_jax.models.language import linear
 
+# A score of masked tokens, below any other; finite, so that there is no NaN.
+_BELOW_ALL = -1e30
+
 
 class Cache(NamedTuple):
   """The keys and values of the tokens that an attention layer has read.
@@ -54,6 +57,42 @@ def rotary(x: chex.Array, rotation: chex.Array) -> chex.Array:
   return jnp.concatenate(
     [real * cos - imag * sin, imag * cos + real * sin], axis=-1
   )
+
+
+def attend(
+  query: chex.Array, key: chex.Array, value: chex.Array, mask: chex.Array
+) -> chex.Array:
+  """Averages values by the softmax of the scores of their keys.
+
+  It is `jax.nn.dot_product_attention`, in an order of axes and with a division
+  after the sum that save a tenth of a training step on CPUs.
+
+  Args:
+    query: `[B, Q, heads, head_dim]`.
+    key: `[B, T, kv_heads, head_dim]`; consecutive query heads share a head.
+    value: `[B, T, kv_heads, head_dim]`.
+    mask: `[B, Q, T]` bool, at least one True in each row.
+
+  Returns:
+    `[B, Q, heads, head_dim]`.
+  """
+  batch_size, num_queries, num_heads, head_dim = query.shape
+  num_kv_heads = key.shape[2]
+  shape = (batch_size, num_kv_heads, num_heads // num_kv_heads, num_queries)
+  # The queries of all heads that share a key become rows of one matrix.
+  rows = (query * head_dim**-0.5).reshape(
+    batch_size, num_queries, *shape[1:3], head_dim
+  )
+  rows = rows.transpose(0, 2, 3, 1, 4).reshape(*shape[:2], -1, head_dim)
+  key, value = key.swapaxes(1, 2), value.swapaxes(1, 2)
+  scores = jnp.einsum("bkqd,bktd->bkqt", rows, key)
+  bias = jnp.where(mask, 0.0, _BELOW_ALL)[:, None, None]
+  scores = (scores.reshape(*shape, -1) + bias).reshape(scores.shape)
+  largest = jnp.max(scores, axis=-1, keepdims=True)
+  parts = jnp.exp(scores - jax.lax.stop_gradient(largest))
+  x = parts @ value / jnp.sum(parts, axis=-1, keepdims=True)
+  x = x.reshape(*shape, head_dim).transpose(0, 3, 1, 2, 4)
+  return x.reshape(query.shape)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -118,6 +157,5 @@ class GroupedQueryAttention(nn.Module):
         )
       )
       key, value = cache
-    x = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None])
-    x = x.reshape(*queries.shape)
+    x = attend(query, key, value, mask).reshape(*queries.shape)
     return linear.Linear(width, use_bias=False, name="out")(x), cache

@@ -131,9 +131,9 @@ class LanguageNetwork(networks.Multimodal):
   def encoder_ids(self, params: chex.ArrayTree) -> chex.ArrayTree:
     """Returns the modality of each entry of a parameter's leading axis.
 
-    Towers and projectors belong to their modality, the embedding of the tokens
-    to text unless it is the head too. The rest, and all else in a tied
-    embedding, has the scalar M. `params` are the parameters of the network.
+    Towers and projectors belong to their modality, and the embedding of the
+    tokens to text unless the head shares it. All other parameters have the
+    scalar M. `params` are the parameters of the network.
     """
     sizes = self.sizes
     owners = {

@@ -15,7 +15,7 @@ from btw_jax.pipeline import config_sections as sections
 # both lists together.
 PICTURE_TASKS = (
   "shown", "arithmetic", "compare", "add",
-  "shown_choice", "arithmetic_choice", "compare_choice", "add_choice",
+  "shown_choice", "arithmetic_choice", "compare_choice",
 )  # fmt: skip
 SOUND_TASKS = ("spoken", "seen", "same", "both_sum")
 TASKS = (*PICTURE_TASKS, *SOUND_TASKS)
@@ -48,10 +48,10 @@ class LanguageConfig:
   )
   num_epochs: int = sections.field(20, "number of epochs", low=1)
   batch_size: int = sections.field(
-    128, "questions of a step, over all devices", low=1
+    64, "questions of a step, over all devices", low=1
   )
   learning_rate: float = sections.field(
-    3e-3, "largest learning rate of AdamW", low=0.0
+    2e-3, "largest learning rate of AdamW", low=0.0
   )
   warmup_share: float = sections.field(
     0.1,
@@ -113,7 +113,7 @@ class LanguageConfig:
   )
 
   mask_share: float = sections.field(
-    0.2,
+    0.1,
     "share of the questions that are shown with one modality masked",
     low=0.0,
     high=0.9,

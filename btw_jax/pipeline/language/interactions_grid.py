@@ -8,7 +8,6 @@ atoms of the world's truth.
 """
 
 from collections.abc import Sequence
-import functools
 from typing import NamedTuple
 
 import jax
@@ -20,7 +19,7 @@ from btw_jax.analysis import pid
 from btw_jax.data.questions import question_set
 from btw_jax.pipeline.language import truth as truth_lib
 
-_NUM_ITERATIONS = 1000
+_NUM_ITERATIONS, _TOLERANCE = 1000, 1e-5
 
 
 class Grid(NamedTuple):
@@ -48,6 +47,22 @@ class Grid(NamedTuple):
     return len(self.control), len(self.first), len(self.second)
 
 
+class Solved(NamedTuple):
+  """The decomposition of joints, with means over the values of the control.
+
+  Attributes:
+    atoms: `[..., 4]` nats: R, U1, U2 and S.
+    gap: `[...]` largest error of an atom.
+    shares: `[..., 4, n1, n2]`, the share of each pair of values in the atoms,
+      which are the sums over pairs; to first order, its influence on them. The
+      last pairs are padding.
+  """
+
+  atoms: np.ndarray
+  gap: np.ndarray
+  shares: np.ndarray
+
+
 def draw(
   questions: question_set.QuestionSet,
   truth: truth_lib.Truth,
@@ -57,10 +72,10 @@ def draw(
   """Draws values of both sources, equally many of each latent.
 
   Args:
-    questions: N questions of one task, with different images, sounds and texts.
+    questions: N questions of one task.
     truth: of the task.
-    num_values: about so many values of each source, at least one of each
-      latent.
+    num_values: about so many different values of each source, and at least one
+      of each latent.
     seed: of the draw.
 
   Raises:
@@ -68,22 +83,22 @@ def draw(
   """
   rng = np.random.default_rng(seed)
   first, second, control = truth.sources
+  of_latents = truth.joint.sum(axis=-1)
   rows, strata = [], []
-  for modality, values in ((first, truth.first), (second, truth.second)):
-    chosen = _stratified(
-      _distinct(questions, modality),
-      truth_lib.latents(questions, modality),
-      values,
-      max(1, num_values // len(values)),
-      rng,
-    )
-    rows.append(np.concatenate(chosen))
-    strata.append(np.repeat(np.arange(len(values)), list(map(len, chosen))))
-  controls = np.zeros(1, int)
-  if control is not None:
-    controls = _distinct(questions, control)
+  for modality, codes, count in zip(
+    (first, second), truth.strata(questions), of_latents.shape, strict=True
+  ):
+    candidates = _distinct(questions, modality)
+    number = max(1, num_values // count)
+    chosen = _stratified(candidates, codes, count, number, rng)
+    rows.append(chosen)
+    strata.append(codes[chosen])
   return Grid(
-    truth.sources, controls, *rows, tuple(strata), _weights(truth, *strata)
+    truth.sources,
+    np.zeros(1, int) if control is None else _distinct(questions, control),
+    *rows,
+    tuple(strata),
+    _weights(of_latents, *strata),
   )
 
 
@@ -94,23 +109,22 @@ def recombine(
 
   A modality that is neither a source nor the control is of a random question.
   """
-  shape = grid.shape
-  rng = np.random.default_rng(seed)
   axes = np.meshgrid(grid.control, grid.first, grid.second, indexing="ij")
-  by_axis = [rows.ravel() for rows in axes]
-  others = rng.integers(len(questions.tasks), size=np.prod(shape))
+  control, first, second = (axis.ravel() for axis in axes)
+  rng = np.random.default_rng(seed)
+  others = rng.integers(len(questions.tasks), size=len(first))
   rows = np.repeat(others[:, None], questions.present.shape[1], axis=1)
-  first, second, control = grid.sources
-  rows[:, first], rows[:, second] = by_axis[1], by_axis[2]
-  if control is not None:
-    rows[:, control] = by_axis[0]
-  return truth_lib.recombine(questions, rows)
+  rows[:, grid.sources.first] = first
+  rows[:, grid.sources.second] = second
+  if grid.sources.control is not None:
+    rows[:, grid.sources.control] = control
+  return questions.recombine(rows)
 
 
 def joint(probs: np.ndarray, grid: Grid) -> np.ndarray:
   """Returns the joint `[..., L, n1, n2, C]` of decisions `[..., L·n1·n2, C]`.
 
-  The tables of all values of the control have the sum 1.
+  The table of each value of the control has the sum 1.
   """
   num_controls, *sizes = grid.shape
   shape = (*probs.shape[:-2], num_controls, -1, probs.shape[-1])
@@ -118,24 +132,23 @@ def joint(probs: np.ndarray, grid: Grid) -> np.ndarray:
   return np.asarray(even) * (grid.weights * np.prod(sizes))[..., None]
 
 
-def atoms(tables: np.ndarray) -> pid.Decomposition:
-  """Decomposes `[..., L, n1, n2, C]`: the atoms `[...]`, means over L."""
-  flat = tables.reshape(-1, *tables.shape[-3:])
-  solved = _BROJA(jnp.asarray(flat))
-  return jax.tree.map(
-    lambda x: np.asarray(x).reshape(tables.shape[:-3]).mean(axis=-1), solved
-  )
-
-
-def shares(tables: np.ndarray) -> np.ndarray:
-  """Returns the share `[4, ..., n1, n2]` of every pair in the four atoms.
-
-  `tables` is `[..., L, n1, n2, C]`; the shares are means over L, and their sum
-  over all pairs is the atom.
-  """
-  flat = jnp.asarray(tables.reshape(-1, *tables.shape[-3:]))
-  of_pairs = np.stack(_SHARES(flat))
-  return of_pairs.reshape(4, *tables.shape[:-1]).mean(axis=-3)
+def solve(tables: Sequence[np.ndarray]) -> list[Solved]:
+  """Decomposes joints `[..., L, n1, n2, C]`, all in the same program."""
+  shape = np.max([table.shape[-3:] for table in tables], axis=0)
+  padded = [
+    np.pad(x, [(0, 0)] * (x.ndim - 3) + [(0, n) for n in shape - x.shape[-3:]])
+    for x in tables
+  ]
+  flat = np.concatenate([x.reshape(-1, *shape) for x in padded])
+  solved = jax.tree.map(np.asarray, _solve(flat.astype(np.float32)))
+  ends = np.cumsum([np.prod(x.shape[:-3]) for x in tables])[:-1]
+  parts = [np.split(x, ends) for x in solved]
+  return [
+    Solved(
+      *(y.reshape(*x.shape[:-3], *y.shape[1:]).mean(x.ndim - 4) for y in part)
+    )
+    for x, part in zip(tables, zip(*parts, strict=True), strict=True)
+  ]
 
 
 def intervals(
@@ -153,14 +166,15 @@ def intervals(
   influence on an atom.
 
   Args:
-    shares: `[4, n1, n2]`, of `shares`.
-    strata: `[n1]` and `[n2]`, the latents of the values.
+    shares: `[4, n1, n2]`, as in `Solved`.
+    strata: `[n1]` and `[n2]`, as in `Grid`.
     num_resamples: number of resamples.
     seed: of the resamples.
     level: coverage of the intervals.
   """
   rng = np.random.default_rng(seed)
   first, second = (_resample(s, num_resamples, rng) for s in strata)
+  shares = shares[:, : first.shape[1], : second.shape[1]]
   drawn = np.einsum("ri,aij,rj->ra", first, shares, second, optimize=True)
   tails = (1 - level) / 2, (1 + level) / 2
   return np.quantile(drawn, tails, axis=0).T
@@ -178,44 +192,43 @@ def _resample(strata, num_resamples, rng):
 
 def _distinct(questions, modality):
   """Returns the first row of every different value of a modality."""
-  values = truth_lib.values(questions, modality)
+  values = (questions.tokens, questions.images, questions.audio)[modality]
   values = values.reshape(len(values), -1)
   return np.sort(np.unique(values, axis=0, return_index=True)[1])
 
 
-def _stratified(rows, latents, values, number, rng):
-  """Draws up to `number` of some rows for each value of the latent."""
+def _stratified(rows, codes, count, number, rng):
+  """Draws up to `number` of some rows for each of `count` codes."""
   chosen = []
-  for value in values:
-    (members,) = np.nonzero(latents[rows] == value)
+  for code in range(count):
+    members = rows[codes[rows] == code]
     if not len(members):
-      raise ValueError(f"latent {value}: no question has it: draw more.")
-    chosen.append(rows[rng.permutation(members)[:number]])
-  return chosen
+      raise ValueError(f"latent {code}: no question has it: give more.")
+    chosen.append(rng.permutation(members)[:number])
+  return np.concatenate(chosen)
 
 
-def _weights(truth, first, second):
+def _weights(of_latents, first, second):
   """Spreads the probability of each pair of latents evenly over its pairs."""
-  pairs = truth.joint.sum(axis=-1)
   counts = np.outer(np.bincount(first), np.bincount(second))
-  return (pairs / counts)[np.ix_(first, second)]
+  return (of_latents / counts)[np.ix_(first, second)]
 
 
 @jax.jit
-def _BROJA(tables):
-  """Decomposes tables one after the other, so that easy ones end early."""
-  return jax.lax.map(
-    functools.partial(pid.broja, num_iterations=_NUM_ITERATIONS), tables
-  )
+def _solve(tables):
+  """Decomposes tables `[T, n1, n2, C]`, one after the other."""
 
-
-@jax.jit
-def _SHARES(tables):
-  """Returns the shares of pairs in the atoms, `[T, n1, n2]` each."""
+  def atoms(table):
+    solved = pid.broja(
+      table, num_iterations=_NUM_ITERATIONS, tolerance=_TOLERANCE
+    )
+    return jnp.stack(solved[:4]), solved
 
   def of_table(table):
-    pointwise = pid.pointwise(table, num_iterations=_NUM_ITERATIONS)
-    weights = table / jnp.sum(table)
-    return tuple(jnp.sum(weights * atom, axis=-1) for atom in pointwise)
+    slopes, solved = jax.jacrev(atoms, has_aux=True)(table)
+    values = jnp.stack(solved[:4])
+    # The atoms do not depend on the sum of a table, hence the mean slope is 0.
+    shares = jnp.sum(table * (values[:, None, None, None] + slopes), axis=-1)
+    return Solved(values, solved.gap, shares)
 
   return jax.lax.map(of_table, tables)

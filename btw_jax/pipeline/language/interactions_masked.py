@@ -87,7 +87,7 @@ def to_arrays(
     "labels": np.asarray(questions.labels),
     "ids": np.asarray(questions.ids),
     "options": np.array(
-      vocabulary.words_of(questions.options[0, :num_options])
+      [vocabulary.words[t] for t in questions.options[0, :num_options]]
     ),
     _COLUMN: np.asarray(questions.wordings),
   }

@@ -11,44 +11,49 @@ from btw_jax.reports import palette
 from btw_jax.reports import svg
 from btw_jax.reports import training_plot
 
-# The four atoms, in the order of all arrays.
-ATOMS = ("R", "U1", "U2", "S")
 _WIDTH = 5.4
 _LABELS = (
-  "R: in either source", "U1: in the first alone", "U2: in the second alone",
-  "S: in both together",
+  "R: either source", "U1: first alone", "U2: second alone",
+  "S: only both together",
 )  # fmt: skip
+# Opacity of the bars of each kind.
+_KINDS = {"grid": 1.0, "masked": 1.0, "truth": 0.45}
 
 
 def tasks(
-  atoms: Mapping[str, tuple[np.ndarray, np.ndarray]], path: str | os.PathLike
+  atoms: Mapping[str, Mapping[str, np.ndarray]], path: str | os.PathLike
 ) -> None:
-  """Draws the atoms of each task, model beside truth, into a PNG file.
+  """Draws the atoms of each task as stacked bars into a PNG file.
 
-  `atoms` is the label of a task -> bits `[4]` of the model and of the truth.
+  `atoms` is the label of a task -> "grid", "masked" or "truth" -> bits `[4]`.
   """
+  bars = [
+    (label, kind, np.maximum(of_task[kind], 0.0))
+    for label, of_task in atoms.items()
+    for kind in _KINDS
+    if kind in of_task
+  ]
+  first = [n == 0 or bars[n - 1][0] != bar[0] for n, bar in enumerate(bars)]
+  # Bars of a task touch; above the first one stands its label.
+  places = np.arange(len(bars)) + 1.3 * np.cumsum(first)
+  bits = np.array([of_bar for _, _, of_bar in bars])
+  starts = np.cumsum(bits, axis=1) - bits
   with mpl.rc_context(svg.STYLE):
-    figure = _figure(0.9 + 0.5 * len(atoms))
+    figure = _figure(0.8 + 0.18 * places[-1])
     ax = figure.subplots()
-    places = np.arange(len(atoms))
-    for which, (offset, alpha) in enumerate(((-0.2, 1.0), (0.2, 0.45))):
-      bits = np.array([pair[which] for pair in atoms.values()])
-      # A small negative atom cannot be stacked.
-      bits = np.maximum(bits, 0.0)
-      starts = np.cumsum(bits, axis=1) - bits
-      for number, label in enumerate(_LABELS):
-        ax.barh(
-          places + offset,
-          bits[:, number],
-          0.36,
-          starts[:, number],
-          label=None if which else label,
-          alpha=alpha,
-          **palette.bar(number),
-        )
-    ax.set_yticks(places, list(atoms))
-    ax.invert_yaxis()
-    ax.set_xlabel("information, bits; upper bar: model, pale bar: truth")
+    for number, label in enumerate(_LABELS):
+      drawn = ax.barh(
+        places, bits[:, number], 0.9, starts[:, number], label=label,
+        **palette.bar(number),
+      )  # fmt: skip
+      for patch, (_, kind, _) in zip(drawn, bars, strict=True):
+        patch.set_alpha(_KINDS[kind])
+    for place, (label, _, _), is_first in zip(places, bars, first, strict=True):
+      if is_first:
+        ax.text(0, place - 0.6, f" {label}")
+    ax.set_yticks(places, [kind for _, kind, _ in bars])
+    ax.set_ylim(places[-1] + 0.7, places[0] - 1.8)
+    ax.set_xlabel("information about the answer, bits")
     svg.legend(ax)
     _save(figure, path)
 
@@ -59,26 +64,24 @@ def layers(
   """Draws the atoms of each task after every layer into a PNG file.
 
   `atoms` is the label of a task -> bits `[L + 1, 4]` of the model, and `[4]` of
-  the truth, which is a dashed line.
+  the truth, which is a wide pale line.
   """
   num_rows = -(-len(atoms) // 2)
   with mpl.rc_context(svg.STYLE):
-    figure = _figure(0.6 + 1.7 * num_rows)
-    axes = list(figure.subplots(num_rows, 2, squeeze=False, sharex=True).flat)
+    figure = _figure(0.6 + 1.8 * num_rows)
+    axes = list(figure.subplots(num_rows, 2, squeeze=False).flat)
     for ax, (label, (bits, truth)) in zip(axes, atoms.items(), strict=False):
       for number, atom in enumerate(_LABELS):
         style = palette.line(number)
         ax.plot(bits[:, number], label=atom, **style)
-        ax.axhline(
-          truth[number], color=style["color"], linestyle=":", linewidth=1
-        )
+        ax.axhline(truth[number], color=style["color"], alpha=0.25, linewidth=5)
       ax.set_title(label)
       ax.set_xticks(range(len(bits)))
     for ax in axes[len(atoms) :]:
       ax.remove()
     for ax in axes[: len(atoms)][-2:]:
-      ax.set_xlabel("layer; dotted: truth")
-    figure.supylabel("information, bits")
+      ax.set_xlabel("layer; wide pale line: truth")
+    figure.supylabel("information about the answer, bits")
     svg.legend(axes[0])
     _save(figure, path)
 

@@ -1,0 +1,100 @@
+"""A language network of which only low-rank changes are trained."""
+
+from collections.abc import Sequence
+
+import chex
+from flax import linen as nn
+import jax
+import numpy as np
+
+from btw_jax import types
+from btw_jax.models import networks
+from btw_jax.models.language import lora
+from btw_jax.models.language import network as network_lib
+
+# The names of the two parts of the parameters.
+BASE, FACTORS = "base", "factors"
+# The share of the decoder's layers that change, the last ones. arXiv
+# 2606.00959.
+_SHARE = 0.2
+
+
+class AdaptedNetwork(networks.Multimodal):
+  """A `LanguageNetwork` with low-rank changes of the last layers.
+
+  Its parameters are those of the language network, which get no gradient, and
+  the factors of the changes.
+
+  Attributes:
+    sizes: the sizes of the language network.
+    template: parameters of a language network, to start from.
+    rank: of the change of a kernel.
+    scale: factor of the changes.
+  """
+
+  sizes: network_lib.LanguageSizes
+  template: chex.ArrayTree
+  rank: int
+  scale: float = 1.0
+
+  def setup(self):
+    """Declares the parameters."""
+    layers = changed_layers(self.sizes.num_layers)
+    self.base = self.param(BASE, lambda _: self.template)
+    self.factors = self.param(
+      FACTORS, lora.init, self.template, self.rank, layers
+    )
+
+  @property
+  def plain(self) -> network_lib.LanguageNetwork:
+    """The language network, which takes the parameters of `merge`."""
+    return network_lib.LanguageNetwork(self.sizes, parent=None)
+
+  @property
+  def token_modalities(self) -> tuple[int, ...]:
+    """The modality of each embedding that `fuse` takes."""
+    return self.sizes.step_token_modalities
+
+  def encode(self, batch: types.Batch, *, train: bool) -> chex.Array:
+    """Encodes a batch to `[B, N, D]`, as the language network does."""
+    return self._apply(batch, train=train, method="encode")
+
+  def fuse(
+    self,
+    embeddings: chex.Array,
+    batch: types.Batch,
+    multipliers: chex.Array | None,
+    *,
+    train: bool,
+  ) -> networks.Outputs:
+    """Maps embeddings `[B, N, D]` to the logits `[1, B, V]` of the answer."""
+    return self._apply(
+      embeddings, batch, multipliers, train=train, method="fuse"
+    )
+
+  def encoder_ids(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Returns the scalar M for each parameter: no encoder is trained."""
+    return jax.tree.map(lambda _: np.asarray(len(self.sizes.widths)), params)
+
+  def _apply(self, *args, train, method):
+    params = merge({BASE: self.base, FACTORS: self.factors}, self.scale)
+    return self.plain.apply(
+      {"params": params}, *args, train=train, method=method
+    )
+
+
+def merge(params: chex.ArrayTree, scale: float = 1.0) -> chex.ArrayTree:
+  """Returns the parameters of the language network with its changes.
+
+  Args:
+    params: of an `AdaptedNetwork`.
+    scale: factor of the changes.
+  """
+  base = nn.FrozenDict(jax.lax.stop_gradient(params[BASE])).unfreeze()
+  return lora.merge(base, params[FACTORS], scale)
+
+
+def changed_layers(num_layers: int) -> Sequence[int]:
+  """Returns the layers that change: the last fifth, but at least one."""
+  number = max(1, round(_SHARE * num_layers))
+  return range(num_layers - number, num_layers)

@@ -1,0 +1,193 @@
+"""Fine-tuning with weights of examples: all runs by the one training loop."""
+
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from btw_jax import errors
+from btw_jax import hooks
+from btw_jax import types
+from btw_jax.data import plans
+from btw_jax.data.questions import question_set
+from btw_jax.parallel import device_map
+from btw_jax.pipeline import progress as progress_lib
+from btw_jax.pipeline.language import finetune_network as network_lib
+from btw_jax.pipeline.language import run as run_lib
+from btw_jax.training import loop
+from btw_jax.training import state as state_lib
+from btw_jax.training import trainer as trainer_lib
+from btw_jax.training import vectorized_runs
+
+# Validation questions, for the log only: the last epoch is kept.
+_NUM_VALID = 240
+_WARMUP_SHARE = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """The settings of a fine-tuning.
+
+  Attributes:
+    num_seeds: S, runs of each variant; seed s starts from model s modulo their
+      number, with an order of examples and factors of its own.
+    num_epochs: number of epochs.
+    batch_size: questions of a step, over all devices.
+    learning_rate: the largest one of AdamW; it falls as a cosine.
+    rank: of the change of a kernel.
+  """
+
+  num_seeds: int = 10
+  num_epochs: int = 5
+  batch_size: int = 128
+  learning_rate: float = 3e-3
+  rank: int = 8
+
+
+class _KeepSeed(hooks.Hook):
+  """A hook whose state is the seed of the run."""
+
+  def init(self, seed: chex.Array) -> chex.Array:
+    """Returns the seed."""
+    return jnp.asarray(seed, jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuner(trainer_lib.Trainer):
+  """A trainer whose runs start from given models and weigh examples.
+
+  The setting r of `RunSpec.value` and the seed s choose the weights.
+
+  Attributes:
+    models: parameters `[S', ...]` of language networks; seed s starts from
+      model s modulo S'.
+    factors: `[R, S, N]` factor of each example in the loss.
+  """
+
+  models: chex.ArrayTree
+  factors: chex.Array
+  hook: hooks.Hook = dataclasses.field(default_factory=_KeepSeed)
+
+  def init(
+    self, seed: chex.Array, train: types.Split, num_valid: int = 0
+  ) -> state_lib.RunState:
+    """Returns the state before the first step, with the model of the seed."""
+    run = super().init(seed, train, num_valid)
+    base = jax.tree.map(lambda x: x[seed % len(x)], self.models)
+    params = {**run.train.params, network_lib.BASE: base}
+    return run._replace(
+      train=run.train._replace(params=params),
+      best=run.best._replace(params=params),
+    )
+
+  def importance(
+    self, run: state_lib.RunState, run_params: state_lib.RunParams
+  ) -> chex.Array:
+    """Returns the factor `[n]` in the loss of each example of this device."""
+    setting = jnp.asarray(run_params.value, jnp.int32)
+    of_run = self.factors[setting, run.train.hook_state]
+    layout = plans.SlotLayout(self.factors.shape[-1], self.batch_size)
+    slots = device_map.device_slots(self.batch_size, self.axis_name)
+    rows = jnp.asarray(layout.rows(range(self.batch_size)))[slots]
+    return of_run[rows.reshape(-1)]
+
+
+def make_trainer(
+  run: run_lib.FinishedRun, factors: chex.Array, options: Options
+) -> FineTuner:
+  """Makes the trainer of all variants `[R, S, N]` of a run's models.
+
+  Raises:
+    InputError: if the batch does not fit.
+  """
+  num_examples, num_devices = factors.shape[-1], jax.device_count()
+  if options.batch_size % num_devices or options.batch_size > num_examples:
+    raise errors.InputError(
+      f"--batch_size={options.batch_size}: give a multiple of the"
+      f" {num_devices} devices that is at most the {num_examples} questions."
+    )
+  trainer = run.setup.trainer
+  template = jax.tree.map(lambda x: x[0], run.params)
+  num_steps = num_examples // options.batch_size * options.num_epochs
+  return FineTuner(
+    network_lib.AdaptedNetwork(trainer.network.sizes, template, options.rank),
+    trainer.task,
+    _optimizer(options.learning_rate, num_steps),
+    options.batch_size,
+    max_norm=trainer.max_norm,
+    parallelism=trainer.parallelism,
+    models=run.params,
+    factors=jnp.asarray(factors, jnp.float32),
+  )
+
+
+def fit(
+  run: run_lib.FinishedRun,
+  questions: question_set.QuestionSet,
+  weights: Mapping[str, np.ndarray],
+  options: Options,
+) -> dict[str, chex.ArrayTree]:
+  """Fine-tunes with each variant of weights, all in one program.
+
+  Args:
+    run: the models.
+    questions: N questions.
+    weights: R variants -> `[S, N]` factor of each question in the loss.
+    options: the settings.
+
+  Returns:
+    Variant -> parameters `[S, ...]` of the language network after the last
+    epoch.
+  """
+  trainer = make_trainer(run, np.stack([*weights.values()]), options)
+  specs = [
+    vectorized_runs.RunSpec(
+      "uniform", 0.0, 1.0, last_epoch=(options.num_epochs - 1,), value=float(r)
+    )
+    for r in range(len(weights))
+  ]
+  valid = run.setup.questions("valid", _NUM_VALID)
+  progress = progress_lib.Progress(1, options.num_epochs)
+
+  def on_epoch(epoch, log):
+    del epoch
+    loss = np.mean(log["valid_loss"])
+    progress.advance(f"mean validation loss {loss:.3f}")
+
+  with contextlib.closing(progress):
+    progress.begin("fine-tuning", options.num_epochs)
+    best = loop.fit(
+      trainer,
+      specs,
+      range(options.num_seeds),
+      *(types.Split(x.to_batch(), None) for x in (questions, valid)),
+      num_epochs=options.num_epochs,
+      callbacks=loop.Callbacks(on_epoch=on_epoch),
+    )
+  merged = _MERGE(best.params)
+  return {
+    name: vectorized_runs.select_setting(merged, r)
+    for r, name in enumerate(weights)
+  }
+
+
+def _optimizer(learning_rate, num_steps):
+  """Returns AdamW for the factors; the language network stays as it is."""
+  schedule = optax.warmup_cosine_decay_schedule(
+    0.0, learning_rate, round(_WARMUP_SHARE * num_steps), num_steps
+  )
+  return optax.partition(
+    {
+      network_lib.FACTORS: optax.adamw(schedule, weight_decay=0.0),
+      network_lib.BASE: optax.set_to_zero(),
+    },
+    {name: name for name in (network_lib.FACTORS, network_lib.BASE)},
+  )
+
+
+_MERGE = jax.jit(jax.vmap(jax.vmap(network_lib.merge)))
