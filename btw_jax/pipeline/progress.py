@@ -77,8 +77,9 @@ class Progress:
     self._stage, self._name, self._epoch = 0, "", 0
     self._compile_seconds = self._epoch_seconds = 0.0
     self._activity, self._start = "", time.monotonic()
-    # The time and the epoch of the latest line.
-    self._last, self._last_epoch = self._start, 0
+    # The time of the latest line; the time and the epoch of the latest count.
+    self._last = self._paced = self._start
+    self._last_epoch = 0
     self._bar = None
     if _is_terminal():
       self._bar = tqdm.tqdm(
@@ -109,7 +110,7 @@ class Progress:
     self._compile_seconds = time.monotonic() - self._start
     self._activity, self._start = self._where(), time.monotonic()
     self._epoch = self._last_epoch = num_epochs
-    self._last = self._start
+    self._last = self._paced = self._start
     if self._bar is not None:
       self._bar.set_description_str(self._activity)
       self._bar.update(num_epochs)
@@ -119,16 +120,17 @@ class Progress:
     self._epoch += 1
     now = time.monotonic()
     # The latest pace, not the mean, because other programs may have ended.
-    pace = (now - self._last) / (self._epoch - self._last_epoch)
+    pace = (now - self._paced) / (self._epoch - self._last_epoch)
     self._start = now
     if self._bar is not None:
       self._epoch_seconds = pace
-      self._last, self._last_epoch = now, self._epoch
+      self._paced, self._last_epoch = now, self._epoch
       left = f"{text}, {self._seconds_left():.0f} s left"
       self._bar.set_postfix_str(left, refresh=False)
       self._bar.update()
     elif now - self._last >= _LEAST_SECONDS or self._epoch == self._num_epochs:
-      self._epoch_seconds, self._last_epoch = pace, self._epoch
+      self._epoch_seconds = pace
+      self._paced, self._last_epoch = now, self._epoch
       self._log(
         f"{self._where()}: epoch {self._epoch} of {self._num_epochs}, {text},"
         f" {self._seconds_left():.0f} s left"
@@ -170,8 +172,6 @@ class Progress:
       return
     now = time.monotonic()
     if self._activity and now - self._last >= _MOST_SECONDS:
-      # The pace of epochs is measured from `_last` too: count none of them.
-      self._last_epoch = self._epoch
       self._log(f"{self._activity}: {now - self._start:.0f} s so far")
 
   def _clear_bar(self, record):

@@ -89,7 +89,7 @@ def test_a_line_comes_while_a_program_compiles(clock, log):
   clock.now += 14
   progress.remind()
   assert stream.getvalue().count("\n") == 2
-  # Short epochs get a line now and then; a reminder does not change the pace.
+  # Short epochs get a line now and then; three of them took 2 + 2 + 21 seconds.
   progress.resume(0)
   for _ in range(2):
     clock.now += 2
@@ -101,7 +101,7 @@ def test_a_line_comes_while_a_program_compiles(clock, log):
   progress.advance("mean loss 1")
   *_, reminder, line = stream.getvalue().splitlines()
   assert reminder == "stage 1 of 1, unimodal: 15 s so far"
-  assert line.endswith("epoch 3 of 5, mean loss 1, 12 s left")
+  assert line.endswith("epoch 3 of 5, mean loss 1, 17 s left")
   progress.close()
 
 
@@ -123,3 +123,20 @@ def test_the_bar_counts_the_epochs_of_a_stage_and_makes_way(log):
   stream.truncate(0)
   logging.info("another line")
   assert stream.getvalue().lstrip("\x00") == "another line\n"
+
+
+def test_reminders_within_an_epoch_do_not_change_the_time_left(clock, log):
+  stream = log(io.StringIO())
+  progress = progress_lib.Progress(1, 4)
+  progress.begin("multimodal", 4)
+  progress.resume(0)
+  for _ in range(2):
+    for _ in range(3):
+      clock.now += 10
+      progress.remind()
+    clock.now += 10
+    progress.advance("mean loss 1")
+  lines = stream.getvalue().splitlines()
+  assert lines[-1].endswith("epoch 2 of 4, mean loss 1, 80 s left")
+  assert sum("s so far" in line for line in lines) >= 2
+  progress.close()
