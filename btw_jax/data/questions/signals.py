@@ -4,6 +4,7 @@ import functools
 import pathlib
 from typing import NamedTuple
 import zipfile
+import zlib
 
 import numpy as np
 from sklearn import datasets
@@ -94,12 +95,12 @@ def _tones(split):
   num_frames, num_features = TONES_SHAPE
   patterns = np.random.default_rng(0).normal(size=(10, 12, num_features))
   rng = np.random.default_rng([1, _SPLITS.index(split)])
-  tilts = rng.normal(scale=0.3, size=(_NUM_SPEAKERS, num_features))
+  tilts = rng.normal(scale=0.15, size=(_NUM_SPEAKERS, num_features))
   gains = rng.uniform(0.8, 1.25, _NUM_SPEAKERS)
   digits = np.repeat(np.arange(10), _NUM_TONES)
   speakers = rng.integers(_NUM_SPEAKERS, size=len(digits))
   starts = rng.integers(num_frames - 12 + 1, size=len(digits))
-  audio = rng.normal(scale=0.3, size=(len(digits), num_frames, num_features))
+  audio = rng.normal(scale=0.25, size=(len(digits), num_frames, num_features))
   for start in range(num_frames - 12 + 1):
     at = starts == start
     audio[at, start : start + 12] += patterns[digits[at]]
@@ -127,22 +128,38 @@ def _spoken(split, data_dir):
 def _read(path):
   """Returns the arrays of a file of spoken digits."""
   try:
-    with np.load(path, allow_pickle=False) as archive:
-      arrays = {name: archive[name] for name in _NEEDED}
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
+    with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
+      missing = [name for name in _NEEDED if name not in archive.files]
+      arrays = {n: archive[n] for n in _NEEDED if n not in missing}
+  except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
     raise errors.InputError(
       f"{path}: cannot be read as an npz file: set --data_dir to the folder of"
       " the spoken digits."
     ) from error
-  except KeyError as error:
+  if missing:
     raise errors.InputError(
-      f"{path}: has no array {error.args[0]!r}: set --data_dir to the folder of"
+      f"{path}: has no array {missing[0]!r}: set --data_dir to the folder of"
       " the spoken digits."
-    ) from error
+    )
   steps, features = SPOKEN_SHAPE
   if arrays["x_audio"].shape[1:] != (2 * steps, features):
     raise errors.InputError(
       f"{path}: 'x_audio' has shape {arrays['x_audio'].shape}: give"
       f" [N, {2 * steps}, {features}] log-mel frames."
+    )
+  number, pixels = len(arrays["x_audio"]), SIDE * SIDE
+  for name, shape in (
+    ("x_image", (number, pixels)),
+    ("length_audio", (number,)),
+    ("y", (number,)),
+  ):
+    if arrays[name].shape != shape:
+      raise errors.InputError(
+        f"{path}: {name!r} has shape {arrays[name].shape}: give {shape}."
+      )
+  digits = set(arrays["y"].tolist())
+  if digits != set(range(10)):
+    raise errors.InputError(
+      f"{path}: 'y' holds {sorted(digits)}: give each digit from 0 to 9."
     )
   return arrays

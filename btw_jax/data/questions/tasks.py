@@ -34,6 +34,8 @@ class Task(NamedTuple):
     num_parameters: number of values of the text's parameter.
     has_audio: whether there is a sound.
     num_choices: number of lettered options in the text; 0 for an open question.
+    share: of the training questions, relative to other tasks; hard tasks need
+      more.
   """
 
   wordings: Mapping[str, Sequence[str]]
@@ -43,6 +45,7 @@ class Task(NamedTuple):
   num_parameters: int = _NONE
   has_audio: bool = False
   num_choices: int = 0
+  share: float = 1.0
 
 
 _SHOWN = {
@@ -184,6 +187,7 @@ TASKS = {
     YES_NO,
     lambda v, a, n: (v > n).astype(int),
     _THRESHOLD,
+    share=0.5,
   ),
   "add": Task(_ADD, ("text", "image"), NUMBERS, lambda v, a, n: v + n, _DIGIT),
   "spoken": Task(
@@ -203,13 +207,14 @@ TASKS = {
     NUMBERS,
     lambda v, a, n: v + a,
     has_audio=True,
+    share=1.5,
   ),
 }
 # The same questions with options to choose from.
 TASKS |= {
-  f"{name}_choice": TASKS[name]._replace(num_choices=number)
-  for name, number in (
-    ("shown", 4), ("arithmetic", 4), ("compare", 2),
+  f"{name}_choice": TASKS[name]._replace(num_choices=number, share=share)
+  for name, number, share in (
+    ("shown", 4, 1.0), ("arithmetic", 4, 2.5), ("compare", 2, 0.6),
   )
 }  # fmt: skip
 

@@ -36,7 +36,7 @@ class World(NamedTuple):
 
   Attributes:
     vocabulary: the words.
-    statements: what may fill the slot of a text.
+    statements: what may be put before a question.
     num_tokens: T, the number of tokens of a text.
     image_shape: height and width of an image.
     patch_size: height and width of a patch.
@@ -107,7 +107,10 @@ def make(
   audio: str = "none",
   data_dir: str = "",
 ) -> question_set.QuestionSet:
-  """Draws questions; each task has the same number of them, up to one.
+  """Draws questions of several tasks, in random order.
+
+  In validation and test, each task has the same number of questions, up to one;
+  in training it has its share.
 
   Args:
     split: "train", "valid" or "test"; they share no image, no sound of the
@@ -128,10 +131,14 @@ def make(
   world = describe(audio)
   signals = signals_lib.load(split, audio, data_dir)
   rng = np.random.default_rng([seed, _SPLITS.index(split)])
-  shares = np.array_split(np.arange(num_questions), len(tasks))
+  shares = [
+    tasks_lib.TASKS[name].share if split == "train" else 1.0 for name in tasks
+  ]
+  ends = np.rint(num_questions * np.cumsum(shares) / np.sum(shares))
+  counts = np.diff(ends.astype(int), prepend=0)
   parts = [
-    _ask(name, split, len(share), world, signals, rng)
-    for name, share in zip(tasks, shares, strict=True)
+    _ask(name, split, count, world, signals, rng)
+    for name, count in zip(tasks, counts, strict=True)
   ]
   whole = question_set.concatenate(parts)
   whole = whole.take(rng.permutation(num_questions))

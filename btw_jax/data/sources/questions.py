@@ -22,6 +22,15 @@ from btw_jax.data.questions import vocabulary as vocabulary_lib
 from btw_jax.data.questions import world as world_lib
 
 _NEEDED = ("id", "question", "multiple_choices", "multiple_choices_answer")
+# The types of fields, if they are given, and their names in messages.
+_TYPES = {
+  "id": (str | int, "a text or a whole number"),
+  "question": (str, "a text"),
+  "multiple_choices_answer": (str, "a text"),
+  "image": (str | None, "a path"),
+}
+# The errors of files that are no image, or too large a picture.
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 # The names of the tasks that entries become, by whether they have an image.
 _TASKS = {True: "image_file", False: "text_file"}
 
@@ -75,7 +84,13 @@ class _Entry:
     for name in _NEEDED:
       if name not in entry:
         raise errors.InputError(f"{self.where(name)} is missing: add it.")
+    for name, (types, kind) in _TYPES.items():
+      if not isinstance(entry.get(name, ""), types):
+        raise errors.InputError(
+          f"{self.where(name)} is {entry[name]!r}: give {kind}."
+        )
     self.id = str(entry["id"])
+    self._check_facts()
     choices = entry["multiple_choices"]
     most = len(tasks_lib.LETTERS)
     if not isinstance(choices, Mapping) or not 2 <= len(choices) <= most:
@@ -83,8 +98,14 @@ class _Entry:
         f"{self.where('multiple_choices')} has no 2 to {most} options: give an"
         ' object such as {"A": "one", "B": "two"}.'
       )
-    self.choices = {str(k): str(v) for k, v in choices.items()}
-    answer = str(entry["multiple_choices_answer"])
+    for name, content in choices.items():
+      if not isinstance(content, str | int | float):
+        raise errors.InputError(
+          f"{self.where('multiple_choices')} has {content!r} as {name}: give"
+          " texts."
+        )
+    self.choices = {name: str(content) for name, content in choices.items()}
+    answer = entry["multiple_choices_answer"]
     if answer not in self.choices:
       raise errors.InputError(
         f"{self.where('multiple_choices_answer')} is {answer!r}: give one of"
@@ -103,7 +124,7 @@ class _Entry:
 
   def tokens(self, world: world_lib.World, facts: bool) -> np.ndarray:
     """Returns the text `[T]` of the question."""
-    words = vocabulary_lib.split(str(self._entry["question"]))
+    words = vocabulary_lib.split(self._entry["question"])
     letters = tasks_lib.LETTERS[: len(self.choices)]
     for letter, content in zip(letters, self.choices.values(), strict=True):
       words += [letter, *vocabulary_lib.split(content)]
@@ -111,46 +132,67 @@ class _Entry:
     tokens = [vocabulary_lib.BOS]
     if self.has_image:
       tokens += [vocabulary_lib.IMAGE] * world.num_image_tokens
-    if facts:
-      tokens += self._fact(world)
+    if facts and self._facts:
+      tokens += world.vocabulary.encode(self._facts[0])
     tokens += [world.vocabulary[word] for word in words]
     padding = world.num_tokens - len(tokens)
     if padding < 0:
+      also = "options and its first fact" if facts else "options"
       raise errors.InputError(
         f"{self.where('question')} is {-padding} words too long, with its"
-        " options: shorten it."
+        f" {also}: shorten it."
       )
     return np.array(tokens + [vocabulary_lib.PAD] * padding)
 
-  def _fact(self, world):
+  def _check_facts(self):
+    """Keeps the facts, a text or a list of texts."""
     given = self._entry.get("facts") or []
-    fact = given if isinstance(given, str) else next(iter(given), "")
-    return world.vocabulary.encode(str(fact))
+    self._facts = [given] if isinstance(given, str) else given
+    is_list = isinstance(self._facts, list)
+    if not is_list or not all(isinstance(x, str) for x in self._facts):
+      raise errors.InputError(
+        f"{self.where('facts')} is {given!r}: give a list of texts."
+      )
 
   def image(self, shape: tuple[int, int]) -> np.ndarray:
     """Returns the image in the given shape, from 0 to 1; black without one."""
     if not self.has_image:
       return np.zeros(shape, np.float32)
-    file = self._path.parent / str(self._entry["image"])
+    file = self._path.parent / self._entry["image"]
     try:
-      if file.suffix == ".npy":
-        pixels = np.load(file, allow_pickle=False).astype(np.float32)
-      else:
-        with Image.open(file) as picture:
-          pixels = np.asarray(picture.convert("L"), np.float32) / 255
-    except (OSError, ValueError) as error:
+      pixels = _pixels(file)
+    except _UNREADABLE as error:
       raise errors.InputError(
         f"{self.where('image')}: {file} cannot be read: give a .npy array or a"
         " .png file."
       ) from error
-    if pixels.ndim != 2 or not np.all((pixels >= 0) & (pixels <= 1)):
+    if pixels.ndim != 2 or not pixels.size:
       raise errors.InputError(
-        f"{self.where('image')}: {file} has shape {pixels.shape}, from"
-        f" {pixels.min():g} to {pixels.max():g}: give grey values [H, W] from 0"
-        " to 1."
+        f"{self.where('image')}: {file} has shape {pixels.shape}: give grey"
+        " values [H, W]."
+      )
+    if not np.all((pixels >= 0) & (pixels <= 1)):
+      raise errors.InputError(
+        f"{self.where('image')}: {file} has values from {pixels.min():g} to"
+        f" {pixels.max():g}: give grey values from 0 to 1."
       )
     picture = Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BOX)
     return np.asarray(picture, np.float32)
+
+
+def _pixels(file):
+  """Returns the array of a .npy file, or the grey values of a picture."""
+  if file.suffix == ".npy":
+    with file.open("rb") as stream:
+      array = np.lib.format.read_array(stream, allow_pickle=False)
+    if array.dtype.kind not in "buif":
+      raise ValueError(f"values of type {array.dtype}")
+    return array.astype(np.float32)
+  with Image.open(file) as picture:
+    if picture.mode.startswith("I"):
+      # Pillow cuts 16 bits off at 255 if it converts them to grey.
+      return np.asarray(picture, np.float32) / 65535
+    return np.asarray(picture.convert("L"), np.float32) / 255
 
 
 def _load(path):
@@ -161,7 +203,7 @@ def _load(path):
     raise errors.InputError(
       f"{path}: cannot be read ({error.strerror}): give a question file."
     ) from error
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise errors.InputError(
       f"{path}: is no JSON ({error}): give a list of questions."
     ) from error

@@ -106,7 +106,7 @@ class LanguageConfig:
     2, "number of heads of keys and values, a divisor of --num_heads", low=1
   )
   tower_layers: int = sections.field(
-    1, "number of layers of the vision and audio towers", low=0
+    2, "number of layers of the vision and audio towers", low=0
   )
   tied: bool = sections.field(
     True, "share the embeddings of words with the head"

@@ -80,18 +80,17 @@ def compare(run: run_lib.FinishedRun, options: Options) -> Comparison:
     InputError: if a setting does not fit the run.
   """
   setup, seeds = run.setup, options.training.num_seeds
-  if options.num_train > setup.config.num_train:
+  num_train = options.num_train or setup.config.num_train
+  if num_train > setup.config.num_train:
     raise errors.InputError(
-      f"--num_train={options.num_train}: the run has"
+      f"--num_train={num_train}: the run has"
       f" {setup.config.num_train} training questions: give at most that."
     )
-  questions = setup.questions("train")
-  questions = questions.take(
-    np.arange(options.num_train or setup.config.num_train)
-  )
+  training_lib.check(num_train, options.training)
+  questions = setup.questions("train").take(np.arange(num_train))
   with progress.doing("profiling training questions"):
     profiled = weights_lib.profile(run, questions, seed=options.seed)
-  num_top = round(options.top_share * len(questions.labels))
+  num_top = round(options.top_share * num_train)
   weights = weights_lib.variants(profiled, num_top, seeds, seed=options.seed)
   models = training_lib.fit(run, questions, weights, options.training)
   test = setup.questions("test")
@@ -148,8 +147,8 @@ def describe(comparison: Comparison) -> str:
   )
   if num_seeds > num_models:
     text += (
-      "; runs from the same model are not independent, so that p-values are"
-      " too small rather than too large"
+      "; runs from the same model are not independent, so that p-values may be"
+      " too small"
     )
   return f"{text}."
 

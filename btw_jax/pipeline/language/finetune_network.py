@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import chex
-from flax import linen as nn
 import jax
 import numpy as np
 
@@ -29,13 +28,11 @@ class AdaptedNetwork(networks.Multimodal):
     sizes: the sizes of the language network.
     template: parameters of a language network, to start from.
     rank: of the change of a kernel.
-    scale: factor of the changes.
   """
 
   sizes: network_lib.LanguageSizes
   template: chex.ArrayTree
   rank: int
-  scale: float = 1.0
 
   def setup(self):
     """Declares the parameters."""
@@ -77,21 +74,19 @@ class AdaptedNetwork(networks.Multimodal):
     return jax.tree.map(lambda _: np.asarray(len(self.sizes.widths)), params)
 
   def _apply(self, *args, train, method):
-    params = merge({BASE: self.base, FACTORS: self.factors}, self.scale)
+    params = merge({BASE: self.base, FACTORS: self.factors})
     return self.plain.apply(
       {"params": params}, *args, train=train, method=method
     )
 
 
-def merge(params: chex.ArrayTree, scale: float = 1.0) -> chex.ArrayTree:
-  """Returns the parameters of the language network with its changes.
+def merge(params: chex.ArrayTree) -> chex.ArrayTree:
+  """Adds the changes of an `AdaptedNetwork` to its language network.
 
-  Args:
-    params: of an `AdaptedNetwork`.
-    scale: factor of the changes.
+  Returns the parameters of a `LanguageNetwork`; those that `params` has for it
+  get no gradient.
   """
-  base = nn.FrozenDict(jax.lax.stop_gradient(params[BASE])).unfreeze()
-  return lora.merge(base, params[FACTORS], scale)
+  return lora.merge(jax.lax.stop_gradient(params[BASE]), params[FACTORS], 1.0)
 
 
 def changed_layers(num_layers: int) -> Sequence[int]:

@@ -97,21 +97,31 @@ class FineTuner(trainer_lib.Trainer):
     return of_run[rows.reshape(-1)]
 
 
+def check(num_questions: int, options: Options) -> None:
+  """Checks that a batch fits.
+
+  Raises:
+    InputError: if it does not.
+  """
+  batch_size, num_devices = options.batch_size, jax.device_count()
+  if batch_size % num_devices or batch_size > num_questions:
+    raise errors.InputError(
+      f"--batch_size={batch_size}: give a multiple of the {num_devices} devices"
+      f" that is at most the number of questions, {num_questions}."
+    )
+
+
 def make_trainer(
   run: run_lib.FinishedRun, factors: chex.Array, options: Options
 ) -> FineTuner:
-  """Makes the trainer of all variants `[R, S, N]` of a run's models.
+  """Makes the trainer of a run's models.
 
-  Raises:
-    InputError: if the batch does not fit.
+  Args:
+    run: the models.
+    factors: `[R, S, N]` factor of each question in the loss.
+    options: the settings.
   """
-  num_examples, num_devices = factors.shape[-1], jax.device_count()
-  if options.batch_size % num_devices or options.batch_size > num_examples:
-    raise errors.InputError(
-      f"--batch_size={options.batch_size}: give a multiple of the"
-      f" {num_devices} devices that is at most the {num_examples} questions."
-    )
-  trainer = run.setup.trainer
+  trainer, num_examples = run.setup.trainer, factors.shape[-1]
   template = jax.tree.map(lambda x: x[0], run.params)
   num_steps = num_examples // options.batch_size * options.num_epochs
   return FineTuner(
@@ -145,12 +155,6 @@ def fit(
     epoch.
   """
   trainer = make_trainer(run, np.stack([*weights.values()]), options)
-  specs = [
-    vectorized_runs.RunSpec(
-      "uniform", 0.0, 1.0, last_epoch=(options.num_epochs - 1,), value=float(r)
-    )
-    for r in range(len(weights))
-  ]
   valid = run.setup.questions("valid", _NUM_VALID)
   progress = progress_lib.Progress(1, options.num_epochs)
 
@@ -163,7 +167,7 @@ def fit(
     progress.begin("fine-tuning", options.num_epochs)
     best = loop.fit(
       trainer,
-      specs,
+      settings(len(weights), options.num_epochs),
       range(options.num_seeds),
       *(types.Split(x.to_batch(), None) for x in (questions, valid)),
       num_epochs=options.num_epochs,
@@ -174,6 +178,18 @@ def fit(
     name: vectorized_runs.select_setting(merged, r)
     for r, name in enumerate(weights)
   }
+
+
+def settings(
+  num_settings: int, num_epochs: int
+) -> list[vectorized_runs.RunSpec]:
+  """Returns R settings for a `FineTuner`, which keep the last epoch."""
+  return [
+    vectorized_runs.RunSpec(
+      "uniform", 0.0, 1.0, last_epoch=(num_epochs - 1,), value=float(r)
+    )
+    for r in range(num_settings)
+  ]
 
 
 def _optimizer(learning_rate, num_steps):

@@ -58,7 +58,7 @@ def profile(
     for masked in (None, truth_lib.IMAGE)
   }
   return Profile(
-    _scores(answered, questions, seed),
+    scores(answered, questions, seed=seed),
     np.argmax(answered[None], axis=-1) == questions.labels,
     right[None] - right[truth_lib.IMAGE],
   )
@@ -99,8 +99,26 @@ def variants(
   }
 
 
-def _scores(answered, questions, seed):
-  """Returns the scores `[S, N]` of questions, decomposed task by task."""
+def scores(
+  answered: Mapping[int | None, np.ndarray],
+  questions: question_set.QuestionSet,
+  *,
+  seed: int,
+) -> gap_score.GapScore:
+  """Scores questions, which are decomposed task by task.
+
+  The second source counts as the shortcut: the text, or the sound where the
+  text is held fixed.
+
+  Args:
+    answered: masked modality, or None -> `[S, N, K]` log-probabilities.
+    questions: N questions.
+    seed: of the batches.
+
+  Returns:
+    The scores `[S, N]`; 0 for the only question of a wording that is held
+    fixed.
+  """
   offered = np.asarray(questions.options) != vocabulary.PAD
   first, second = (np.array(answered[None]) for _ in range(2))
   for task in np.unique(questions.tasks):
@@ -111,7 +129,6 @@ def _scores(answered, questions, seed):
   passes = passes_lib.Passes(
     *(np.asarray(_RAISE(x, offered)) for x in (answered[None], first, second))
   )
-  atoms = np.zeros((4, *offered.shape[:1]))
   atoms = np.zeros((4, *passes.both.shape[:2]))
   for task in np.unique(questions.tasks):
     rows = np.flatnonzero(questions.tasks == task)
@@ -122,8 +139,22 @@ def _scores(answered, questions, seed):
       questions.wordings[rows] if has_control else np.zeros(len(rows), int),
       seed,
     )
-  scores = _SCORE(pid.Decomposition(*atoms, 0.0), *passes)
-  return gap_score.GapScore(*map(np.asarray, scores))
+  scored = _SCORE(pid.Decomposition(*atoms, 0.0), *passes)
+  return gap_score.GapScore(*map(np.asarray, scored))
+
+
+def shares(weights: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
+  """Returns a row per variant: the share of each weight, in percent."""
+  return [
+    {
+      "weights": name,
+      **{
+        f"count {weight:g}, %": f"{100 * np.mean(of_variant == weight):.1f}"
+        for weight in (gap_score.GAP_WEIGHT, 1.0, gap_score.SHORTCUT_WEIGHT)
+      },
+    }
+    for name, of_variant in weights.items()
+  ]
 
 
 def _decompose(passes, offered, controls, seed):
@@ -167,17 +198,3 @@ def _raised(chosen):
 
 _RAISE = jax.jit(passes_lib.raise_floor)
 _SCORE = jax.jit(gap_score.score)
-
-
-def shares(weights: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
-  """Returns a row per variant: the share of each weight, in percent."""
-  return [
-    {
-      "weights": name,
-      **{
-        f"count {weight:g}, %": f"{100 * np.mean(of_variant == weight):.1f}"
-        for weight in (gap_score.GAP_WEIGHT, 1.0, gap_score.SHORTCUT_WEIGHT)
-      },
-    }
-    for name, of_variant in weights.items()
-  ]

@@ -1,7 +1,11 @@
+from collections import Counter
 import re
 
+import hypothesis
+from hypothesis import strategies as st
 import numpy as np
 import pytest
+from scipy import stats
 
 from btw_jax import errors
 from btw_jax.data.questions import question_set
@@ -105,6 +109,59 @@ def test_texts_leave_room_for_a_statement_where_they_do_not_matter():
   assert np.all(lengths[free] + longest <= layout.num_tokens)
 
 
+@pytest.mark.parametrize("audio", ["none", "tones"])
+def test_texts_are_short(audio):
+  layout = world.describe(audio)
+  assert layout.num_tokens <= 40
+  assert layout.statements.facts.shape[1] <= 7
+  for task in tasks.TASKS.values():
+    for wording in np.concatenate(list(task.wordings.values())):
+      assert len(vocabulary.split(wording.replace("{", ""))) <= 15
+
+
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(
+  split=st.sampled_from(["train", "valid", "test"]),
+  number=st.integers(1, 70),
+  seed=st.integers(0, 2**31),
+  names=st.lists(st.sampled_from(_ALL), min_size=1, unique=True),
+)
+def test_any_number_of_questions_is_shared_among_tasks(
+  split, number, seed, names
+):
+  questions = _make(split, number, seed, tasks=names)
+  assert len(set(questions.ids)) == number
+  shares = [tasks.TASKS[n].share if split == "train" else 1 for n in names]
+  for name, share in zip(names, shares, strict=True):
+    expected = number * share / sum(shares)
+    assert abs(np.sum(questions.tasks == name) - expected) <= 1
+  assert questions.tokens.shape == (number, world.describe("tones").num_tokens)
+  assert not np.any(questions.tokens == vocabulary.UNKNOWN)
+  assert not np.any(questions.answers == vocabulary.PAD)
+  assert np.array_equal(questions.spoken >= 0, questions.present[:, 2])
+  repeated = _make(split, number, seed, tasks=names)
+  np.testing.assert_array_equal(questions.tokens, repeated.tokens)
+  np.testing.assert_array_equal(questions.audio, repeated.audio)
+
+
+def test_a_digit_is_drawn_as_often_as_another():
+  questions = _make("test", 20_000, tasks=("add", "both_sum", "arithmetic"))
+  both = questions.tasks == "both_sum"
+  add, pair = questions.tasks == "add", questions.tasks == "arithmetic"
+  for drawn, values in (
+    (questions.shown, 10),
+    (questions.spoken[both], 10),
+    (questions.parameter[add], 10),
+    (questions.parameter[pair], 100),
+  ):
+    counts = np.bincount(drawn, minlength=values)
+    assert stats.chisquare(counts).pvalue > 1e-6
+  # The image, irrelevant to a sum in the text, is independent of it.
+  table = np.zeros((10, 10))
+  np.add.at(table, (questions.shown[pair], questions.parameter[pair] // 10), 1)
+  assert stats.chi2_contingency(table).pvalue > 1e-6
+
+
 def test_splits_share_no_wording_and_no_image():
   for task in tasks.TASKS.values():
     wordings = [set(w) for w in task.wordings.values()]
@@ -135,7 +192,7 @@ def test_questions_depend_on_split_and_seed_only():
 
 
 def test_every_task_has_as_many_questions_and_every_answer_occurs():
-  questions = _make("test", 4800)
+  questions = _make("test", 400 * len(_ALL))
   for name, task in tasks.TASKS.items():
     where = questions.tasks == name
     assert where.sum() == 400
@@ -153,6 +210,14 @@ def test_every_task_has_as_many_questions_and_every_answer_occurs():
       assert np.all(np.abs(counts - 400 * share) < 5 * spread)
   same = questions.take(questions.tasks == "same")
   assert 0.38 < np.mean(same.shown == same.spoken) < 0.62
+
+
+def test_hard_tasks_have_a_larger_share_of_training():
+  counts = Counter(_make("train", 11_000).tasks.tolist())
+  total = sum(task.share for task in tasks.TASKS.values())
+  for name, task in tasks.TASKS.items():
+    assert abs(counts[name] - 11_000 * task.share / total) <= 1
+  assert counts["arithmetic_choice"] > 2 * counts["shown"]
 
 
 def test_relevance_is_that_of_the_task():

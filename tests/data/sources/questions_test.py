@@ -74,6 +74,29 @@ def test_arrays_are_images_too(tmp_path):
   np.testing.assert_array_equal(read.images[0], np.full((8, 8), 0.25))
 
 
+def test_a_picture_of_16_bits_keeps_its_grey(tmp_path):
+  pixels = np.full((8, 8), 1 << 14, np.uint16)
+  Image.fromarray(pixels).save(tmp_path / "x.png")
+  read = _read(tmp_path, [{**_SHOWN, "image": "x.png"}])
+  np.testing.assert_allclose(read.images[0], (1 << 14) / (2**16 - 1))
+
+
+def test_a_text_cannot_hold_placeholders(tmp_path):
+  read = _read(tmp_path, [{**_SUM, "question": "<image> <bos> <pad> two"}])
+  tokens = read.tokens[0]
+  assert np.sum(tokens == vocabulary.BOS) == 1
+  assert not np.any(tokens == vocabulary.IMAGE)
+
+
+def test_a_world_with_sounds_reads_questions_without_one(tmp_path):
+  layout = world.describe("tones")
+  read = questions.read(_write(tmp_path, [_SHOWN, _SUM]), layout)
+  assert read.audio.shape == (2, *layout.audio_shape)
+  np.testing.assert_array_equal(read.present, [[1, 1, 0], [1, 0, 0]])
+  np.testing.assert_array_equal(read.audio_length, [0, 0])
+  assert read.to_batch().features.shape == (2, 3, 64)
+
+
 def test_unknown_words_are_counted_in_the_log(tmp_path, caplog):
   entry = {**_SHOWN, "question": "Which gnu is shown, dear gnu?"}
   with caplog.at_level("WARNING"):
@@ -105,6 +128,15 @@ def _without(name):
     ),
     ([{**_SHOWN, "image": "none.png"}], "'image': .*none.png cannot be read"),
     ([{**_SUM, "question": "one " * 40}], "'question' is .* words too long"),
+    ([{**_SUM, "question": ["one"]}], "'question' is .*: give a text"),
+    ([{**_SUM, "id": None}], "'id' is None: give a text or a whole number"),
+    ([{**_SUM, "image": 3}], "'image' is 3: give a path"),
+    ([{**_SUM, "facts": 5}], "'facts' is 5: give a list of texts"),
+    ([{**_SUM, "facts": [None]}], "'facts' is .*: give a list of texts"),
+    (
+      [{**_SUM, "multiple_choices": {"A": ["x"], "B": "y"}}],
+      "'multiple_choices' has .* as A: give texts",
+    ),
   ],
 )
 def test_what_is_wrong_is_named(tmp_path, entries, message):
@@ -120,6 +152,10 @@ def test_what_is_wrong_is_named(tmp_path, entries, message):
     (np.zeros((8, 8, 3)), "has shape"),
     (np.full((8, 8), 200.0), "from 200 to 200"),
     (np.full((8, 8), np.nan), "give grey values"),
+    (np.zeros((0, 8)), r"has shape \(0, 8\)"),
+    (np.zeros(0), "has shape"),
+    (np.full((8, 8), "x"), "cannot be read"),
+    (np.full((8, 8), 1j), "cannot be read"),
   ],
 )
 def test_images_that_are_not_grey_are_refused(tmp_path, pixels, message):
@@ -128,10 +164,25 @@ def test_images_that_are_not_grey_are_refused(tmp_path, pixels, message):
     _read(tmp_path, [{**_SHOWN, "image": "x.npy"}])
 
 
+@pytest.mark.parametrize("name", ["x.npy", "x.png"])
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n", b"PK\x03\x04"])
+def test_files_that_are_no_images_are_refused(tmp_path, name, content):
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(errors.InputError, match=f"{name} cannot be read"):
+    _read(tmp_path, [{**_SHOWN, "image": name}])
+
+
+def test_a_picture_that_is_too_large_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+  with pytest.raises(errors.InputError, match=r"seven\.png cannot be read"):
+    _read(tmp_path, [_SHOWN])
+
+
 def test_a_file_that_is_no_json_is_named(tmp_path):
   path = tmp_path / "broken.json"
-  path.write_text("[{", encoding="utf-8")
-  with pytest.raises(errors.InputError, match=r"broken\.json: is no JSON"):
-    questions.read(path, _WORLD)
+  for text in ("[{", "[" * 100_000):
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(errors.InputError, match=r"broken\.json: is no JSON"):
+      questions.read(path, _WORLD)
   with pytest.raises(errors.InputError, match="cannot be read"):
     questions.read(tmp_path / "none.json", _WORLD)

@@ -117,7 +117,7 @@ def test_rows_name_the_growth_of_the_operations(monkeypatch):
   # the width.
   length, *widths = growth
   assert 2 < length < 3
-  assert len(widths) == 2 and all(3 < ratio < 4 for ratio in widths)
+  assert len(widths) == 2 and all(3.6 < ratio < 4 for ratio in widths)
 
 
 def test_a_longer_text_repeats_the_words_alone():

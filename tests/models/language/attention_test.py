@@ -100,6 +100,7 @@ def _apply(module, params, x, mask, rotation=None, **kwargs):
   )
 
 
+@pytest.mark.training
 def test_grouped_heads_equal_separate_heads_with_repeated_keys():
   x = jnp.asarray(_draw(2, 5, 16), jnp.float32)
   mask = np.broadcast_to(np.tri(5, dtype=bool), (2, 5, 5))
@@ -117,6 +118,7 @@ def test_grouped_heads_equal_separate_heads_with_repeated_keys():
   np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
+@pytest.mark.training
 def test_a_cache_gives_what_reading_all_at_once_gives():
   x = jnp.asarray(_draw(2, 6, 16), jnp.float32)
   mask = jnp.broadcast_to(np.tri(6, dtype=bool), (2, 6, 6))

@@ -59,6 +59,7 @@ def test_factors_have_the_rank_and_differ_between_kernels(params):
   assert all(np.all(query.a != other.a) for other in others)
 
 
+@pytest.mark.training
 def test_only_the_second_factors_have_a_first_gradient(params):
   """Training starts, because the gradient of b is not 0 where b is."""
   sizes = problems.sizes()

@@ -1,0 +1,386 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from btw_jax import errors
+from btw_jax import types
+from btw_jax.analysis import gap_score
+from btw_jax.data.questions import vocabulary
+from btw_jax.data.questions import world
+from btw_jax.models.language import lora
+from btw_jax.parallel import device_map
+from btw_jax.pipeline.audit import batches
+from btw_jax.pipeline.language import finetune
+from btw_jax.pipeline.language import finetune_network
+from btw_jax.pipeline.language import finetune_training
+from btw_jax.pipeline.language import finetune_weights
+from btw_jax.pipeline.language import interactions_masked
+from btw_jax.pipeline.language import truth
+from btw_jax.reports import statistics
+from btw_jax.training import loop
+from support import language_runs
+
+_BATCH_SIZE, _RATE = 32, 0.5
+_OPTIONS = finetune_training.Options(
+  num_seeds=3, num_epochs=2, batch_size=_BATCH_SIZE, rank=2
+)
+
+
+@functools.cache
+def _run():
+  """Returns two models before their first step, and 80 questions."""
+  run = language_runs.untrained()
+  return run, run.setup.questions("train", 80)
+
+
+def _steep(trainer):
+  """Returns a trainer whose steps are the gradient, times a rate."""
+  optimizer = optax.partition(
+    {"factors": optax.sgd(_RATE), "base": optax.set_to_zero()},
+    {"factors": "factors", "base": "base"},
+  )
+  return dataclasses.replace(trainer, optimizer=optimizer, max_norm=None)
+
+
+def _fit(trainer, questions, num_settings, seeds, num_epochs):
+  split = types.Split(questions.to_batch(), None)
+  specs = finetune_training.settings(num_settings, num_epochs)
+  return loop.fit(trainer, specs, seeds, split, split, num_epochs=num_epochs)
+
+
+def _init(trainer, questions, num_seeds):
+  """Returns the parameters `[S, ...]` before the first step."""
+  first = jax.tree.map(lambda x: x[:1], questions.to_batch())
+  return jax.jit(
+    jax.vmap(lambda seed: trainer.init(seed, types.Split(first, None)))
+  )(jnp.arange(num_seeds)).train.params
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(apply, params, batch):
+  """Returns the logits `[S, B, V]` of models `[S, ...]`."""
+  return jax.vmap(
+    lambda params: apply({"params": params}, batch, None, train=True)[0][0]
+  )(params)
+
+
+@pytest.mark.parametrize(("num_layers", "changed"), [(1, 1), (4, 1), (10, 2)])
+def test_the_last_fifth_of_the_layers_changes(num_layers, changed):
+  layers = finetune_network.changed_layers(num_layers)
+  assert list(layers) == list(range(num_layers))[-changed:]
+
+
+def test_adapters_change_nothing_at_the_start():
+  run, questions = _run()
+  trainer = finetune_training.make_trainer(run, np.ones((1, 3, 80)), _OPTIONS)
+  params, turns = _init(trainer, questions, 3), np.arange(3) % 2
+  # Seeds start from the models in turn, with factors of their own.
+  models = jax.tree.map(lambda x: x[turns], run.params)
+  batch = questions.to_batch()
+  adapted = _logits(trainer.network.apply, params, batch)
+  plain = _logits(run.setup.trainer.network.apply, models, batch)
+  np.testing.assert_allclose(adapted, plain, atol=1e-6)
+  assert np.all(np.abs(plain[0] - plain[1]).max(axis=-1) > 0.01)
+  query = params["factors"]["layers_1"]["attention"]["query"].a
+  assert np.all(query[0] != query[2])
+
+
+@pytest.mark.training
+def test_one_example_counts_and_gives_its_gradient():
+  """The factors are 0 but for one example, another one in each run."""
+  run, questions = _run()
+  questions = questions.take(np.arange(_BATCH_SIZE))
+  counted = np.array([[3, 17], [8, 30]])
+  factors = np.zeros((2, 2, _BATCH_SIZE))
+  np.put_along_axis(factors, counted[..., None], 2.0, axis=2)
+  trainer = _steep(finetune_training.make_trainer(run, factors, _OPTIONS))
+  best = _fit(trainer, questions, 2, [0, 1], num_epochs=1)
+
+  @jax.jit
+  def gradient(factors, model, batch):
+    def loss(factors):
+      merged = lora.merge(model, factors, 1.0)
+      logits, _ = run.setup.trainer.network.apply(
+        {"params": merged}, batch, None, train=True
+      )
+      return -jax.nn.log_softmax(logits[0, 0])[batch.target[0]]
+
+    return jax.grad(loss)(factors)
+
+  starts = _init(trainer, questions, 2)
+  for setting, seed in np.ndindex(2, 2):
+    row = counted[setting, seed]
+    start = jax.tree.map(lambda x, s=seed: x[s], starts)
+    alone = questions.take(np.array([row])).to_batch()
+    # The mean over the batch of an example that counts twice.
+    expected = jax.tree.map(
+      lambda x, g: x - _RATE * 2.0 * g / _BATCH_SIZE,
+      start["factors"],
+      gradient(start["factors"], start["base"], alone),
+    )
+    trained = jax.tree.map(
+      lambda x, r=setting, s=seed: x[r, s], best.params["factors"]
+    )
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6),
+      trained,
+      expected,
+    )
+    moved = trained["layers_1"]["mlp"]["down"].b
+    assert np.abs(moved).max() > 1e-4
+
+
+@pytest.mark.training
+def test_only_the_factors_change_in_one_program():
+  run, questions = _run()
+  factors = np.ones((2, 3, 80))
+  factors[1, :, :40] = 3.0
+  trainer = finetune_training.make_trainer(run, factors, _OPTIONS)
+  traced = []
+
+  def loss(outputs, targets):
+    traced.append(outputs.shape)
+    return trainer.task.loss(outputs, targets)
+
+  counting = dataclasses.replace(trainer, task=trainer.task._replace(loss=loss))
+  best = _fit(counting, questions, 2, [0, 1, 2], num_epochs=3)
+  # The steps and the validation of all runs and epochs: each is traced once,
+  # and the steps once more by the loop that scans them.
+  steps = [shape for shape in traced if shape[1] == _BATCH_SIZE]
+  assert len(traced) - len(steps) == 1
+  assert len(steps) <= 2
+  # The last epoch is kept.
+  assert np.all(best.epoch == 2)
+  turns = np.arange(3) % 2
+  jax.tree.map(
+    lambda x, model: np.testing.assert_array_equal(
+      x, np.broadcast_to(model[turns], x.shape)
+    ),
+    best.params["base"],
+    run.params,
+  )
+  changed = best.params["factors"]
+  assert list(changed) == ["layers_1"]
+  for b in (changed["layers_1"]["attention"]["value"].b,
+            changed["layers_1"]["mlp"]["gate"].b):  # fmt: skip
+    assert np.all(np.abs(b).max(axis=(2, 3)) > 0)
+    assert np.any(b[0] != b[1])
+
+
+def test_every_device_gets_the_factors_of_its_examples():
+  run, _ = _run()
+  factors = np.arange(2 * 3 * 80.0).reshape(2, 3, 80)
+  trainer = finetune_training.make_trainer(run, factors, _OPTIONS)
+
+  @dataclasses.dataclass
+  class State:
+    train: object = dataclasses.field(
+      default_factory=lambda: type("", (), {"hook_state": jnp.int32(2)})
+    )
+
+  specs = finetune_training.settings(2, 1)
+  settings = [s.value for s in specs]
+  of_devices = jax.vmap(
+    lambda _: trainer.importance(
+      State(), type("", (), {"value": jnp.float32(settings[1])})
+    ),
+    axis_name=device_map.AXIS,
+  )(jnp.arange(2))
+  # Slot j of a batch has the examples j, j + 32 and j + 64; 16 slots a device.
+  for device in range(2):
+    slots = device * 16 + np.arange(16)
+    rows = slots[:, None] + np.array([0, 32, 64])
+    filled = rows.ravel() < 80
+    np.testing.assert_array_equal(
+      of_devices[device][filled], factors[1, 2, rows.ravel()[filled]]
+    )
+
+
+def _profile():
+  rng = np.random.default_rng(0)
+  scores = gap_score.GapScore(*rng.uniform(0.1, 1, size=(4, 2, 50)))
+  return finetune_weights.Profile(
+    scores, rng.random((2, 50)) < 0.7, rng.normal(size=(2, 50))
+  )
+
+
+def test_the_variants_weigh_what_they_say():
+  profiled = _profile()
+  weights = finetune_weights.variants(profiled, 5, 3)
+  assert list(weights) == [
+    "uniform", "GapScore", "random", "accuracy", "ablation",
+  ]  # fmt: skip
+  assert all(x.shape == (3, 50) for x in weights.values())
+  np.testing.assert_array_equal(weights["uniform"], 1)
+  for seed in range(3):
+    model = seed % 2
+    by_score = weights["GapScore"][seed]
+    top = np.argsort(-profiled.scores.gap_score[model])[:5]
+    assert set(np.flatnonzero(by_score == 3)) == set(top)
+    assert np.sum(by_score == 0.5) == 5
+    shuffled = weights["random"][seed]
+    np.testing.assert_array_equal(np.sort(shuffled), np.sort(by_score))
+    assert np.sum(shuffled != by_score) > 5
+    np.testing.assert_array_equal(
+      weights["accuracy"][seed], np.where(profiled.is_right[model], 1, 3)
+    )
+    top = np.argsort(-profiled.lost[model])[:5]
+    assert set(np.flatnonzero(weights["ablation"][seed] == 3)) == set(top)
+    assert weights["ablation"][seed].sum() == 45 + 5 * 3
+  # Each seed has its own random weights, also from the same model.
+  assert np.any(weights["random"][0] != weights["random"][2])
+
+
+def test_questions_that_lose_nothing_are_not_raised():
+  profiled = _profile()
+  lost = np.where(np.arange(50) < 3, 0.5, -0.1) * np.ones((2, 1))
+  weights = finetune_weights.variants(profiled._replace(lost=lost), 5, 2)
+  np.testing.assert_array_equal(
+    weights["ablation"], np.where(np.arange(50) < 3, 3, 1) * np.ones((2, 1))
+  )
+
+
+def test_the_shares_of_weights_are_counted():
+  weights = {"some": np.array([[3.0, 1, 1, 1], [0.5, 1, 1, 1]])}
+  assert finetune_weights.shares(weights) == [
+    {"weights": "some", "count 3, %": "12.5", "count 1, %": "75.0",
+     "count 0.5, %": "12.5"}
+  ]  # fmt: skip
+
+
+def _answered(questions, num_models):
+  """Returns random answers of models, without and with masks."""
+  rng = np.random.default_rng(0)
+  offered = questions.options != vocabulary.PAD
+  logits = 2 * rng.normal(size=(4, num_models, *offered.shape))
+  log_probs = np.asarray(jax.nn.log_softmax(np.where(offered, logits, -np.inf)))
+  return dict(zip((None, 0, 1, 2), log_probs, strict=True))
+
+
+@pytest.mark.training
+def test_scores_are_those_of_an_audit_of_each_model_and_task():
+  tasks = ("compare", "same", "shown_choice")
+  questions = world.make("train", 180, tasks=tasks, audio="tones")
+  answered = _answered(questions, 2)
+  programs = batches._solve_chunk._cache_size()
+  scores = finetune_weights.scores(answered, questions, seed=0)
+  # One for "compare", one for the four letters, and one for each padded size of
+  # the batches of "same", which have one wording each.
+  assert batches._solve_chunk._cache_size() - programs <= 4
+  words = world.describe("tones").vocabulary
+  for task in tasks:
+    rows, sources = questions.tasks == task, truth.sources(task)
+    for model in range(2):
+      arrays = interactions_masked.to_arrays(
+        {masked: x[model, rows] for masked, x in answered.items()},
+        questions.take(rows),
+        sources,
+        words,
+      )
+      atoms = interactions_masked.decompose(arrays).atoms
+      expected = gap_score.score(
+        atoms,
+        *(
+          np.where(np.isnan(arrays[name]), -np.inf, arrays[name])
+          for name in (
+            "both",
+            sources.condition(sources.first),
+            sources.condition(sources.second),
+          )
+        ),
+      )
+      for ours, audited in zip(scores, expected, strict=True):
+        # Means are exact up to 5e-4; those of examples vary a little more.
+        np.testing.assert_allclose(ours[model, rows], audited, atol=0.03)
+      assert np.std(scores.gap_score[model, rows]) > 0.03
+
+
+def test_groups_differences_and_likelihoods_are_in_the_table():
+  labels = np.array([0, 1, 1, 0])
+  right = np.log([[0.9, 0.6, 0.8, 0.3], [0.5, 0.4, 0.8, 0.6]])
+  wrong = np.log(1 - np.exp(right))
+  log_probs = np.where(
+    labels[:, None] == np.arange(2), right[..., None], wrong[..., None]
+  )
+  questions = type(
+    "", (), {"labels": labels, "relevant": np.array([[1, 1], [0, 1]] * 2)}
+  )
+  uniform = finetune._score(log_probs, questions)
+  np.testing.assert_array_equal(uniform.is_right[0], [1, 1, 1, 0])
+  np.testing.assert_allclose(uniform.nll, -right)
+  better = uniform._replace(is_right=np.ones((2, 4), bool))
+  comparison = finetune.Comparison(
+    {"before fine-tuning": uniform, "uniform": uniform, "GapScore": better},
+    {"uniform": np.ones((2, 6))},
+    finetune._groups(questions),
+    np.array([0.5]),
+  )
+  rows = finetune.table(comparison)
+  assert [row["test questions"] for row in rows] == (
+    ["all"] * 3 + ["need two modalities"] * 3
+  )
+  # Of 4 questions, the seeds answer 3 and 2 right (a tie goes to option 0).
+  means = uniform.is_right.mean(axis=1)
+  assert rows[1]["accuracy, %"].startswith(f"{100 * means.mean():.2f} ± ")
+  assert rows[1]["accuracy − uniform"] == ""
+  assert rows[0]["accuracy − uniform"] == "+0.00 ± 0.00 (p = 1.000)"
+  gain, p_value = 1 - means, statistics.paired_p_value(1 - means)
+  assert rows[2]["accuracy − uniform"].startswith(f"+{100 * gain.mean():.2f} ±")
+  assert rows[2]["accuracy − uniform"].endswith(
+    f"(p = {p_value:.3f})".replace("0.", ".")
+  )
+  # The questions 0 and 2 need both modalities.
+  nll = -right[:, [0, 2]].mean()
+  assert rows[4]["NLL, nats"].startswith(f"{nll:.4f} ± ")
+  note = finetune.describe(comparison)
+  assert "2 runs of fine-tuning with 6 questions, from 1 model that" in note
+  assert "answer 50.0 % of these questions right before; 4 test" in note
+  assert "not independent" in note
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    (finetune.Options(num_train=257), "--num_train=257: the run has 256"),
+    (
+      finetune.Options(num_train=100),
+      "--batch_size=128: give a multiple of the 1 devices that is at most the"
+      " number of questions, 100",
+    ),
+  ],
+)
+def test_settings_that_do_not_fit_are_refused(options, message):
+  with pytest.raises(errors.InputError, match=message):
+    finetune.compare(_run()[0], options)
+
+
+@pytest.mark.training
+def test_a_run_is_profiled_fine_tuned_and_tested():
+  run, _ = _run()
+  options = finetune.Options(_OPTIONS, num_train=128)
+  comparison = finetune.compare(run, options)
+  names = ["before fine-tuning", "uniform", "GapScore", "random", "accuracy",
+           "ablation"]  # fmt: skip
+  assert list(comparison.scores) == names
+  before, uniform = (comparison.scores[n] for n in names[:2])
+  # The third run starts from the first model, and both differ afterwards.
+  np.testing.assert_array_equal(before.nll[0], before.nll[2])
+  assert np.any(uniform.nll[0] != uniform.nll[2])
+  assert before.nll.shape == (3, 120)
+  # What answers wrong counts 3, and models learn from all variants.
+  test = run.setup.questions("test")
+  np.testing.assert_array_equal(
+    before.nll[:2],
+    -run.log_probs(test)[:, np.arange(120), test.labels],
+  )
+  accuracy = comparison.weights["accuracy"]
+  np.testing.assert_allclose(
+    (accuracy == 1).mean(axis=1)[:2], comparison.train_accuracy
+  )
+  assert len(finetune.table(comparison)) == 12
+  assert len(finetune.to_json(comparison)["all"]["uniform"]["nll"]) == 3
