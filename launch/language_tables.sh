@@ -14,12 +14,14 @@ train() {
 }
 
 train questions
-train questions_robust --mitigation=heuristic,adversarial,consistency
+train questions_robust --start=runs/tables/questions --num_epochs=2 \
+  --learning_rate=0.0005 --mitigation=heuristic,adversarial,consistency
 train questions_short --num_epochs=4
 if [ $# -gt 0 ]; then
   SPOKEN=(--audio=spoken --data_dir="$1" --num_epochs=6)
-  train spoken "${SPOKEN[@]}" --tasks=spoken,seen,same,both_sum
-  train spoken_alone "${SPOKEN[@]}" --tasks=spoken --num_train=8000
+  train spoken "${SPOKEN[@]}" --tasks=spoken,seen,same,both_sum \
+    --num_train=18000
+  train spoken_alone "${SPOKEN[@]}" --tasks=spoken --num_train=4000
 fi
 
 python -m experiments.language_interactions --workdir=runs/tables/questions \

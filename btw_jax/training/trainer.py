@@ -47,6 +47,8 @@ class Trainer:
     max_skipped: training ends when the gradient was not finite in this many
       steps in a row; fewer are skipped.
     hook: what a method changes of a step.
+    start: maps a seed to the parameters to start from; None for the network's
+      own.
   """
 
   network: nn.Module
@@ -64,6 +66,7 @@ class Trainer:
   )
   max_skipped: int = 10
   hook: hooks.Hook = dataclasses.field(default_factory=hooks.Hook)
+  start: Callable[[chex.Array], chex.ArrayTree] | None = None
 
   @property
   def axis_name(self) -> str | tuple[str, str]:
@@ -106,8 +109,11 @@ class Trainer:
     `num_valid` is the number of validation examples, static.
     """
     batch = jax.tree.map(lambda x: x[:1], train.batch)
-    key = sampling.stream_key(seed, sampling.INIT)
-    params = self.network.init(key, batch, None, train=False)["params"]
+    if self.start is None:
+      key = sampling.stream_key(seed, sampling.INIT)
+      params = self.network.init(key, batch, None, train=False)["params"]
+    else:
+      params = self.start(seed)
     num_models = self.network.training_mask(batch.present).shape[0]
     weights = unseen_prior = None
     num_examples, num_modalities = train.batch.present.shape

@@ -19,7 +19,7 @@ _SIZES = flags.DEFINE_list(
 )
 _SEEDS = flags.DEFINE_integer("num_seeds", 5, "models of each size", 1)
 _EPOCHS = flags.DEFINE_integer("num_epochs", 5, "number of epochs", 1)
-_TRAIN = flags.DEFINE_integer("num_train", 20_000, "training questions", 100)
+_TRAIN = flags.DEFINE_integer("num_train", 12_000, "training questions", 100)
 _QUESTIONS = flags.DEFINE_integer(
   "num_questions", 1600, "test questions, of all tasks", 100
 )

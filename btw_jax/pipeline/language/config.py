@@ -46,6 +46,9 @@ class LanguageConfig:
   snapshot_seconds: int = sections.field(
     60, "least number of seconds between snapshots", low=0, free=True
   )
+  start: str = sections.field(
+    "", "folder of a run to start from, with the same seeds and model"
+  )
   num_epochs: int = sections.field(20, "number of epochs", low=1)
   batch_size: int = sections.field(
     64, "questions of a step, over all devices", low=1

@@ -88,7 +88,7 @@ def train(config: config_lib.LanguageConfig) -> dict[str, Any]:
       folder,
     )
     return json.loads((folder / _RESULTS).read_text(encoding="utf-8"))
-  setup = setup_lib.make(config)
+  setup = _start_from(setup_lib.make(config))
   splits = {split: setup.questions(split) for split in ("train", "valid")}
   _start_files(folder, config)
   progress = progress_lib.Progress(1, config.num_epochs)
@@ -248,6 +248,31 @@ def _fit(
       resume=config.resume,
     ),
   )
+
+
+def _start_from(setup):
+  """Returns the setup whose trainer starts from the models of another run."""
+  config = setup.config
+  if not config.start:
+    return setup
+  run = load(config.start)
+  before = run.setup.config
+  same = ("seeds", "audio", "embedding_dim", "hidden_dim", "num_layers",
+          "num_heads", "num_kv_heads", "tower_layers", "tied")  # fmt: skip
+  for name in same:
+    if getattr(before, name) != getattr(config, name):
+      flag = "num_seeds" if name == "seeds" else name
+      raise errors.InputError(
+        f"--start={config.start}: was trained with another --{flag}: give the"
+        " same."
+      )
+
+  def start(seed):
+    place = jax.numpy.argmax(jax.numpy.asarray(config.seeds) == seed)
+    return jax.tree.map(lambda x: x[place], run.params)
+
+  trainer = dataclasses.replace(setup.trainer, start=start)
+  return dataclasses.replace(setup, trainer=trainer)
 
 
 def _start_files(folder, config):

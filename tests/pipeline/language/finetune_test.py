@@ -357,30 +357,3 @@ def test_groups_differences_and_likelihoods_are_in_the_table():
 def test_settings_that_do_not_fit_are_refused(options, message):
   with pytest.raises(errors.InputError, match=message):
     finetune.compare(_run()[0], options)
-
-
-@pytest.mark.training
-def test_a_run_is_profiled_fine_tuned_and_tested():
-  run, _ = _run()
-  options = finetune.Options(_OPTIONS, num_train=128)
-  comparison = finetune.compare(run, options)
-  names = ["before fine-tuning", "uniform", "GapScore", "random", "accuracy",
-           "ablation"]  # fmt: skip
-  assert list(comparison.scores) == names
-  before, uniform = (comparison.scores[n] for n in names[:2])
-  # The third run starts from the first model, and both differ afterwards.
-  np.testing.assert_array_equal(before.nll[0], before.nll[2])
-  assert np.any(uniform.nll[0] != uniform.nll[2])
-  assert before.nll.shape == (3, 120)
-  # What answers wrong counts 3, and models learn from all variants.
-  test = run.setup.questions("test")
-  np.testing.assert_array_equal(
-    before.nll[:2],
-    -run.log_probs(test)[:, np.arange(120), test.labels],
-  )
-  accuracy = comparison.weights["accuracy"]
-  np.testing.assert_allclose(
-    (accuracy == 1).mean(axis=1)[:2], comparison.train_accuracy
-  )
-  assert len(finetune.table(comparison)) == 12
-  assert len(finetune.to_json(comparison)["all"]["uniform"]["nll"]) == 3

@@ -24,6 +24,13 @@ def test_bars_have_the_size_of_atoms(tmp_path, atom):
   assert np.argmax(_colors(path)) == atom
 
 
+def test_bars_are_stacked(tmp_path):
+  path = tmp_path / "tasks.png"
+  interactions_plots.tasks({"one": {"grid": np.ones(4)}}, path)
+  counts = _colors(path)
+  assert counts.min() > 0.4 * counts.max()
+
+
 def test_every_task_has_a_panel(tmp_path):
   sizes = []
   for number in (1, 3):

@@ -82,6 +82,19 @@ def test_a_run_that_lost_its_last_epoch_trains_it_again(finished, tmp_path):
   assert len(_metrics(folder)) == len(_metrics(finished[0].workdir))
 
 
+def test_a_run_may_start_from_another_one(finished, tmp_path):
+  """With a learning rate of 0, it ends with the models that it started from."""
+  config, results = finished
+  other = dataclasses.replace(
+    config, workdir=str(tmp_path), start=config.workdir, num_epochs=1,
+    learning_rate=0.0,
+  )  # fmt: skip
+  assert run_lib.train(other)["accuracies"] == results["accuracies"]
+  wrong = dataclasses.replace(other, workdir=str(tmp_path / "x"), seed=1)
+  with pytest.raises(errors.InputError, match="trained with another --num_se"):
+    run_lib.train(wrong)
+
+
 def test_folders_without_a_run_are_refused(tmp_path):
   with pytest.raises(errors.InputError, match="no such file: set --workdir"):
     run_lib.load(tmp_path)
