@@ -24,7 +24,7 @@ _NAMES = {"kernel": "weight", "scale": "weight"}
 
 
 class Inputs(NamedTuple):
-  """What the model reads of a batch.
+  """The part of a batch that the model reads.
 
   Attributes:
     tokens: `[B, T]` int.

@@ -119,7 +119,7 @@ class _Entry:
 
   @property
   def has_image(self) -> bool:
-    """Whether the question has an image."""
+    """Returns True if the question has an image."""
     return bool(self._entry.get("image"))
 
   def tokens(self, world: world_lib.World, facts: bool) -> np.ndarray:

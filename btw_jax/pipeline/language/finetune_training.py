@@ -94,7 +94,7 @@ class FineTuner(trainer_lib.Trainer):
     layout = plans.SlotLayout(self.factors.shape[-1], self.batch_size)
     slots = device_map.device_slots(self.batch_size, self.axis_name)
     rows = jnp.asarray(layout.rows(range(self.batch_size)))[slots]
-    return of_run[rows.T.reshape(-1)]
+    return of_run[rows.reshape(-1)]
 
 
 def check(num_questions: int, options: Options) -> None:

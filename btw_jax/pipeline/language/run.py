@@ -195,6 +195,31 @@ def _fit(
 ) -> state_lib.Best:
   """Trains all seeds as one program, with a log and checkpoints."""
   config = setup.config
+  batches = [splits[s].to_batch() for s in ("train", "valid")]
+  progress.begin("language model", config.num_epochs)
+  return loop.fit(
+    setup.trainer,
+    [_SPEC],
+    config.seeds,
+    *(types.Split(batch, None) for batch in batches),
+    num_epochs=config.num_epochs,
+    callbacks=_callbacks(config, progress, interrupt),
+    checkpoints=train_checkpoints.TrainCheckpoints(
+      config.workdir,
+      _STAGE,
+      scalers=[],
+      about=config_lib.to_dict(config),
+      inputs=fingerprints.of_arrays(
+        [splits["train"].tokens, splits["valid"].tokens]
+      ),
+      seconds=config.snapshot_seconds,
+      resume=config.resume,
+    ),
+  )
+
+
+def _callbacks(config, progress, interrupt):
+  """Returns callbacks that write metrics and show the progress."""
   metrics = csv_table.CsvTable(
     pathlib.Path(config.workdir) / "metrics.csv",
     ("seed", "epoch", "split", "loss", "accuracy"),
@@ -223,30 +248,10 @@ def _fit(
     if num_epochs:
       logging.info("going on after epoch %d", num_epochs)
 
-  progress.begin("language model", config.num_epochs)
-  batches = {s: questions.to_batch() for s, questions in splits.items()}
-  return loop.fit(
-    setup.trainer,
-    [_SPEC],
-    config.seeds,
-    *(types.Split(batches[s], None) for s in ("train", "valid")),
-    num_epochs=config.num_epochs,
-    callbacks=loop.Callbacks(
-      on_epoch=on_epoch,
-      on_resume=on_resume,
-      should_stop=lambda: interrupt.requested,
-    ),
-    checkpoints=train_checkpoints.TrainCheckpoints(
-      config.workdir,
-      _STAGE,
-      scalers=[],
-      about=config_lib.to_dict(config),
-      inputs=fingerprints.of_arrays(
-        [splits["train"].tokens, splits["valid"].tokens]
-      ),
-      seconds=config.snapshot_seconds,
-      resume=config.resume,
-    ),
+  return loop.Callbacks(
+    on_epoch=on_epoch,
+    on_resume=on_resume,
+    should_stop=lambda: interrupt.requested,
   )
 
 

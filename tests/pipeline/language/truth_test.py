@@ -69,15 +69,6 @@ def test_comparisons(atoms):
   )
 
 
-def test_choices_of_a_sum(atoms):
-  # Three of 18 wrong answers are offered; 9 are sums of the number and a digit.
-  possible = stats.hypergeom(18, 9, 3)
-  of_text = sum(possible.pmf(n) * math.log2(4 / (1 + n)) for n in range(4))
-  np.testing.assert_allclose(
-    atoms["add_choice"], [0, 0, of_text, 2 - of_text], atol=1e-6
-  )
-
-
 @pytest.mark.parametrize("task", _OPEN)
 def test_equal_texts_share_a_place(task):
   made = truth.make(task)
