@@ -26,6 +26,11 @@ _NAMES = flags.DEFINE_list(
 _NUM_QUESTIONS = flags.DEFINE_integer(
   "num_questions", 2400, "number of test questions", 100
 )
+_QUESTIONS = flags.DEFINE_string(
+  "questions",
+  "",
+  "JSON file of multiple-choice questions to use instead of the test questions",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "seed of all random numbers", 0)
 _OUTPUT = flags.DEFINE_string(
   "output",
@@ -37,6 +42,7 @@ _OUTPUT = flags.DEFINE_string(
 def main() -> None:
   """Perturbs, prints, writes and draws."""
   from btw_jax import errors
+  from btw_jax.data.sources import questions as questions_lib
   from btw_jax.pipeline import files
   from btw_jax.pipeline import progress
   from btw_jax.pipeline.language import interference
@@ -55,19 +61,26 @@ def main() -> None:
     for name, workdir in zip(names, _WORKDIR.value, strict=True)
   }
   first = next(iter(runs.values()))
-  questions = first.setup.questions("test", _NUM_QUESTIONS.value)
+  with_facts = None
+  if _QUESTIONS.value:
+    world = first.setup.world
+    questions = questions_lib.read(_QUESTIONS.value, world)
+    with_facts = questions_lib.read(_QUESTIONS.value, world, facts=True)
+  else:
+    questions = first.setup.questions("test", _NUM_QUESTIONS.value)
   with progress.doing("perturbing questions"):
     effects = {
-      name: interference.measure(one, questions, seed=_SEED.value)
+      name: interference.measure(
+        one, questions, with_facts=with_facts, seed=_SEED.value
+      )
       for name, one in runs.items()
     }
     clean = {
       name: interference.clean(one, questions) for name, one in runs.items()
     }
-  note = (
-    f"{len(questions.tasks):,} test questions; mean ± standard deviation over"
-    f" {len(first.setup.config.seeds)} seeds"
-  )
+  number = tables_lib.quantity(len(questions.tasks), "question")
+  seeds = tables_lib.quantity(len(first.setup.config.seeds), "seed")
+  note = f"{number}; mean ± standard deviation over {seeds}"
   tables = {
     "effects": interference.table(effects),
     "clean": interference.clean_table(clean),
@@ -86,7 +99,7 @@ def main() -> None:
 
 def start() -> None:
   """Defines flags, and runs the program."""
-  names = ["workdir", "names", "num_questions", "seed", "output"]
+  names = ["workdir", "names", "num_questions", "questions", "seed", "output"]
   app.run(main, {"Interference": names})
 
 

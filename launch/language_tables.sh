@@ -14,7 +14,7 @@ train() {
 }
 
 train questions
-train questions_robust --start=runs/tables/questions --num_epochs=2 \
+train questions_robust --start=runs/tables/questions --num_epochs=1 \
   --learning_rate=0.0005 --mitigation=heuristic,adversarial,consistency
 train questions_short --num_epochs=4
 if [ $# -gt 0 ]; then

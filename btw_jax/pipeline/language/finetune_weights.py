@@ -136,7 +136,7 @@ def scores(
     atoms[:, :, rows] = _decompose(
       passes_lib.Passes(*(x[:, rows] for x in passes)),
       offered[rows],
-      questions.wordings[rows] if False else np.zeros(len(rows), int),
+      questions.wordings[rows] if has_control else np.zeros(len(rows), int),
       seed,
     )
   scored = _SCORE(pid.Decomposition(*atoms, 0.0), *passes)

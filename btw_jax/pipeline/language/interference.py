@@ -15,6 +15,8 @@ from btw_jax.reports import tables as tables_lib
 
 # The groups of questions by what they need, as the source names them.
 GROUPS = ("text", "image", "audio", "both")
+# The perturbation by the facts of a question file.
+OWN_FACTS = "own facts"
 _PERTURB = jax.jit(irrelevant.perturb)
 
 
@@ -48,6 +50,7 @@ def measure(
   questions: question_set.QuestionSet,
   kinds: Sequence[str] = irrelevant.KINDS,
   *,
+  with_facts: question_set.QuestionSet | None = None,
   seed: int = 0,
   num_resamples: int = 1000,
 ) -> dict[tuple[str, str], Effect]:
@@ -57,6 +60,7 @@ def measure(
     run: the models.
     questions: N questions, as they are.
     kinds: names of `irrelevant.KINDS`.
+    with_facts: the same questions, each with a fact of its own in its text.
     seed: draws the perturbations and the resamples.
     num_resamples: of the bootstrap.
 
@@ -66,14 +70,18 @@ def measure(
   """
   groups = group(questions)
   labels = np.asarray(questions.labels)
+  batches = {
+    kind: perturbed(
+      run, questions, kind, jax.random.fold_in(jax.random.key(seed), number)
+    )
+    for number, kind in enumerate(kinds)
+  }
+  if with_facts is not None:
+    batches[OWN_FACTS] = with_facts.to_batch()
   before = np.argmax(run.log_probs(questions), axis=-1)
   effects = {}
-  for number, kind in enumerate(kinds):
-    key = jax.random.fold_in(jax.random.key(seed), number)
-    after = np.argmax(
-      run.log_probs(questions, batch=perturbed(run, questions, kind, key)),
-      axis=-1,
-    )
+  for kind, batch in batches.items():
+    after = np.argmax(run.log_probs(questions, batch=batch), axis=-1)
     changeable = _changeable(questions, kind)
     for name in GROUPS:
       where = changeable & (groups == name)
@@ -168,7 +176,7 @@ def shares(
 def _changeable(questions, kind):
   """Returns `[N]` bool: an irrelevant modality can be replaced in this way."""
   free = np.asarray(questions.present) & ~np.asarray(questions.relevant)
-  if kind in irrelevant.TEXT_KINDS:
+  if kind in (*irrelevant.TEXT_KINDS, OWN_FACTS):
     return free[:, irrelevant.TEXT]
   return free[:, irrelevant.IMAGE :].any(axis=1)
 

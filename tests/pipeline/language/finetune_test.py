@@ -90,6 +90,25 @@ def test_adapters_change_nothing_at_the_start():
   assert np.all(query[0] != query[2])
 
 
+def test_the_language_network_gets_no_gradient():
+  run, questions = _run()
+  trainer = finetune_training.make_trainer(run, np.ones((1, 3, 80)), _OPTIONS)
+  batch = questions.take(np.arange(4)).to_batch()
+  params = jax.tree.map(lambda x: x[0], _init(trainer, questions, 1))
+
+  @jax.jit
+  @jax.grad
+  def gradient(params):
+    logits, _ = trainer.network.apply(
+      {"params": params}, batch, None, train=True
+    )
+    return jnp.sum(trainer.task.loss(logits, batch.target))
+
+  gradients = gradient(params)
+  assert all(np.all(x == 0) for x in jax.tree.leaves(gradients["base"]))
+  assert np.any(gradients["factors"]["layers_1"]["attention"]["value"].b != 0)
+
+
 @pytest.mark.training
 def test_one_example_counts_and_gives_its_gradient():
   """The factors are 0 but for one example, another one in each run."""

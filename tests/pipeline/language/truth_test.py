@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from btw_jax.data.questions import tasks as tasks_lib
 from btw_jax.pipeline.audit import roles
