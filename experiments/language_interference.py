@@ -78,6 +78,11 @@ def main() -> None:
     clean = {
       name: interference.clean(one, questions) for name, one in runs.items()
     }
+  if not all(effects.values()):
+    raise errors.InputError(
+      f"--questions={_QUESTIONS.value}: has nothing to perturb: give questions"
+      " with an image."
+    )
   number = tables_lib.quantity(len(questions.tasks), "question")
   seeds = tables_lib.quantity(len(first.setup.config.seeds), "seed")
   note = f"{number}; mean ± standard deviation over {seeds}"
