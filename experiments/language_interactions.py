@@ -62,7 +62,7 @@ def main() -> None:
     f"Bits of information about the answer: mean over {num_seeds}, with 95 %"
     " bootstrap intervals. Layer 0 is the embedding; where the options of a"
     " question hold less than 30 % of the probability, they count as equally"
-    " likely."
+    " likely. With the text masked, a model does not know what is asked."
   )
   tables = interactions_tables.tables(measured)
   output = pathlib.Path(

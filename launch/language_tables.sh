@@ -39,4 +39,11 @@ python -m experiments.benchmarks --suite=language --rounds=5 \
 for picture in language_tasks language_layers language_interference; do
   cp "runs/tables/$picture.png" experiments/figures
 done
-python -m experiments.benchmarks.result_tables --document=experiments/RESULTS.md
+TABLES=questions/results,language_interactions.grid,language_interactions.masked
+TABLES+=,language_law,language_interference.effects,language_interference.clean
+TABLES+=,finetune,benchmark_language
+if [ $# -gt 0 ]; then
+  TABLES+=,spoken/results,spoken_alone/results
+fi
+python -m experiments.benchmarks.result_tables --tables="$TABLES" \
+  --document=experiments/RESULTS.md

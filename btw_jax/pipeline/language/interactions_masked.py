@@ -4,6 +4,10 @@ The passes become answers as an audit reads them, and the audit decomposes them:
 nothing is written twice, and `experiments.audit` measures the same from the
 exported files. "Modality interaction in multimodal language models by Partial
 Information Decomposition", arXiv 2606.00959.
+
+Without its text, a question about an image could be any question of the world.
+The pass of the image alone is then less certain than the truth of the task, or
+even by the rule of `answers.LEAST_MASS`: R and U1 become smaller, S larger.
 """
 
 from collections.abc import Mapping, Sequence
