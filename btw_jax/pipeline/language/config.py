@@ -47,7 +47,7 @@ class LanguageConfig:
     60, "least number of seconds between snapshots", low=0, free=True
   )
   start: str = sections.field(
-    "", "folder of a run to start from, with the same seeds and model"
+    "", "run to start from, with the same seeds and model"
   )
   num_epochs: int = sections.field(20, "number of epochs", low=1)
   batch_size: int = sections.field(
@@ -58,8 +58,7 @@ class LanguageConfig:
   )
   warmup_share: float = sections.field(
     0.1,
-    "share of the steps in which the learning rate grows; after them it falls"
-    " as a cosine",
+    "share of the steps in which the learning rate grows; then it falls",
     low=0.0,
     high=0.9,
   )
@@ -84,8 +83,7 @@ class LanguageConfig:
   )
   audio: str = sections.field(
     "tones",
-    "sounds of the world: none, synthetic tones, or the spoken digits in"
-    " --data_dir",
+    "sounds: none, synthetic tones, or the digits in --data_dir",
     choices=AUDIO,
   )
   data_dir: str = sections.field("", "folder of the spoken digits")
@@ -106,7 +104,7 @@ class LanguageConfig:
   num_layers: int = sections.field(4, "number of layers of the decoder", low=1)
   num_heads: int = sections.field(4, "number of attention heads", low=1)
   num_kv_heads: int = sections.field(
-    2, "number of heads of keys and values, a divisor of --num_heads", low=1
+    2, "heads of keys and values, a divisor of --num_heads", low=1
   )
   tower_layers: int = sections.field(
     2, "number of layers of the vision and audio towers", low=0
@@ -117,17 +115,16 @@ class LanguageConfig:
 
   mask_share: float = sections.field(
     0.1,
-    "share of the questions that are shown with one modality masked",
+    "share of the questions that have one modality masked",
     low=0.0,
     high=0.9,
     title="Training",
   )
   mitigation: tuple[str, ...] = sections.field(
     (),
-    "training against interference, methods separated by commas: heuristic"
-    " (copies with an irrelevant modality replaced), adversarial (embeddings of"
-    " irrelevant modalities that increase the loss), consistency (with the"
-    " answers to these)",
+    "training against interference: heuristic (copies with an irrelevant"
+    " modality replaced), adversarial (embeddings of it that increase the"
+    " loss), consistency (with the answers to these)",
     each=sections.MITIGATIONS,
     optional=True,
   )

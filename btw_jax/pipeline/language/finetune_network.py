@@ -22,25 +22,16 @@ class AdaptedNetwork(networks.Multimodal):
   """A `LanguageNetwork` with low-rank changes of the last layers.
 
   Its parameters are those of the language network, which get no gradient, and
-  the factors of the changes.
+  the factors of the changes; `init_params` makes them.
 
   Attributes:
     sizes: the sizes of the language network.
-    template: parameters of a language network, to start from.
-    rank: of the change of a kernel.
   """
 
   sizes: network_lib.LanguageSizes
-  template: chex.ArrayTree
-  rank: int
 
   def setup(self):
-    """Declares the parameters."""
-    layers = changed_layers(self.sizes.num_layers)
-    self.base = self.param(BASE, lambda _: self.template)
-    self.factors = self.param(
-      FACTORS, lora.init, self.template, self.rank, layers
-    )
+    """Declares nothing: there are no modules but the language network."""
 
   @property
   def plain(self) -> network_lib.LanguageNetwork:
@@ -74,10 +65,23 @@ class AdaptedNetwork(networks.Multimodal):
     return jax.tree.map(lambda _: np.asarray(len(self.sizes.widths)), params)
 
   def _apply(self, *args, train, method):
-    params = merge({BASE: self.base, FACTORS: self.factors})
-    return self.plain.apply(
-      {"params": params}, *args, train=train, method=method
-    )
+    params = {"params": merge(self.variables["params"])}
+    return self.plain.apply(params, *args, train=train, method=method)
+
+
+def init_params(
+  key: chex.PRNGKey, base: chex.ArrayTree, rank: int
+) -> chex.ArrayTree:
+  """Returns parameters of an `AdaptedNetwork` that change nothing at first.
+
+  Args:
+    key: draws the factors.
+    base: the parameters of the language network.
+    rank: of the change of a kernel.
+  """
+  num_layers = sum(name.startswith("layers_") for name in base["decoder"])
+  factors = lora.init(key, base, rank, changed_layers(num_layers))
+  return {BASE: base, FACTORS: factors}
 
 
 def merge(params: chex.ArrayTree) -> chex.ArrayTree:

@@ -20,6 +20,7 @@ from btw_jax.pipeline import progress as progress_lib
 from btw_jax.pipeline.language import finetune_network as network_lib
 from btw_jax.pipeline.language import run as run_lib
 from btw_jax.training import loop
+from btw_jax.training import sampling
 from btw_jax.training import state as state_lib
 from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import vectorized_runs
@@ -59,31 +60,16 @@ class _KeepSeed(hooks.Hook):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FineTuner(trainer_lib.Trainer):
-  """A trainer whose runs start from given models and weigh examples.
+  """A trainer that gives every run its own weights of examples.
 
   The setting r of `RunSpec.value` and the seed s choose the weights.
 
   Attributes:
-    models: parameters `[S', ...]` of language networks; seed s starts from
-      model s modulo S'.
     factors: `[R, S, N]` factor of each example in the loss.
   """
 
-  models: chex.ArrayTree
   factors: chex.Array
   hook: hooks.Hook = dataclasses.field(default_factory=_KeepSeed)
-
-  def init(
-    self, seed: chex.Array, train: types.Split, num_valid: int = 0
-  ) -> state_lib.RunState:
-    """Returns the state before the first step, with the model of the seed."""
-    run = super().init(seed, train, num_valid)
-    base = jax.tree.map(lambda x: x[seed % len(x)], self.models)
-    params = {**run.train.params, network_lib.BASE: base}
-    return run._replace(
-      train=run.train._replace(params=params),
-      best=run.best._replace(params=params),
-    )
 
   def importance(
     self, run: state_lib.RunState, run_params: state_lib.RunParams
@@ -122,16 +108,21 @@ def make_trainer(
     options: the settings.
   """
   trainer, num_examples = run.setup.trainer, factors.shape[-1]
-  template = jax.tree.map(lambda x: x[0], run.params)
   num_steps = num_examples // options.batch_size * options.num_epochs
+
+  def start(seed):
+    base = jax.tree.map(lambda x: x[seed % len(x)], run.params)
+    key = sampling.stream_key(seed, sampling.INIT)
+    return network_lib.init_params(key, base, options.rank)
+
   return FineTuner(
-    network_lib.AdaptedNetwork(trainer.network.sizes, template, options.rank),
+    network_lib.AdaptedNetwork(trainer.network.sizes),
     trainer.task,
     _optimizer(options.learning_rate, num_steps),
     options.batch_size,
     max_norm=trainer.max_norm,
     parallelism=trainer.parallelism,
-    models=run.params,
+    start=start,
     factors=jnp.asarray(factors, jnp.float32),
   )
 
