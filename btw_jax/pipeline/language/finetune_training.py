@@ -60,12 +60,11 @@ class _KeepSeed(hooks.Hook):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FineTuner(trainer_lib.Trainer):
-  """A trainer that gives every run its own weights of examples.
-
-  The setting r of `RunSpec.value` and the seed s choose the weights.
+  """A trainer that weighs the examples of each model in its own way.
 
   Attributes:
-    factors: `[R, S, N]` factor of each example in the loss.
+    factors: `[U, S, N]` factor of each example in the loss of each of the U
+      models that are trained together.
   """
 
   factors: chex.Array
@@ -74,13 +73,29 @@ class FineTuner(trainer_lib.Trainer):
   def importance(
     self, run: state_lib.RunState, run_params: state_lib.RunParams
   ) -> chex.Array:
-    """Returns the factor `[n]` in the loss of each example of this device."""
-    setting = jnp.asarray(run_params.value, jnp.int32)
-    of_run = self.factors[setting, run.train.hook_state]
+    """Returns the factors `[n, U]` in the loss of this device's examples."""
+    del run_params
+    of_seed = self.factors[:, run.train.hook_state]
     layout = plans.SlotLayout(self.factors.shape[-1], self.batch_size)
     slots = device_map.device_slots(self.batch_size, self.axis_name)
     rows = jnp.asarray(layout.rows(range(self.batch_size)))[slots]
-    return of_run[rows.reshape(-1)]
+    return of_seed[:, rows.reshape(-1)].T
+
+  def steps(
+    self,
+    state: state_lib.TrainState,
+    batch: types.Batch,
+    multipliers: chex.Array | None,
+    seed: chex.Array,
+    importance: chex.Array | None = None,
+    run_params: state_lib.RunParams | None = None,
+  ) -> tuple[state_lib.TrainState, chex.ArrayTree]:
+    """Takes the step on a batch; its `importance` is `[B, U]`."""
+    # Losses are `[U, B]`.
+    importance = jnp.swapaxes(importance, 0, 1)
+    return super().steps(
+      state, batch, multipliers, seed, importance, run_params
+    )
 
 
 def check(num_questions: int, options: Options) -> None:
@@ -104,19 +119,19 @@ def make_trainer(
 
   Args:
     run: the models.
-    factors: `[R, S, N]` factor of each question in the loss.
+    factors: `[U, S, N]` factor of each question in the loss.
     options: the settings.
   """
-  trainer, num_examples = run.setup.trainer, factors.shape[-1]
+  trainer, (num_models, _, num_examples) = run.setup.trainer, factors.shape
   num_steps = num_examples // options.batch_size * options.num_epochs
 
   def start(seed):
     base = jax.tree.map(lambda x: x[seed % len(x)], run.params)
     key = sampling.stream_key(seed, sampling.INIT)
-    return network_lib.init_params(key, base, options.rank)
+    return network_lib.init_params(key, base, options.rank, num_models)
 
   return FineTuner(
-    network_lib.AdaptedNetwork(trainer.network.sizes),
+    network_lib.AdaptedNetwork(trainer.network.sizes, num_models),
     trainer.task,
     _optimizer(options.learning_rate, num_steps),
     options.batch_size,
@@ -135,10 +150,13 @@ def fit(
 ) -> dict[str, chex.ArrayTree]:
   """Fine-tunes with each variant of weights, all in one program.
 
+  The variants of a seed are models that are trained together: they share the
+  batches and all layers that stay as they are.
+
   Args:
     run: the models.
     questions: N questions.
-    weights: R variants -> `[S, N]` factor of each question in the loss.
+    weights: U variants -> `[S, N]` factor of each question in the loss.
     options: the settings.
 
   Returns:
@@ -158,29 +176,24 @@ def fit(
     progress.begin("fine-tuning", options.num_epochs)
     best = loop.fit(
       trainer,
-      settings(len(weights), options.num_epochs),
+      [setting(len(weights), options.num_epochs)],
       range(options.num_seeds),
       *(types.Split(x.to_batch(), None) for x in (questions, valid)),
       num_epochs=options.num_epochs,
       callbacks=loop.Callbacks(on_epoch=on_epoch),
     )
-  merged = _MERGE(best.params)
+  params = vectorized_runs.select_setting(best.params, 0)
+  merged = _MERGE(params[network_lib.BASE], params[network_lib.FACTORS])
   return {
-    name: vectorized_runs.select_setting(merged, r)
-    for r, name in enumerate(weights)
+    name: jax.tree.map(lambda x, u=u: x[:, u], merged)
+    for u, name in enumerate(weights)
   }
 
 
-def settings(
-  num_settings: int, num_epochs: int
-) -> list[vectorized_runs.RunSpec]:
-  """Returns R settings for a `FineTuner`, which keep the last epoch."""
-  return [
-    vectorized_runs.RunSpec(
-      "uniform", 0.0, 1.0, last_epoch=(num_epochs - 1,), value=float(r)
-    )
-    for r in range(num_settings)
-  ]
+def setting(num_models: int, num_epochs: int) -> vectorized_runs.RunSpec:
+  """Returns the setting of a `FineTuner` of U models: keeps the last epoch."""
+  last_epoch = (num_epochs - 1,) * num_models
+  return vectorized_runs.RunSpec("uniform", 0.0, 1.0, last_epoch=last_epoch)
 
 
 def _optimizer(learning_rate, num_steps):
@@ -197,4 +210,5 @@ def _optimizer(learning_rate, num_steps):
   )
 
 
-_MERGE = jax.jit(jax.vmap(jax.vmap(network_lib.merge)))
+# Of U models of each of S seeds.
+_MERGE = jax.jit(jax.vmap(jax.vmap(network_lib.merge, (None, 0))))

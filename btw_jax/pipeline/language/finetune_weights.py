@@ -129,16 +129,7 @@ def scores(
   passes = passes_lib.Passes(
     *(np.asarray(_RAISE(x, offered)) for x in (answered[None], first, second))
   )
-  atoms = np.zeros((4, *passes.both.shape[:2]))
-  for task in np.unique(questions.tasks):
-    rows = np.flatnonzero(questions.tasks == task)
-    has_control = truth_lib.sources(str(task)).control is not None
-    atoms[:, :, rows] = _decompose(
-      passes_lib.Passes(*(x[:, rows] for x in passes)),
-      offered[rows],
-      questions.wordings[rows] if has_control else np.zeros(len(rows), int),
-      seed,
-    )
+  atoms = _decompose(passes, _controls(questions), seed)
   scored = _SCORE(pid.Decomposition(*atoms, 0.0), *passes)
   return gap_score.GapScore(*map(np.asarray, scored))
 
@@ -157,28 +148,33 @@ def shares(weights: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
   ]
 
 
-def _decompose(passes, offered, controls, seed):
-  """Returns atoms `[4, S, n]` of one task; 0 where a question has no batch.
+def _controls(questions):
+  """Returns the number `[N]` of what a question is decomposed with.
 
-  `passes` are `[S, n, K]`, `offered` `[n, K]` and `controls` `[n]`.
+  It is the task, and the wording if the text is held fixed.
   """
-  num_options = int(offered.sum(axis=1).max())
-  num_models, num_questions, _ = passes.both.shape
-  flat = passes_lib.Passes(
-    *(x[..., :num_options].reshape(-1, num_options) for x in passes)
+  fixed = [truth_lib.sources(str(t)).control is not None for t in
+           questions.tasks]  # fmt: skip
+  names = np.char.add(
+    questions.tasks, np.where(fixed, questions.wordings, -1).astype(str)
   )
+  return np.unique(names, return_inverse=True)[1]
+
+
+def _decompose(passes, controls, seed):
+  """Returns atoms `[4, S, N]`; 0 where a question has no batch.
+
+  The options of all tasks have one width, so that few programs are compiled.
+  """
+  num_models, num_questions, num_options = passes.both.shape
+  flat = passes_lib.Passes(*(x.reshape(-1, num_options) for x in passes))
   # The questions of a batch have one model and one control.
-  groups = np.stack(
-    [np.arange(num_models).repeat(num_questions), np.tile(controls, num_models)]
-  )
-  groups = np.unique(groups, axis=1, return_inverse=True)[1].ravel()
+  groups = np.arange(num_models)[:, None] * (controls.max() + 1) + controls
   options = options_lib.Options()
   batch_size = min(options.batch_size, batches_lib.largest_size(num_options))
-  batches = batches_lib.draw(flat, groups, batch_size, seed)
-  if not batches:
-    return 0.0
+  batches = batches_lib.draw(flat, groups.ravel(), batch_size, seed)
   solved = batches_lib.solve(
-    flat, groups, batches, num_iterations=options.num_iterations
+    flat, groups.ravel(), batches, num_iterations=options.num_iterations
   )
   atoms = np.nan_to_num(solved.atoms)
   return atoms.reshape(4, num_models, num_questions)

@@ -23,6 +23,8 @@ from btw_jax.pipeline.language import interactions_masked
 from btw_jax.pipeline.language import truth
 from btw_jax.reports import statistics
 from btw_jax.training import loop
+from btw_jax.training import model_groups
+from btw_jax.training import state as state_lib
 from support import language_runs
 
 _BATCH_SIZE, _RATE = 32, 0.5
@@ -47,10 +49,14 @@ def _steep(trainer):
   return dataclasses.replace(trainer, optimizer=optimizer, max_norm=None)
 
 
-def _fit(trainer, questions, num_settings, seeds, num_epochs):
+def _fit(trainer, questions, seeds, num_epochs):
+  """Returns the last epoch of all seeds and models, `[S, U, ...]`."""
   split = types.Split(questions.to_batch(), None)
-  specs = finetune_training.settings(num_settings, num_epochs)
-  return loop.fit(trainer, specs, seeds, split, split, num_epochs=num_epochs)
+  setting = finetune_training.setting(len(trainer.factors), num_epochs)
+  best = loop.fit(
+    trainer, [setting], seeds, split, split, num_epochs=num_epochs
+  )
+  return jax.tree.map(lambda x: x[0], best)
 
 
 def _init(trainer, questions, num_seeds):
@@ -111,14 +117,14 @@ def test_the_language_network_gets_no_gradient():
 
 @pytest.mark.training
 def test_one_example_counts_and_gives_its_gradient():
-  """The factors are 0 but for one example, another one in each run."""
+  """The factors are 0 but for one example, another one for each model."""
   run, questions = _run()
   questions = questions.take(np.arange(_BATCH_SIZE))
   counted = np.array([[3, 17], [8, 30]])
   factors = np.zeros((2, 2, _BATCH_SIZE))
   np.put_along_axis(factors, counted[..., None], 2.0, axis=2)
   trainer = _steep(finetune_training.make_trainer(run, factors, _OPTIONS))
-  best = _fit(trainer, questions, 2, [0, 1], num_epochs=1)
+  best = _fit(trainer, questions, [0, 1], num_epochs=1)
 
   @jax.jit
   def gradient(factors, model, batch):
@@ -132,19 +138,21 @@ def test_one_example_counts_and_gives_its_gradient():
     return jax.grad(loss)(factors)
 
   starts = _init(trainer, questions, 2)
-  for setting, seed in np.ndindex(2, 2):
-    row = counted[setting, seed]
-    start = jax.tree.map(lambda x, s=seed: x[s], starts)
-    alone = questions.take(np.array([row])).to_batch()
+  for model, seed in np.ndindex(2, 2):
+
+    def of_model(x, u=model, s=seed):
+      return x[s, u]
+
+    alone = questions.take(counted[model, seed, None]).to_batch()
+    start = jax.tree.map(of_model, starts["factors"])
+    base = jax.tree.map(lambda x, s=seed: x[s], starts["base"])
     # The mean over the batch of an example that counts twice.
     expected = jax.tree.map(
       lambda x, g: x - _RATE * 2.0 * g / _BATCH_SIZE,
-      start["factors"],
-      gradient(start["factors"], start["base"], alone),
+      start,
+      gradient(start, base, alone),
     )
-    trained = jax.tree.map(
-      lambda x, r=setting, s=seed: x[r, s], best.params["factors"]
-    )
+    trained = jax.tree.map(of_model, best.params["factors"])
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6),
       trained,
@@ -167,7 +175,7 @@ def test_only_the_factors_change_in_one_program():
     return trainer.task.loss(outputs, targets)
 
   counting = dataclasses.replace(trainer, task=trainer.task._replace(loss=loss))
-  best = _fit(counting, questions, 2, [0, 1, 2], num_epochs=3)
+  best = _fit(counting, questions, [0, 1, 2], num_epochs=3)
   # The steps and the validation of all runs and epochs: each is traced once,
   # and the steps once more by the loop that scans them.
   steps = [shape for shape in traced if shape[1] == _BATCH_SIZE]
@@ -177,9 +185,7 @@ def test_only_the_factors_change_in_one_program():
   assert np.all(best.epoch == 2)
   turns = np.arange(3) % 2
   jax.tree.map(
-    lambda x, model: np.testing.assert_array_equal(
-      x, np.broadcast_to(model[turns], x.shape)
-    ),
+    lambda x, model: np.testing.assert_array_equal(x, model[turns]),
     best.params["base"],
     run.params,
   )
@@ -188,7 +194,25 @@ def test_only_the_factors_change_in_one_program():
   for b in (changed["layers_1"]["attention"]["value"].b,
             changed["layers_1"]["mlp"]["gate"].b):  # fmt: skip
     assert np.all(np.abs(b).max(axis=(2, 3)) > 0)
-    assert np.any(b[0] != b[1])
+    assert np.any(b[:, 0] != b[:, 1])
+
+
+def test_gradients_are_clipped_model_by_model():
+  """The gradient of one model does not change how far another one moves."""
+  run, questions = _run()
+  trainer = finetune_training.make_trainer(run, np.ones((2, 1, 80)), _OPTIONS)
+  params = jax.tree.map(lambda x: x[0], _init(trainer, questions, 1))
+  owners = trainer.network.model_ids(params)
+  small = jax.tree.map(jnp.zeros_like, params)
+  small["factors"] = jax.tree.map(
+    lambda x: x.at[0].set(1e-4).at[1].set(10.0), small["factors"]
+  )
+  clipped = model_groups.clip(small, 1.0, owners, 2)["factors"]
+  for before, after in zip(
+    *map(jax.tree.leaves, (small["factors"], clipped)), strict=True
+  ):
+    np.testing.assert_array_equal(after[0], before[0])
+    assert np.all(after[1] < 1)
 
 
 def test_every_device_gets_the_factors_of_its_examples():
@@ -196,19 +220,10 @@ def test_every_device_gets_the_factors_of_its_examples():
   factors = np.arange(2 * 3 * 80.0).reshape(2, 3, 80)
   trainer = finetune_training.make_trainer(run, factors, _OPTIONS)
 
-  @dataclasses.dataclass
-  class State:
-    train: object = dataclasses.field(
-      default_factory=lambda: type("", (), {"hook_state": jnp.int32(2)})
-    )
-
-  specs = finetune_training.settings(2, 1)
-  settings = [s.value for s in specs]
+  train = state_lib.TrainState(jnp.int32(0), {}, {}, jnp.int32(2))
+  state = state_lib.RunState(train, None, None)
   of_devices = jax.vmap(
-    lambda _: trainer.importance(
-      State(), type("", (), {"value": jnp.float32(settings[1])})
-    ),
-    axis_name=device_map.AXIS,
+    lambda _: trainer.importance(state, None), axis_name=device_map.AXIS
   )(jnp.arange(2))
   # Slot j of a batch has the examples j, j + 32 and j + 64; 16 slots a device.
   for device in range(2):
@@ -216,7 +231,7 @@ def test_every_device_gets_the_factors_of_its_examples():
     rows = slots[:, None] + np.array([0, 32, 64])
     filled = rows.ravel() < 80
     np.testing.assert_array_equal(
-      of_devices[device][filled], factors[1, 2, rows.ravel()[filled]]
+      of_devices[device][filled], factors[:, 2, rows.ravel()[filled]].T
     )
 
 
@@ -288,9 +303,13 @@ def test_scores_are_those_of_an_audit_of_each_model_and_task():
   answered = _answered(questions, 2)
   programs = batches._solve_chunk._cache_size()
   scores = finetune_weights.scores(answered, questions, seed=0)
-  # One for "compare", one for the four letters, and one for each padded size of
-  # the batches of "same", which have one wording each.
-  assert batches._solve_chunk._cache_size() - programs <= 4
+  # Batches are the questions of two tasks, and of each wording of "same". One
+  # program for each padded size serves all numbers of options.
+  is_same = questions.tasks == "same"
+  wordings = np.bincount(questions.wordings[is_same])
+  others = np.unique(questions.tasks[~is_same], return_counts=True)[1]
+  padded = np.searchsorted(batches._SIZES, [*others, *wordings])
+  assert batches._solve_chunk._cache_size() - programs == len(set(padded))
   words = world.describe("tones").vocabulary
   for task in tasks:
     rows, sources = questions.tasks == task, truth.sources(task)
@@ -362,17 +381,18 @@ def test_groups_differences_and_likelihoods_are_in_the_table():
   assert "not independent" in note
 
 
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    (finetune.Options(num_train=257), "--num_train=257: the run has 256"),
-    (
-      finetune.Options(num_train=100),
-      "--batch_size=128: give a multiple of the 1 devices that is at most the"
-      " number of questions, 100",
-    ),
-  ],
-)
-def test_settings_that_do_not_fit_are_refused(options, message):
-  with pytest.raises(errors.InputError, match=message):
-    finetune.compare(_run()[0], options)
+def test_settings_that_do_not_fit_are_refused():
+  run, _ = _run()
+  number = run.setup.config.num_train
+  options = finetune.Options(num_train=number + 1)
+  with pytest.raises(
+    errors.InputError,
+    match=f"--num_train={number + 1}: the run has {number} training questions",
+  ):
+    finetune.compare(run, options)
+  with pytest.raises(
+    errors.InputError,
+    match="--batch_size=128: give a multiple of the 1 devices that is at most"
+    " the number of questions, 100",
+  ):
+    finetune.compare(run, finetune.Options(num_train=100))
