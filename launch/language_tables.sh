@@ -16,7 +16,6 @@ train() {
 train questions
 train questions_robust --start=runs/tables/questions --num_epochs=1 \
   --learning_rate=0.0005 --mitigation=heuristic,adversarial,consistency
-train questions_short --num_epochs=4
 if [ $# -gt 0 ]; then
   SPOKEN=(--audio=spoken --data_dir="$1" --num_epochs=6)
   train spoken "${SPOKEN[@]}" --tasks=spoken,seen,same,both_sum \
@@ -31,7 +30,7 @@ python -m experiments.language_interference --names=plain,trained \
   --output=runs/tables/language_interference.json
 python -m experiments.benchmarks.language_law --workdir=runs/tables/law \
   --output=runs/tables/language_law.json
-python -m experiments.finetune_language --workdir=runs/tables/questions_short \
+python -m experiments.finetune_language --workdir=runs/tables/questions \
   --output=runs/tables/finetune.json
 python -m experiments.benchmarks --suite=language --rounds=5 \
   --output=runs/tables/benchmark_language.json

@@ -54,7 +54,7 @@ def test_loaded_models_answer_as_the_results_say(finished):
 
 def test_a_finished_run_is_not_trained_again(finished, caplog):
   config, results = finished
-  with caplog.at_level("INFO"):
+  with caplog.at_level("INFO", logger="absl"):
     again = run_lib.train(config)
   assert again == json.loads(json.dumps(results))
   assert "the run is finished, nothing is trained" in caplog.text
