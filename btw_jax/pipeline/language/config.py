@@ -20,6 +20,7 @@ PICTURE_TASKS = (
 SOUND_TASKS = ("spoken", "seen", "same", "both_sum")
 TASKS = (*PICTURE_TASKS, *SOUND_TASKS)
 AUDIO = ("none", "tones", "spoken")
+OPTIMIZERS = ("adamw", "muon")
 # The methods of `methods.balance` that can train the language model: those that
 # need neither unimodal models nor a network of their own.
 BALANCES = (
@@ -53,16 +54,21 @@ class LanguageConfig:
   batch_size: int = sections.field(
     64, "questions of a step, over all devices", low=1
   )
-  learning_rate: float = sections.field(
-    2e-3, "largest learning rate of AdamW", low=0.0
+  optimizer: str = sections.field(
+    "adamw",
+    "AdamW, or Muon for the kernels of layers and AdamW for the rest",
+    choices=OPTIMIZERS,
   )
+  learning_rate: float = sections.field(2e-3, "largest learning rate", low=0.0)
   warmup_share: float = sections.field(
     0.1,
     "share of the steps in which the learning rate grows; then it falls",
     low=0.0,
     high=0.9,
   )
-  weight_decay: float = sections.field(0.01, "weight decay of AdamW", low=0.0)
+  weight_decay: float = sections.field(
+    0.01, "weight decay, a factor of the learning rate", low=0.0
+  )
   max_norm: float = sections.field(
     1.0, "largest norm of a gradient; 0 does not clip", low=0.0
   )

@@ -198,7 +198,7 @@ def _fit(
   batches = [splits[s].to_batch() for s in ("train", "valid")]
   progress.begin("language model", config.num_epochs)
   return loop.fit(
-    setup.trainer,
+    setup.trimmed(*splits.values()),
     [_SPEC],
     config.seeds,
     *(types.Split(batch, None) for batch in batches),

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 import dataclasses
 
 import jax
+import numpy as np
 import optax
+from optax import contrib
 
 from btw_jax import errors
 from btw_jax import hooks
 from btw_jax import tasks
 from btw_jax.data.questions import question_set
+from btw_jax.data.questions import vocabulary
 from btw_jax.data.questions import world as world_lib
 from btw_jax.methods import adversarial
 from btw_jax.methods import irrelevant
@@ -22,8 +25,10 @@ from btw_jax.parallel import device_map
 from btw_jax.pipeline.language import config as config_lib
 from btw_jax.training import trainer as trainer_lib
 
-# Questions of the three splits differ by the seed that draws them.
-_SPLITS = ("train", "valid", "test")
+# The root mean square of an update of AdamW. Those of Muon are scaled to it, so
+# that one learning rate serves both. Liu et al. (2025), "Muon is scalable for LLM
+# training".
+_ADAMW_RMS = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +59,23 @@ class Setup:
       audio=self.config.audio,
       data_dir=self.config.data_dir,
     )
+
+  def trimmed(
+    self, *questions: question_set.QuestionSet
+  ) -> trainer_lib.Trainer:
+    """Returns the trainer for texts as long as the longest of some questions.
+
+    A text has room for a statement. Where training puts none there, a shorter
+    text saves a fifth of a step, and padding never changes an answer.
+    """
+    if self.config.mitigation:
+      return self.trainer
+    longest = max(
+      np.max(np.sum(x.tokens != vocabulary.PAD, axis=1)) for x in questions
+    )
+    network = self.trainer.network
+    sizes = dataclasses.replace(network.sizes, num_text=int(longest))
+    return dataclasses.replace(self.trainer, network=network.clone(sizes=sizes))
 
   @property
   def modalities(self) -> tuple[str, ...]:
@@ -119,7 +141,29 @@ def _optimizer(config, num_steps):
     round(config.warmup_share * num_steps),
     num_steps,
   )
-  return optax.adamw(schedule, weight_decay=config.weight_decay)
+  if config.optimizer == "adamw":
+    return optax.adamw(schedule, weight_decay=config.weight_decay)
+  return contrib.muon(
+    schedule,
+    weight_decay=config.weight_decay,
+    adam_weight_decay=config.weight_decay,
+    muon_weight_dimension_numbers=_of_muon,
+    consistent_rms=_ADAMW_RMS,
+  )
+
+
+def _of_muon(params):
+  """Returns the axes of the kernels of layers, and None for other leaves.
+
+  Embeddings, the head and vectors are left to AdamW, as is usual with Muon.
+  """
+
+  def axes(path, leaf):
+    del leaf
+    is_kernel = path[-1].key == "kernel" and path[0].key != "head"
+    return contrib.MuonDimensionNumbers(0, 1) if is_kernel else None
+
+  return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def _hook(config, network, world, batch_size):
