@@ -18,8 +18,8 @@ _SIZES = flags.DEFINE_list(
   "sizes", ["16", "24", "32", "48"], "values of --embedding_dim"
 )
 _SEEDS = flags.DEFINE_integer("num_seeds", 5, "models of each size", 1)
-_EPOCHS = flags.DEFINE_integer("num_epochs", 5, "number of epochs", 1)
-_TRAIN = flags.DEFINE_integer("num_train", 12_000, "training questions", 100)
+_EPOCHS = flags.DEFINE_integer("num_epochs", 8, "number of epochs", 1)
+_TRAIN = flags.DEFINE_integer("num_train", 20_000, "training questions", 100)
 _QUESTIONS = flags.DEFINE_integer(
   "num_questions", 1600, "test questions, of all tasks", 100
 )
@@ -45,6 +45,7 @@ def main() -> None:
         embedding_dim=size,
         hidden_dim=3 * size,
         num_heads=2,
+        optimizer="muon",
         num_seeds=_SEEDS.value,
         num_epochs=_EPOCHS.value,
         num_train=_TRAIN.value,

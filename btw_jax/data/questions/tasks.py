@@ -189,7 +189,14 @@ TASKS = {
     _THRESHOLD,
     share=0.5,
   ),
-  "add": Task(_ADD, ("text", "image"), NUMBERS, lambda v, a, n: v + n, _DIGIT),
+  "add": Task(
+    _ADD,
+    ("text", "image"),
+    NUMBERS,
+    lambda v, a, n: v + n,
+    _DIGIT,
+    share=1.5,
+  ),
   "spoken": Task(
     _SPOKEN, ("audio",), DIGITS, lambda v, a, n: a, has_audio=True
   ),
@@ -214,7 +221,7 @@ TASKS = {
 TASKS |= {
   f"{name}_choice": TASKS[name]._replace(num_choices=number, share=share)
   for name, number, share in (
-    ("shown", 4, 1.0), ("arithmetic", 4, 2.5), ("compare", 2, 0.6),
+    ("shown", 4, 1.0), ("arithmetic", 4, 2.5), ("compare", 2, 0.7),
   )
 }  # fmt: skip
 

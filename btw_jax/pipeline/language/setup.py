@@ -25,8 +25,8 @@ from btw_jax.parallel import device_map
 from btw_jax.pipeline.language import config as config_lib
 from btw_jax.training import trainer as trainer_lib
 
-# The root mean square of an update of AdamW. Those of Muon are scaled to it, so
-# that one learning rate serves both. Liu et al. (2025), "Muon is scalable for LLM
+# The root mean square of an update of AdamW, to which those of Muon are scaled:
+# one learning rate serves both. Liu et al. (2025), "Muon is scalable for LLM
 # training".
 _ADAMW_RMS = 0.2
 
