@@ -13,11 +13,14 @@ train() {
     --workdir="runs/tables/$1" "${@:2}"
 }
 
-train questions
+train questions --num_epochs=12
 train questions_robust --start=runs/tables/questions --num_epochs=1 \
   --learning_rate=0.0005 --mitigation=heuristic,adversarial,consistency
+# The recipe as it stands, and models that were stopped early.
+train questions_recipe --num_seeds=1
+train questions_short --num_epochs=2
 if [ $# -gt 0 ]; then
-  SPOKEN=(--audio=spoken --data_dir="$1" --num_epochs=6)
+  SPOKEN=(--audio=spoken --data_dir="$1")
   train spoken "${SPOKEN[@]}" --tasks=spoken,seen,same,both_sum \
     --num_train=18000
   train spoken_alone "${SPOKEN[@]}" --tasks=spoken --num_train=4000
@@ -30,7 +33,7 @@ python -m experiments.language_interference --names=plain,trained \
   --output=runs/tables/language_interference.json
 python -m experiments.benchmarks.language_law --workdir=runs/tables/law \
   --output=runs/tables/language_law.json
-python -m experiments.finetune_language --workdir=runs/tables/questions \
+python -m experiments.finetune_language --workdir=runs/tables/questions_short \
   --output=runs/tables/finetune.json
 python -m experiments.benchmarks --suite=language --rounds=5 \
   --output=runs/tables/benchmark_language.json
@@ -38,7 +41,7 @@ python -m experiments.benchmarks --suite=language --rounds=5 \
 for picture in language_tasks language_layers language_interference; do
   cp "runs/tables/$picture.png" experiments/figures
 done
-TABLES=questions/results,language_interactions.grid,language_interactions.masked
+TABLES=questions/results,questions_recipe/results,language_interactions.grid,language_interactions.masked
 TABLES+=,language_law,language_interference.effects,language_interference.clean
 TABLES+=,finetune,benchmark_language
 if [ $# -gt 0 ]; then

@@ -45,6 +45,7 @@ _RECIPES = (
 # Tables of launch/language_tables.sh, which come from FILE.json too.
 _LANGUAGE = (
   "questions/results",
+  "questions_recipe/results",
   "spoken/results",
   "spoken_alone/results",
   "language_interactions.grid",
