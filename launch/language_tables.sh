@@ -20,7 +20,7 @@ train questions_robust --start=runs/tables/questions --num_epochs=1 \
 train questions_recipe --num_seeds=1
 train questions_short --num_epochs=2
 if [ $# -gt 0 ]; then
-  SPOKEN=(--audio=spoken --data_dir="$1")
+  SPOKEN=(--audio=spoken --data_dir="$1" --optimizer=adamw --weight_decay=0.01)
   train spoken "${SPOKEN[@]}" --tasks=spoken,seen,same,both_sum \
     --num_train=18000
   train spoken_alone "${SPOKEN[@]}" --tasks=spoken --num_train=4000

@@ -19,9 +19,6 @@ _SPLITS = ("train", "valid", "test")
 TONES_SHAPE, SPOKEN_SHAPE = (16, 8), (32, 32)
 # The standard deviation of the noise on training images, and the largest shift.
 _PIXEL_NOISE, _SHIFT = 0.05, 1
-# The largest shift of a training sound in log-mel features, as of a higher or
-# lower voice, and the standard deviations of its loudness, tilt and noise.
-_MEL_SHIFT, _LOUDNESS, _TILT, _SOUND_NOISE = 3, 0.3, 0.3, 0.3
 _NUM_SPEAKERS, _NUM_TONES = 8, 400
 _NEEDED = ("x_image", "x_audio", "length_audio", "y")
 
@@ -70,18 +67,6 @@ def jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   ]
   noise = rng.normal(scale=_PIXEL_NOISE, size=moved.shape)
   return np.clip(moved + noise, 0, 1)
-
-
-def jitter_sounds(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Changes voice and loudness of sounds `[k, F, Mel]` and adds noise."""
-  number, _, num_features = audio.shape
-  shift = rng.integers(-_MEL_SHIFT, _MEL_SHIFT + 1, size=(number, 1, 1))
-  features = np.clip(np.arange(num_features) + shift, 0, num_features - 1)
-  moved = np.take_along_axis(audio, features, axis=2)
-  loudness, tilt = rng.normal(size=(2, number, 1, 1))
-  slope = np.linspace(-1, 1, num_features)
-  noise = rng.normal(scale=_SOUND_NOISE, size=audio.shape)
-  return moved + _LOUDNESS * loudness + _TILT * tilt * slope + noise
 
 
 @functools.cache

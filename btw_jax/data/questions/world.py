@@ -167,11 +167,9 @@ def _ask(name, split, number, world, signals, rng):
   sound = {"audio": None, "audio_length": None}
   if signals.audio is not None:
     rows = _pick(signals.spoken, spoken, rng)
-    audio, heard = signals.audio[rows], present[2]
-    if split == "train" and world.audio_shape == signals_lib.SPOKEN_SHAPE:
-      audio = signals_lib.jitter_sounds(audio, rng)
+    heard = present[2]
     sound = {
-      "audio": np.where(heard, audio, 0).astype(np.float32),
+      "audio": np.where(heard, signals.audio[rows], 0).astype(np.float32),
       "audio_length": signals.length[rows] * heard,
     }
   return question_set.QuestionSet(

@@ -76,35 +76,6 @@ def test_questions_are_asked_about_spoken_digits(folder):
   np.testing.assert_array_equal(placeholders, questions.audio.shape[1] / frames)
 
 
-def test_only_training_sounds_change_voice(folder):
-  for split, is_stored in (("train", False), ("valid", True)):
-    pool = signals.load(split, "spoken", str(folder)).audio
-    questions = world.make(
-      split, 40, tasks=("spoken",), audio="spoken", data_dir=str(folder)
-    )
-    found = [np.any(np.all(pool == x, axis=(1, 2))) for x in questions.audio]
-    assert all(found) if is_stored else not any(found)
-
-
-def test_a_voice_shifts_and_tilts_the_features_of_a_sound():
-  sounds = np.zeros((400, 6, 32))
-  sounds[:, :, 16] = 50.0
-  changed = signals.jitter_sounds(sounds, np.random.default_rng(0))
-  peaks = changed.argmax(axis=2)
-  # All frames of a sound move alike.
-  assert np.all(peaks == peaks[:, :1])
-  assert set(peaks[:, 0]) == set(range(13, 20))
-  edges = changed.mean(axis=1)[:, [0, -1]]
-  loudness, tilt = edges.mean(axis=1), np.diff(edges)[:, 0] / 2
-  for values in (loudness, tilt):
-    # Noise of .3 over 12 values adds .09, in squares.
-    assert np.std(values) == pytest.approx(
-      np.hypot(0.3, 0.3 / 12**0.5), rel=0.15
-    )
-  rest = changed[:, :, 5] - changed[:, :, 5].mean(axis=1, keepdims=True)
-  assert np.std(rest) == pytest.approx(0.3 * (5 / 6) ** 0.5, rel=0.05)
-
-
 def test_stored_splits_share_no_speaker():
   if not _STORED.is_dir():
     pytest.skip(f"{_STORED} is missing")
