@@ -1,8 +1,9 @@
 """Measures the language model: PyTorch, the arithmetic limit, and growth.
 
-A step is one of the recipe, with a constant learning rate and all modalities
-shown. A few steps make an epoch, one program, which ends with the validation of
-a single question. The operations of a step are those of its matrix products.
+A step is one of the recipe, with AdamW, a constant learning rate, and all
+modalities shown. A few steps make an epoch, one program, which ends with the
+validation of a single question. The operations of a step are those of its matrix
+products.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from experiments.benchmarks import torch_rivals
 # Steps of an epoch; few, because a step of the widest model is slow.
 _STEPS = 2
 _WIDTHS = (32, 64, 128)
-# The recipe, but no modality is masked.
+# The recipe, but with AdamW, and no modality is masked.
 _PLAIN = config_lib.LanguageConfig(mask_share=0.0)
 _SPEC = vectorized_runs.RunSpec("uniform", 0.0, 1.0)
 
