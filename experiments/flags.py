@@ -13,6 +13,7 @@ from btw_jax import errors
 from btw_jax.data import catalog
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import config_sections as sections
 
 _T = TypeVar("_T")
 _RECIPES = pathlib.Path(__file__).parent / "recipes"
@@ -54,6 +55,20 @@ def read_fields(kind: type[_T], values: flags.FlagValues = flags.FLAGS) -> _T:
   return kind(
     **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
   )
+
+
+def define_table_options(values: flags.FlagValues = flags.FLAGS) -> None:
+  """Defines the flags that say how tables are read."""
+  names = catalog.TABLE_OPTIONS
+  data = dataclasses.fields(sections.DataConfig)
+  define_fields([field for field in data if field.name in names], values)
+
+
+def table_options(
+  values: flags.FlagValues = flags.FLAGS,
+) -> dict[str, str]:
+  """Returns the options of `catalog.Options` that parsed flags give tables."""
+  return {name: values[name].value for name in catalog.TABLE_OPTIONS}
 
 
 def _define(name, field, values):

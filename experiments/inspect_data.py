@@ -2,9 +2,9 @@
 
   python -m experiments.inspect_data --dataset=npz --data_dir=mine
 
-Prints sizes, labels, shapes, and what is missing, repeated or shared between
-splits, and draws a picture. A data set that training would refuse is shown too,
-followed by the reason.
+Prints sizes, labels, shapes, what is missing, repeated or shared between
+splits, and what the reader decided, and draws a picture. A data set that
+training would refuse is shown too, followed by the reason.
 """
 
 import pathlib
@@ -25,6 +25,7 @@ _DATA_DIR = flags.DEFINE_string(
 _TASK = flags.DEFINE_enum(
   "task", "", ["", *sections.TASKS], "kind of target; inferred if empty"
 )
+flags_lib.define_table_options()
 _PICTURE = flags.DEFINE_string("picture", "data.png", "PNG file to write")
 
 
@@ -41,6 +42,7 @@ def main() -> None:
     average_steps=False,
     # A prepared data set has a summary, and may not fit into memory.
     stream=catalog.prepared_name(name) is not None,
+    **flags_lib.table_options(),
   )
   loaded = catalog.read(name, options)
   summary = assembly.summarise(loaded, options.task)
@@ -53,13 +55,17 @@ def main() -> None:
     raise errors.InputError(
       f"--picture={path}: cannot be written ({error.strerror}): choose another."
     ) from error
-  print(f"\n{path}", flush=True)
-  assembly.assemble(name, loaded, options)
+  # Printed before the checks, which may refuse the data.
+  print(*["", path, *loaded.notes], sep="\n", flush=True)
+  for note in assembly.assemble(name, loaded, options).notes:
+    if note not in loaded.notes:
+      print(note)
 
 
 def start() -> None:
   """Defines flags, and runs the program."""
-  app.run(main, {"Data": ["dataset", "data_dir", "task", "picture"]})
+  names = ["dataset", "data_dir", "task", *catalog.TABLE_OPTIONS, "picture"]
+  app.run(main, {"Data": names})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from btw_jax import errors
 from btw_jax.data import catalog
 
 from . import app
+from . import flags as flags_lib
 
 _SOURCE = flags.DEFINE_enum(
   "source", None, list(catalog.SOURCES), "format of the input", required=True
@@ -37,6 +38,7 @@ _DATA_DIR = flags.DEFINE_string(
   "folder to write the prepared data set into; other programs read it there,"
   " with --dataset=tfds:NAME",
 )
+flags_lib.define_table_options()
 _SPLIT_BY = flags.DEFINE_enum(
   "split_by",
   "given",
@@ -57,7 +59,10 @@ def main() -> None:
   from btw_jax.pipeline import data_summary
 
   options = catalog.Options(
-    average_steps=False, split_by=_SPLIT_BY.value, seed=_SEED.value
+    average_steps=False,
+    split_by=_SPLIT_BY.value,
+    seed=_SEED.value,
+    **flags_lib.table_options(),
   )
   source = catalog.SOURCES[_SOURCE.value]
   if source.reads and not _INPUT.value:
@@ -109,7 +114,7 @@ def _progress(split: str, count: int) -> Callable[[Iterable], Iterable]:
 def start() -> None:
   """Defines flags, and runs the program."""
   names = ["source", "input", "data_dir", "split_by", "seed", "overwrite"]
-  app.run(main, {"Conversion": names})
+  app.run(main, {"Conversion": names, "Tables": list(catalog.TABLE_OPTIONS)})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,14 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data.sources import mimic_tasks
 
 SPLIT_BY = ("given", "subject")
+# The options that say how tables are read; "auto" leaves a choice to the file.
+TABLE_OPTIONS = (
+  "label", "id", "subject", "index", "header", "separator", "decimal",
+  "encoding",
+)  # fmt: skip
+INDEX = ("auto", "first", "none")
+HEADER = ("auto", "yes", "no")
+DECIMAL = ("auto", ".", ",")
 # The data set of a run that was trained on arrays in memory.
 ARRAYS = "arrays"
 _PREFIX, _NPZ_FILES = "tfds:", "{split}.npz"
@@ -41,6 +49,11 @@ class Options:
     label: name of the label column of tables, or empty for the last column.
     id: name of the column of ids.
     subject: name of the column of subjects.
+    index: a name of `INDEX`, whether the first column of tables is an index.
+    header: a name of `HEADER`, whether text tables have a header.
+    separator: the character between the cells of text tables, or "auto".
+    decimal: a name of `DECIMAL`, the decimal mark of text tables.
+    encoding: of text tables, or "auto".
     widths: modality -> its number of features, which tells a table of features
       from one that has a label too; needed for tables without labels.
     columns: modality -> names of its features, by which those of the files are
@@ -61,6 +74,11 @@ class Options:
   label: str = ""
   id: str = "id"
   subject: str = "subject"
+  index: str = "auto"
+  header: str = "auto"
+  separator: str = "auto"
+  decimal: str = "auto"
+  encoding: str = "auto"
   widths: Mapping[str, int] | None = None
   columns: Mapping[str, Sequence[str]] | None = None
   seed: int = 0
@@ -119,13 +137,23 @@ def _load_parquet(options):
 
 
 def _load_tables(options, suffixes):
+  from btw_jax.data.sources import table_files
   from btw_jax.data.sources import tables
 
-  columns = tables.Columns(options.label, options.id, options.subject)
+  rules = table_files.Rules(
+    options.label,
+    options.id,
+    options.subject,
+    options.index,
+    options.header,
+    options.separator,
+    options.decimal,
+    options.encoding,
+  )
   return tables.load(
     path=options.data_dir,
     suffixes=suffixes,
-    columns=columns,
+    rules=rules,
     widths=None if options.labelled else options.widths,
   )
 
@@ -157,7 +185,7 @@ SOURCES = {
   "diabetes": DatasetLoader(_load_diabetes),
   "breast_cancer": DatasetLoader(_load_breast_cancer),
   "npz": DatasetLoader(_load_npz, _NPZ_FILES),
-  "csv": DatasetLoader(_load_csv, "{modality}_{split}.csv[.gz]"),
+  "csv": DatasetLoader(_load_csv, "{modality}_{split}.{csv,tsv}[.gz]"),
   "parquet": DatasetLoader(_load_parquet, "{modality}_{split}.parquet"),
   "mmsa_mosi": _file_loader("mmsa", "[un]aligned_50.pkl"),
   "mmsa_mosei": _file_loader("mmsa", "[un]aligned_50.pkl"),

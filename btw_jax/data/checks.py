@@ -40,6 +40,8 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
       row, *position = np.argwhere(wrong)[0]
       axes = ("column",) if x.ndim == 2 else ("step", "column")
       where = ", ".join(f"{a} {i}" for a, i in zip(axes, position, strict=True))
+      names = examples.columns.get(modality)
+      where += f" ({names[position[-1]]!r})" if names else ""
       raise errors.InputError(
         f"{place}, row {row}, {where} is {x[row, *position]}: replace it, or"
         " mark the modality as absent from that row."

@@ -78,6 +78,21 @@ class DataConfig:
   )
   id: str = field("id", "column of the ids (csv, parquet)")
   subject: str = field("subject", "column of the subjects (csv, parquet)")
+  index: str = field(
+    "auto",
+    "whether the first column is an index and is left out (csv, parquet)",
+    choices=catalog.INDEX,
+  )
+  header: str = field(
+    "auto", "whether the first row is a header (csv)", choices=catalog.HEADER
+  )
+  separator: str = field(
+    "auto", "character between the cells, or tab, or space (csv)"
+  )
+  decimal: str = field(
+    "auto", "decimal mark of numbers (csv)", choices=catalog.DECIMAL
+  )
+  encoding: str = field("auto", "encoding of the text (csv)")
   split_by: str = field(
     "given",
     "use the given splits, or draw splits that share no subject",

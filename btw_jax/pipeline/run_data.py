@@ -33,6 +33,11 @@ def options(config: config_lib.RunConfig) -> catalog.Options:
     label=data.label,
     id=data.id,
     subject=data.subject,
+    index=data.index,
+    header=data.header,
+    separator=data.separator,
+    decimal=data.decimal,
+    encoding=data.encoding,
     seed=config.seed,
   )
 

@@ -9,83 +9,25 @@ their subjects. CSV files may have a header.
 """
 
 from collections.abc import Mapping, Sequence
-import csv as std_csv
 import dataclasses
-import gzip
 import pathlib
-from typing import NamedTuple
 
 import numpy as np
-import pyarrow
-from pyarrow import csv
-from pyarrow import parquet
 
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data.sources import table_files
 
-CSV = (".csv", ".csv.gz")
+CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET = (".parquet",)
 _LABEL = "label"
-
-
-class Columns(NamedTuple):
-  """The names of columns that are no features.
-
-  Attributes:
-    label: of the labels; the last column of every table if empty.
-    id: of the ids.
-    subject: of the subjects.
-  """
-
-  label: str = ""
-  id: str = "id"
-  subject: str = "subject"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-  """The content of a file.
-
-  Attributes:
-    path: the file.
-    values: column -> `[N]` numbers, or words.
-    names: "id", "subject" -> `[N]` strings, for the columns that it has.
-    has_header: whether the columns have names of their own.
-  """
-
-  path: pathlib.Path
-  values: dict[str, np.ndarray]
-  names: dict[str, np.ndarray]
-  has_header: bool
-
-  def __len__(self) -> int:
-    """Returns the number of rows."""
-    return len(next(iter(self.values.values())))
-
-  def check_has_columns(self) -> None:
-    """Raises `InputError` if no column is left."""
-    if not self.values:
-      raise errors.InputError(
-        f"{self.path}: has 1 column: give features, then the label."
-      )
-
-  def features(self) -> np.ndarray:
-    """Returns all columns as `[N, D]` numbers."""
-    for name, column in self.values.items():
-      if column.dtype.kind not in "fb":
-        row = next(i for i, v in enumerate(column) if not _is_number(v))
-        raise errors.InputError(
-          f"{self.path}: row {row}, column {name!r} is {str(column[row])!r}:"
-          " give numbers, and the label last or in --label."
-        )
-    return np.stack(list(self.values.values()), axis=1)
 
 
 def load(
   *,
   path: str,
   suffixes: Sequence[str],
-  columns: Columns = Columns(),  # noqa: B008, it is immutable
+  rules: table_files.Rules = table_files.Rules(),  # noqa: B008, it is immutable
   widths: Mapping[str, int] | None = None,
 ) -> dataset_lib.LoadedSplits:
   """Reads every split that has files in the folder `path`; gives no task.
@@ -93,7 +35,7 @@ def load(
   Args:
     path: the folder.
     suffixes: of the files, `CSV` or `PARQUET`.
-    columns: names of the columns that are no features.
+    rules: how the tables are read, and the columns that are no features.
     widths: modality -> its number of features, to read features only and to
       leave labels out, in tables with or without them; None if all tables have
       labels.
@@ -122,7 +64,8 @@ def load(
   notes = []
 
   def read(files):
-    tables = {name: _read_table(files[name], columns) for name in names}
+    tables = {name: table_files.read(files[name], rules) for name in names}
+    notes.extend(f"{name}: {n}" for name, t in tables.items() for n in t.notes)
     labels = tables.pop(_LABEL, None)
     if not tables:
       raise errors.InputError(
@@ -130,10 +73,10 @@ def load(
         " '<modality>_<split>' files."
       )
     if widths is not None:
-      return _without_labels(tables, columns.label, widths)
-    if labels is None and not columns.label:
+      return _without_labels(tables, rules.label, widths)
+    if labels is None and not rules.label:
       notes.append(_note_label(tables))
-    return _with_labels(tables, columns.label, labels)
+    return _with_labels(tables, rules.label, labels)
 
   loaded = {split: read(files) for split, files in splits.items()}
   return dataset_lib.LoadedSplits(loaded, notes=tuple(dict.fromkeys(notes)))
@@ -184,14 +127,16 @@ def _with_labels(tables, label, label_table):
 
 def _note_label(tables):
   """Says which column is the label; refuses another one called "label"."""
+  shown = ""
   for table in tables.values():
     *others, last = table.values
+    shown = f", {last!r}" if table.has_header else ""
     if _LABEL in others:
       raise errors.InputError(
         f"{table.path}: the column {_LABEL!r} is not the last: set"
         f" --label={_LABEL}, or the name of the column of labels."
       )
-  return f"label: the last column of every table, {last!r}; see --label"
+  return f"label: the last column of every table{shown}; see --label"
 
 
 def _without_labels(tables, label, widths):
@@ -219,7 +164,7 @@ def _join(tables, reference, target):
     subjects=names.get("subject"),
     files={name: str(table.path) for name, table in tables.items()},
     columns={
-      name: tuple(table.values)
+      name: table.feature_names()
       for name, table in tables.items()
       if table.has_header
     },
@@ -267,64 +212,5 @@ def _check_equal(column, table, reference, values, expected):
     )
 
 
-def _read_table(path, columns):
-  try:
-    has_header = True
-    if path.suffix == ".parquet":
-      table = parquet.read_table(path)
-    else:
-      has_header = _has_header(path)
-      options = csv.ReadOptions(autogenerate_column_names=not has_header)
-      table = csv.read_csv(path, read_options=options)
-  except (OSError, EOFError, UnicodeDecodeError, pyarrow.ArrowException) as e:
-    reason = " ".join(str(e).split()).rstrip(".")
-    raise errors.InputError(
-      f"{path}: cannot be read as a table ({reason}): give rows of numbers, the"
-      " label last."
-    ) from e
-  names = {}
-  for field, name in (("id", columns.id), ("subject", columns.subject)):
-    if name in table.column_names:
-      names[field] = np.array(table.column(name).to_pylist()).astype(str)
-      table = table.drop_columns([name])
-  if not table.column_names:
-    raise errors.InputError(
-      f"{path}: has no column of numbers: give features, then the label."
-    )
-  values = {
-    name: _read_column(table.column(name)) for name in table.column_names
-  }
-  return _Table(path, values, names, has_header)
-
-
-def _read_column(column):
-  """Returns a column as float64, where an empty cell is NaN, or as it is.
-
-  Truth values and words stay: they may be labels.
-  """
-  if pyarrow.types.is_boolean(column.type) and not column.null_count:
-    return column.to_numpy()
-  try:
-    return column.cast(pyarrow.float64()).to_numpy()
-  except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-    values = column.to_pylist()
-    return np.array(["" if v is None else str(v) for v in values])
-
-
-def _has_header(path):
-  """Returns True if a value of the first line is not a number."""
-  opener = gzip.open if path.suffix == ".gz" else open
-  with opener(path, "rt", encoding="utf-8") as lines:
-    return any(not _is_number(v) for v in next(std_csv.reader(lines), []))
-
-
 def _text(value):
   return str(value) if isinstance(value, str) else f"{value:g}"
-
-
-def _is_number(value):
-  try:
-    float(value)
-  except (TypeError, ValueError):
-    return value in (None, "")
-  return True

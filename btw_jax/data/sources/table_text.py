@@ -1,0 +1,233 @@
+"""The format of a text table: encoding, separator, header and decimal mark.
+
+Each is found in the file by a rule that `btw_jax/data/README.md` states, unless
+a flag gives it.
+"""
+
+import codecs
+from collections.abc import Sequence
+import csv as std_csv
+import gzip
+import itertools
+import pathlib
+import re
+
+import pyarrow
+from pyarrow import csv
+
+from btw_jax import errors
+
+# The value of a flag that leaves the choice to the file.
+AUTO = "auto"
+# The cells that stand for a missing number, as pyarrow and pandas have them.
+MISSING = frozenset((*csv.ConvertOptions().null_values, "None", "<NA>"))
+# The characters that have a name in flags and in messages.
+NAMES = {"\t": "tab", " ": "space"}
+# A comma may stand inside numbers or words, and a space inside words: marks
+# that stand nowhere else are tried first. `csv.Sniffer` takes the comma of
+# "0,4;1,5" for the separator.
+_SEPARATORS = ("\t", ";", "|", ",", " ")
+_NUM_ROWS = 200
+_MARKS = {
+  codecs.BOM_UTF8: "utf-8-sig",
+  codecs.BOM_UTF16_LE: "utf-16",
+  codecs.BOM_UTF16_BE: "utf-16",
+}
+_NUMBER = re.compile(
+  r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE
+)
+_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d+")
+# Fewer names that are whole numbers may be an example of small numbers.
+_LEAST_RUN = 4
+
+
+def find_encoding(path: pathlib.Path, encoding: str) -> str:
+  """Returns the encoding that the first bytes mark, UTF-8 if there is none.
+
+  An `encoding` other than "auto" is returned as it is.
+
+  Raises:
+    InputError: if the encoding is unknown.
+  """
+  if encoding != AUTO:
+    try:
+      codecs.lookup(encoding)
+    except LookupError as error:
+      raise errors.InputError(
+        f"--encoding={encoding}: is unknown: use {AUTO}, utf-8, utf-16, cp1252"
+        " or another name of Python's."
+      ) from error
+    return encoding
+  with _opener(path)(path, "rb") as file:
+    start = file.read(3)
+  return next(
+    (e for mark, e in _MARKS.items() if start.startswith(mark)), "utf-8"
+  )
+
+
+def find_separator(path: pathlib.Path, encoding: str, separator: str) -> str:
+  """Returns the character that splits the first rows into equally many cells.
+
+  A `separator` other than "auto" is returned; "tab" and "space" are names.
+
+  Raises:
+    InputError: if `separator` is not one character.
+  """
+  if separator != AUTO:
+    characters = {name: character for character, name in NAMES.items()}
+    character = characters.get(separator, separator)
+    if len(character) != 1:
+      raise errors.InputError(
+        f"--separator={separator}: is not one character: use {AUTO}, a"
+        " character, tab or space."
+      )
+    return character
+  for character in _SEPARATORS:
+    rows = _first_rows(path, encoding, character)
+    widths = set(map(len, rows))
+    if len(widths) == 1 and widths != {1}:
+      cells = itertools.chain(*rows[1:])
+      if character != " " or all(is_value(cell) for cell in cells):
+        return character
+  return ","
+
+
+def read_cells(
+  path: pathlib.Path, encoding: str, separator: str
+) -> pyarrow.Table:
+  """Reads all rows of a file, a header too, as `[N, D]` strings."""
+  width = len(next(iter(_first_rows(path, encoding, separator)), [""]))
+  strings = {f"f{i}": pyarrow.string() for i in range(width)}
+  # pyarrow knows the mark of UTF-8 by itself.
+  name = "utf8" if encoding.startswith("utf-8") else encoding
+  return csv.read_csv(
+    path,
+    read_options=csv.ReadOptions(
+      autogenerate_column_names=True, encoding=name, block_size=1 << 24
+    ),
+    parse_options=csv.ParseOptions(
+      delimiter=separator, newlines_in_values=True
+    ),
+    convert_options=csv.ConvertOptions(column_types=strings),
+  )
+
+
+def sample(cells: pyarrow.Table, start: int) -> list[list[str]]:
+  """Returns the first cells of each column, from row `start` on."""
+  return [c.slice(start, _NUM_ROWS).to_pylist() for c in cells.columns]
+
+
+def find_header(
+  first: Sequence[str], below: Sequence[Sequence[str]]
+) -> tuple[bool, str]:
+  """Returns True if the first row is a header, and a note if that is unsure.
+
+  Args:
+    first: the D cells of the first row.
+    below: the cells of each column below it.
+  """
+  words = [i for i, cell in enumerate(first) if not is_value(cell)]
+  if not words:
+    return _find_numeric_header(first, below)
+  if any(any(map(_is_number, below[i])) for i in words):
+    fractions = [
+      float(cell.replace(",", "."))
+      for cell in first
+      if _is_number(cell) and not _WHOLE.fullmatch(cell.strip())
+    ]
+    if fractions and not (len(fractions) >= _LEAST_RUN and _ascends(fractions)):
+      return False, (
+        f"the first row has numbers and {first[words[0]]!r}: it is read as an"
+        " example (see --header)"
+      )
+    return True, ""
+  if any(first[i] in below[i] for i in words):
+    return False, ""
+  if len(words) + sum(not cell for cell in first) == len(first):
+    return True, ""
+  return _find_numeric_header(first, below)
+
+
+def _find_numeric_header(first, below):
+  """Finds a header of whole numbers, among which an index or label has words.
+
+  An index may have no name at all.
+  """
+  places = [i for i, cell in enumerate(first) if _WHOLE.fullmatch(cell.strip())]
+  others = [i for i in range(len(first)) if i not in places]
+  if len(places) < 2 or any(first[i] and is_value(first[i]) for i in others):
+    return False, ""
+  if any(i and not first[i] for i in others):
+    return False, ""
+  names = [first[i].strip() for i in places]
+  numbers = list(map(int, names))
+  if numbers[0] < 0 or not _ascends(numbers):
+    return False, ""
+  columns = [[c.strip() for c in below[i]] for i in places]
+  said = f"the first row, {_shorten(names)}, is read as"
+  header = f"{said} a header (see --header)"
+  # A column of fractions does not begin with a whole number.
+  for column in columns:
+    given = [cell for cell in column if cell not in MISSING]
+    if given and not any(map(_WHOLE.fullmatch, given)):
+      return True, header
+  if not _counts(names):
+    return False, ""
+  if len(names) >= _LEAST_RUN and not any(
+    map(_counts, zip(*columns, strict=True))
+  ):
+    return True, header
+  return False, f"{said} an example (see --header)"
+
+
+def find_decimal(columns: Sequence[Sequence[str]], decimal: str) -> str:
+  """Returns "," if the numbers of a column have a decimal comma, else "."."""
+  if decimal != AUTO:
+    return decimal
+  for column in columns:
+    given = [c.strip() for c in column if c.strip() not in MISSING]
+    commas = [bool(_COMMA.fullmatch(cell)) for cell in given]
+    whole = [bool(_WHOLE.fullmatch(cell)) for cell in given]
+    if any(commas) and all(map(max, commas, whole)):
+      return ","
+  return "."
+
+
+def is_value(cell: str) -> bool:
+  """Returns True for a number and for a cell that says it is missing."""
+  return cell.strip() in MISSING or _is_number(cell)
+
+
+def _is_number(cell):
+  return bool(_NUMBER.fullmatch(cell.strip()))
+
+
+def _ascends(numbers):
+  return all(a < b for a, b in itertools.pairwise(numbers))
+
+
+def _counts(cells):
+  """Returns True for the cells 0, 1, 2, ... or 1, 2, 3, ..."""
+  if cells[0] not in ("0", "1"):
+    return False
+  start = int(cells[0])
+  return list(cells) == [str(start + i) for i in range(len(cells))]
+
+
+def _shorten(names):
+  return ", ".join(names if len(names) < 5 else [*names[:2], "...", names[-1]])
+
+
+def _opener(path):
+  return gzip.open if path.suffix == ".gz" else open
+
+
+def _first_rows(path, encoding, separator) -> list[list[str]]:
+  """Returns the first rows that are not empty; none if they cannot be split."""
+  with _opener(path)(path, "rt", encoding=encoding, newline="") as lines:
+    reader = std_csv.reader(lines, delimiter=separator)
+    try:
+      return list(itertools.islice(filter(None, reader), 20))
+    except std_csv.Error:  # A cell is too long: the separator is another one.
+      return []

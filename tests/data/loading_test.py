@@ -1,0 +1,184 @@
+"""The files of other programs are read as they were written."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+import pathlib
+
+import numpy as np
+import pytest
+
+from btw_jax import errors
+from btw_jax.data import catalog
+from btw_jax.data import loading
+from support import written_files
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """Files, and how they are to be read.
+
+  Attributes:
+    dataset: the name of the format.
+    write: writes the files to a folder.
+    widths: modality -> number of features.
+    task: of the data.
+    classes: of the data.
+    names: names of the features of the first modality, if they have names.
+    notes: what the log must say.
+    options: of the loader.
+  """
+
+  dataset: str
+  write: Callable[[pathlib.Path], None]
+  widths: Mapping[str, int] = dataclasses.field(
+    default_factory=lambda: written_files.WIDTHS
+  )
+  task: str = "binary"
+  classes: Sequence = (0, 1)
+  names: Sequence[str] = ()
+  notes: Sequence[str] = ()
+  options: Mapping = dataclasses.field(default_factory=dict)
+
+
+_NAMES = ("a0", "a1", "a2", "a3", "a4")
+
+
+def _csv(write, names=_NAMES, notes=(), widths=None):
+  write = functools.partial(written_files.tables, write=write)
+  widths = widths or written_files.WIDTHS
+  return Case("csv", write, widths, names=names, notes=notes)
+
+
+def _parquet(write, names=_NAMES, notes=()):
+  write = functools.partial(
+    written_files.tables, write=write, suffix=".parquet"
+  )
+  return Case("parquet", write, names=names, notes=notes)
+
+
+TABLES = {
+  "numeric_header": _csv(
+    written_files.numbered, "01234", ["audio: the first row, 0, 1, ..., 5, is"]
+  ),
+  "csv_index": _csv(
+    written_files.csv(index=True),
+    notes=["audio: the first column, without name, is an index and is left"],
+  ),
+  "parquet_index": _parquet(
+    written_files.shuffled,
+    notes=["audio: the column '__index_level_0__' is an index and is left"],
+  ),
+  "parquet_named_index": _parquet(
+    written_files.named_index,
+    notes=["audio: the column 'patient' names the rows: it is read as the id"],
+  ),
+  "byte_order_mark": _csv(
+    written_files.csv(
+      header=False, encoding="utf-8-sig", lineterminator="\r\n"
+    ),
+    (),
+  ),
+  "same_names": _csv(
+    written_files.repeated_names, ("TP53", "BRCA1", "TP53.1", "EGFR", "MYC"),
+    ["audio: 2 columns are called 'TP53': they are told apart by their order"],
+  ),
+  "semicolon": _csv(
+    written_files.csv(sep=";"), notes=["video: the separator is ; (see"]
+  ),
+  "semicolon_decimal_comma": _csv(
+    written_files.csv(sep=";", decimal=","),
+    notes=["video: the separator is ;", "audio: numbers have a decimal comma"],
+  ),
+  "tabs": _csv(
+    written_files.csv(sep="\t"), notes=["video: the separator is tab (see"]
+  ),
+  "trailing_comma": _csv(
+    written_files.trailing_commas, notes=["video: the last column is empty and"]
+  ),
+  "nanoseconds": _csv(
+    written_files.nanoseconds, ("recorded_ns", *_NAMES),
+    ["audio: the column 'recorded_ns' is read as a feature, but its whole"],
+    {"audio": 6, "video": 5},
+  ),
+  "empty_rows": _csv(
+    written_files.empty_rows, notes=["valid: 3 of 8 rows of 'video' are NaN or"]
+  ),
+  "list_column": _parquet(
+    written_files.lists, [f"embedding[{i}]" for i in range(5)]
+  ),
+}  # fmt: skip
+
+
+def _load(case, folder):
+  case.write(folder)
+  options = catalog.Options(data_dir=str(folder), **case.options)
+  datasets = loading.read_datasets(
+    case.dataset, options, [0], split_per_seed=False, reading=loading.Reading()
+  )
+  return loading.prepare(datasets, loading.Reading())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_files_are_read_as_they_were_written(tmp_path, name):
+  case = TABLES[name]
+  inputs = _load(case, tmp_path)
+  dataset = inputs.dataset
+  assert {s: len(e) for s, e in dataset.splits.items()} == written_files.SIZES
+  assert dict(zip(dataset.modalities, dataset.widths, strict=True)) == (
+    case.widths
+  )
+  assert (dataset.task, dataset.classes) == (case.task, case.classes)
+  first = dataset.modalities[0]
+  assert tuple(dataset.columns.get(first, ())) == tuple(case.names)
+  for expected in case.notes:
+    assert any(note.startswith(expected) for note in dataset.notes), (
+      dataset.notes
+    )
+  for split, examples in dataset.splits.items():
+    _check_content(name, split, examples)
+
+
+def _check_content(name, split, examples):
+  """Checks that the features and labels are those that were written."""
+  arrays, y = written_files.views(split)
+  order = np.arange(len(y))
+  if name == "parquet_index":
+    shuffled = written_files.frame("audio", split)
+    order = shuffled.sample(frac=1, random_state=5).index.to_numpy()
+  np.testing.assert_array_equal(examples.target, y[order])
+  for modality, x in arrays.items():
+    present = examples.present[modality]
+    is_absent = (name, modality) == ("empty_rows", "video")
+    np.testing.assert_array_equal(
+      np.flatnonzero(~present), [3, 4, 5] if is_absent else []
+    )
+    # Further features, if there are any, stand before these.
+    features = examples.features[modality][:, -x.shape[1] :]
+    np.testing.assert_allclose(features[present], x[order][present], rtol=1e-6)
+
+
+@pytest.mark.parametrize("only", ["", "audio"])
+def test_a_missing_number_in_the_first_row_is_named(tmp_path, only):
+  write = functools.partial(written_files.first_missing, only=only)
+  message = "audio_train.csv: modality 'audio', row 0, column 1 is nan: replace"
+  with pytest.raises(errors.InputError, match=message):
+    _load(_csv(write), tmp_path)
+
+
+def test_the_index_that_has_a_name_is_the_id(tmp_path):
+  inputs = _load(TABLES["parquet_named_index"], tmp_path)
+  assert list(inputs.dataset.splits["test"].ids[:3]) == ["7", "10", "13"]
+
+
+def test_tables_whose_indices_differ_are_refused(tmp_path):
+  case = TABLES["csv_index"]
+  case.write(tmp_path)
+  table = written_files.frame("audio", "test")
+  table.iloc[::-1].to_csv(tmp_path / "audio_test.csv")
+  options = catalog.Options(data_dir=str(tmp_path))
+  message = "video_test.csv: the index of row 0 is 0, but 11 in .*audio_test"
+  with pytest.raises(errors.InputError, match=message):
+    loading.read_datasets(
+      "csv", options, [0], split_per_seed=False, reading=loading.Reading()
+    )

@@ -1,0 +1,170 @@
+"""The tests of reading one table, as pandas and other programs write it."""
+
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pandas as pd
+import pytest
+
+from btw_jax import errors
+from btw_jax.data.sources import table_files
+
+
+def _read(path, text, written_in="utf-8", **rules):
+  path = path / "a_train.csv"
+  path.write_bytes(text.encode(written_in))
+  return table_files.read(path, table_files.Rules(**rules))
+
+
+_WRITTEN = st.fixed_dictionaries(
+  {
+    "kind": st.sampled_from(["csv", "gzip", "parquet"]),
+    "index": st.sampled_from(["none", "plain", "words", "named words"]),
+    "shuffled": st.booleans(),
+    "header": st.sampled_from(["names", "numbers", "none"]),
+    "sep": st.sampled_from([",", ";", "\t", "|"]),
+    "decimal": st.sampled_from([".", ","]),
+    "encoding": st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    "quoting": st.sampled_from([0, 1, 2]),
+    "lineterminator": st.sampled_from(["\n", "\r\n"]),
+    "label": st.sampled_from(["numbers", "words"]),
+    "missing": st.lists(
+      st.tuples(st.integers(0, 29), st.integers(0, 3)), max_size=9
+    ),
+    "na_rep": st.sampled_from(["", "NA", "nan"]),
+    "rows": st.integers(6, 30),
+    "columns": st.integers(2, 4),
+    "seed": st.integers(0, 99),
+  }
+)
+
+
+def _frame(written):
+  rng, n = np.random.default_rng(written["seed"]), written["rows"]
+  values = rng.normal(size=(n, written["columns"]))
+  for row, column in written["missing"]:
+    # Every column has a number, or there would be nothing to read.
+    if row < n - 2 and column < written["columns"]:
+      values[row, column] = np.nan
+  frame = pd.DataFrame(values)
+  numbered = written["header"] == "numbers" and written["kind"] != "parquet"
+  if not numbered:
+    frame.columns = [f"v{i}" for i in range(values.shape[1])]
+  label = np.arange(n) % 2
+  if written["label"] == "words":
+    label = np.array(["no", "yes"])[label]
+  frame[values.shape[1] if numbered else "label"] = label
+  if "words" in written["index"]:
+    name = "patient" if "named" in written["index"] else None
+    frame.index = pd.Index([f"p{i}" for i in range(n)], name=name)
+  if written["shuffled"]:
+    frame = frame.sample(frac=1, random_state=1)
+  return frame
+
+
+def _write(frame, written, path):
+  index = written["index"] != "none"
+  if written["kind"] == "parquet":
+    frame.to_parquet(path, index=index)
+    return
+  names = ("sep", "decimal", "encoding", "quoting", "lineterminator", "na_rep")
+  options = {name: written[name] for name in names}
+  frame.to_csv(path, index=index, header=written["header"] != "none", **options)
+
+
+@hypothesis.settings(
+  max_examples=100,
+  suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(written=_WRITTEN)
+def test_what_pandas_wrote_is_what_is_read(tmp_path, written):
+  is_text = written["kind"] != "parquet"
+  has_index = written["index"] != "none"
+  # Numbers without order and without a name may be features.
+  hypothesis.assume(
+    not (
+      is_text and written["index"] == "plain" and written["shuffled"]
+      and written["header"] == "none"
+    )
+  )  # fmt: skip
+  frame = _frame(written)
+  suffix = {"csv": ".csv", "gzip": ".csv.gz", "parquet": ".parquet"}
+  path = tmp_path / f"a_train{suffix[written['kind']]}"
+  _write(frame, written, path)
+  table = table_files.read(path, table_files.Rules())
+  assert len(table) == written["rows"]
+  *features, label = table.values.values()
+  np.testing.assert_array_equal(label, frame.iloc[:, -1])
+  np.testing.assert_allclose(
+    np.column_stack(features), frame.iloc[:, :-1].to_numpy(), rtol=1e-12
+  )
+  assert table.has_header == (not is_text or written["header"] != "none")
+  if table.has_header:
+    assert list(table.values) == [str(name) for name in frame.columns]
+  if has_index:
+    (names,) = table.names.values()
+    np.testing.assert_array_equal(names, frame.index.astype(str))
+    assert any("index" in n or "id" in n for n in table.notes), table.notes
+  else:
+    assert not table.names
+
+
+def test_flags_overrule_the_file(tmp_path):
+  text = "0,1,2\n1,0,1\n2,1,0\n3,5,1\n4,7,0\n"
+  assert len(_read(tmp_path, text)) == 5
+  assert list(_read(tmp_path, text).values) == ["f1", "f2"]
+  kept = _read(tmp_path, text, index="none")
+  assert list(kept.values) == ["f0", "f1", "f2"]
+  named = _read(tmp_path, text, header="yes", index="none")
+  assert (len(named), list(named.values)) == (4, ["0", "1", "2"])
+  first = _read(tmp_path, "5,a,b\n9,1,2\n", header="yes", index="first")
+  assert list(first.values) == ["a", "b"]
+  split = _read(tmp_path, "1;2 3;4\n5;6 7;8\n", separator="space", header="no")
+  assert list(split.values["f0"]) == ["1;2", "5;6"]
+  points = _read(tmp_path, "1,5;2\n2,5;3\n", decimal=".")
+  assert list(points.values["f0"]) == ["1,5", "2,5"]
+  latin = _read(tmp_path, "é,label\n1.5,0\n", "cp1252", encoding="cp1252")
+  assert list(latin.values) == ["é", "label"]
+
+
+@pytest.mark.parametrize(
+  ("text", "rules", "message"),
+  [
+    ("a,b\n1,2\n", {"separator": "::"}, "--separator=::: is not one character"),
+    ("a,b\n1,2\n", {"encoding": "utf-9"}, "--encoding=utf-9: is unknown: use"),
+    ("a\n1\n", {"id": "a"}, "a_train.csv: has no column of numbers: give feat"),
+    ("", {}, "a_train.csv: cannot be read as a table"),
+  ],
+)
+def test_flags_and_files_that_cannot_be_met_are_named(
+  tmp_path, text, rules, message
+):
+  with pytest.raises(errors.InputError, match=message) as error:
+    _read(tmp_path, text, **rules)
+  assert "\n" not in str(error.value)
+
+
+def test_text_in_another_encoding_is_named(tmp_path):
+  message = r"a_train.csv: is not text in utf-8 \(byte .\): set --encoding"
+  with pytest.raises(errors.InputError, match=message):
+    _read(tmp_path, "é,label\n1.5,0\n", "cp1252")
+
+
+def test_lists_of_several_lengths_are_named(tmp_path):
+  path = tmp_path / "a_train.parquet"
+  frame = pd.DataFrame({"v": [[1.0, 2.0], None, [3.0]], "label": [0, 1, 0]})
+  frame.to_parquet(path)
+  message = "a_train.parquet: row 2, column 'v' is a list of 1, but that of row"
+  with pytest.raises(errors.InputError, match=message):
+    table_files.read(path, table_files.Rules())
+  frame["v"] = [[1.0, 2.0], None, [3.0, 4.0]]
+  frame.to_parquet(path)
+  values = table_files.read(path, table_files.Rules()).values["v"]
+  np.testing.assert_array_equal(values, [[1, 2], [np.nan] * 2, [3, 4]])
+
+
+def test_numbers_that_float64_cannot_tell_apart_are_named(tmp_path):
+  numbers = [2**60 + i for i in range(4)]
+  table = _read(tmp_path, "a,b\n" + "".join(f"{n},1\n" for n in numbers))
+  with pytest.raises(errors.InputError, match="column 'a' has numbers beyond"):
+    table.features()
