@@ -69,22 +69,31 @@ def check_rows(split: str, examples: dataset_lib.Examples) -> None:
   for modality, x in examples.features.items():
     place = f"{files[modality]}: modality {modality!r}"
     present = examples.present[modality]
+    if present.ndim != 1:
+      raise errors.InputError(
+        f"{place} has presence values of shape {present.shape}: give [N]."
+      )
     for noun, length in (("rows", len(x)), ("presence values", len(present))):
       if length != len(examples):
         raise errors.InputError(
           f"{place} has {length} {noun} but there are {len(examples)} targets"
           f" in {files['target']}: give one per example."
         )
-  if len(examples.ids) != len(examples):
+  if examples.ids.shape != (len(examples),):
     raise errors.InputError(
       f"{files['id']}: {len(examples.ids)} ids for {len(examples)} examples of"
       f" split {split!r}: give one per example."
     )
   target = examples.target
-  if target is not None and target.dtype == object:
+  if target is not None and target.dtype.kind not in "fiubU":
     raise errors.InputError(
       f"{files['target']}: the target holds {target.dtype} values: give numbers"
       " or names."
+    )
+  if target is not None and target.ndim not in (1, 2):
+    raise errors.InputError(
+      f"{files['target']}: the target has shape {target.shape}: give [N], or"
+      " [N, labels]."
     )
 
 

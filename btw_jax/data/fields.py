@@ -70,7 +70,7 @@ class Fields:
       ) from error
     if x.ndim > rank and all(size == 1 for size in x.shape[rank:]):
       x = x.reshape(x.shape[:rank])
-    if x.ndim != rank or not np.issubdtype(x.dtype, np.number):
+    if x.ndim != rank or x.dtype.kind not in "fiu":
       raise errors.InputError(
         f"{self.name}: field {field!r} has shape {x.shape} of {x.dtype}: give"
         f" numbers with {rank} axes."

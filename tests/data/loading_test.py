@@ -110,6 +110,69 @@ TABLES = {
 }  # fmt: skip
 
 
+def _npz(make):
+  return Case("npz", functools.partial(written_files.arrays, make=make))
+
+
+SHAPES = {
+  "present_column": {"present_audio": lambda y: np.ones((len(y), 1), int)},
+  "target_n11": {"y": lambda y: y.reshape(-1, 1, 1)},
+  "id_bytes": {
+    "id": lambda y: np.array([f"clip{i}é".encode() for i in range(len(y))])
+  },
+  "id_column": {
+    "id": lambda y: np.array([[f"clip{i}é"] for i in range(len(y))])
+  },
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_axes_of_one_and_bytes_are_what_they_stand_for(tmp_path, name):
+  make = functools.partial(written_files.changed, **SHAPES[name])
+  dataset = _load(_npz(make), tmp_path).dataset
+  assert (dataset.task, dataset.classes) == ("binary", (0, 1))
+  for split, examples in dataset.splits.items():
+    _, y = written_files.views(split)
+    np.testing.assert_array_equal(examples.target, y)
+    assert examples.present["audio"].all()
+    last = len(y) - 1
+    assert examples.ids.tolist()[-1] == (
+      f"clip{last}é" if "id" in name else f"{last}"
+    )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"x_audio": lambda y: np.ones((len(y), 2)) + 1j * y[:, None]},
+      "train.npz: 'x_audio' holds complex128 values: give numbers, and",
+    ),
+    (
+      {"y": lambda y: y + 1j},
+      "train.npz: the target holds complex128 values: give numbers or names",
+    ),
+    (
+      {"y": lambda y: np.stack([y, y], 1)[:, None]},
+      r"train.npz: the target has shape \(30, 1, 2\): give \[N\], or",
+    ),
+    (
+      {"present_audio": lambda y: np.ones((len(y), 2))},
+      r"modality 'audio' has presence values of shape \(30, 2\): give \[N\]",
+    ),
+    (
+      {"id": lambda y: np.array([b"\xff"] * len(y))},
+      "train.npz: 'id' holds bytes that are not UTF-8: give strings",
+    ),
+  ],
+)  # fmt: skip
+def test_arrays_that_cannot_be_met_are_named(tmp_path, changes, message):
+  make = functools.partial(written_files.changed, **changes)
+  with pytest.raises(errors.InputError, match=message) as error:
+    _load(_npz(make), tmp_path)
+  assert "\n" not in str(error.value)
+
+
 def _load(case, folder):
   case.write(folder)
   options = catalog.Options(data_dir=str(folder), **case.options)

@@ -101,3 +101,22 @@ def lists(table, path):
   ids = [f"{path.stem}"[6:] + f"{i}" for i in range(len(table))]
   fields = {"id": ids, "embedding": vectors, "label": table["label"]}
   pd.DataFrame(fields).to_parquet(path, index=False)
+
+
+def arrays(folder, make):
+  """Writes the arrays of `make(split)` to one npz file per split."""
+  for split in SIZES:
+    np.savez(pathlib.Path(folder, f"{split}.npz"), **make(split))
+
+
+def labelled(split, values):
+  """Returns the arrays of views whose classes are `values`."""
+  features, y = views(split, num_classes=len(values))
+  fields = {f"x_{m}": x for m, x in features.items()}
+  return {**fields, "y": np.asarray(values)[y]}
+
+
+def changed(split, **changes):
+  """Returns arrays with fields that `changes` compute from the labels."""
+  fields = labelled(split, (0, 1))
+  return fields | {name: make(fields["y"]) for name, make in changes.items()}

@@ -49,6 +49,7 @@ def _read_file(path: pathlib.Path, labelled: bool) -> dataset_lib.Examples:
       f"{path}: cannot be read as npz: write it again with"
       " numpy.savez, without object arrays."
     ) from error
+  arrays = {name: _plain(path, name, x) for name, x in arrays.items()}
   if labelled and "y" not in arrays:
     raise errors.InputError(
       f"{path}: has no field 'y': add the targets, or use the program predict."
@@ -63,32 +64,45 @@ def _read_file(path: pathlib.Path, labelled: bool) -> dataset_lib.Examples:
     m: _steps(path, m, arrays, x) for m, x in features.items() if x.ndim == 3
   }
   target = arrays.get("y")
+  rows = (len(next(iter(features.values()))),)
   return dataset_lib.complete(
     features,
-    None if target is None else _target(target),
+    target,
     ids=arrays.get("id"),
     present={
       m: arrays[f"present_{m}"] for m in modalities if f"present_{m}" in arrays
     },
     steps=steps,
-    subjects=_field(
-      path, "subject", arrays, (len(next(iter(features.values()))),)
-    ),
+    subjects=_field(path, "subject", arrays, rows),
     name=str(path),
   )
 
 
-def _target(y: np.ndarray) -> np.ndarray:
-  """Returns a single column of targets as a vector."""
-  return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+def _plain(path, name, array):
+  """Returns `[N, 1]` or `[N, 1, 1]` as `[N]`, and UTF-8 as text.
+
+  Features, and what has their shape, keep it.
+  """
+  if array.dtype.kind == "S":
+    try:
+      array = np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+      raise errors.InputError(
+        f"{path}: {name!r} holds bytes that are not UTF-8: give strings."
+      ) from error
+  is_of_steps = name.startswith(("x_", "time_", "observed_"))
+  if array.ndim > 1 and array[:1].size == len(array[:1]) and not is_of_steps:
+    return array.reshape(-1)
+  return array
 
 
 def _values(path, modality, arrays):
   """Returns the checked `[N, D]` or `[N, T, D]` features of a modality."""
   x = arrays[f"x_{modality}"]
-  if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
+  if x.dtype.kind not in "fiub":
     raise errors.InputError(
-      f"{path}: 'x_{modality}' holds {x.dtype} values: give numbers."
+      f"{path}: 'x_{modality}' holds {x.dtype} values: give numbers, and a"
+      " complex one as two."
     )
   if x.ndim not in (2, 3):
     raise errors.InputError(

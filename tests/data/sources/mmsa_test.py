@@ -67,6 +67,10 @@ BAD_MMSA = {
     {"regression_labels": np.array(["good"] * 12)},
     r"field 'regression_labels' has shape \(12,\) of <U4: give numbers with 1",
   ),
+  "complex": (
+    {"audio": np.ones((12, 50, 74), complex)},
+    r"'train': field 'audio' has shape .* of complex128: give numbers with 3",
+  ),
   "ragged": (
     {"audio": [[[1.0]], [[1.0], [2.0]]]},
     r"field 'audio' cannot be read as numbers",
