@@ -50,11 +50,14 @@ def assemble(
   task = (
     options.task or loaded.task or checks.infer_task(splits["train"].target)
   )
-  classes = labels.classes_of(task, splits["train"].target)
   notes = [*loaded.notes]
+  doubt = checks.doubt_task(splits["train"].target) if is_inferred else ""
+  splits = {s: labels.from_one_hot(e, task) for s, e in splits.items()}
+  classes = labels.classes_of(task, splits["train"].target)
   notes.append(
     f"task: {task}" + (" (inferred, see --task)" if is_inferred else "")
   )
+  notes += [doubt] if doubt else []
   if classes and task != "multilabel" and not _are_numbers(classes):
     notes.append(f"classes: {', '.join(labels.names(classes))}")
   drawn = not catalog.find(name).reads or "valid" not in splits

@@ -10,9 +10,12 @@ import numpy as np
 
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import labels
 
-# An integer target with more distinct values than this is a quantity.
+# Up to this many distinct whole numbers are classes; more are classes only if
+# each stands for several examples, and quantities otherwise.
 _MAX_CLASSES = 20
+_LEAST_PER_CLASS = 5
 
 
 def check_examples(split: str, examples: dataset_lib.Examples) -> None:
@@ -111,16 +114,47 @@ def infer_task(target: np.ndarray) -> str:
   """Returns the task that `[N]` or `[N, C]` targets suggest.
 
   This is "multilabel" for a matrix, "regression" for fractions or more than 20
-  distinct numbers, else "binary" for two distinct values, or "multiclass".
+  distinct numbers of which each has fewer than five examples on average, else
+  "binary" for two distinct values, or "multiclass".
   """
   if target.ndim == 2:
     return "multilabel"
   values = np.unique(target)
-  if np.issubdtype(target.dtype, np.number) and (
-    len(values) > _MAX_CLASSES or np.any(values != np.round(values))
-  ):
-    return "regression"
+  if np.issubdtype(target.dtype, np.number):
+    is_rare = len(target) < _LEAST_PER_CLASS * len(values)
+    if np.any(values != np.round(values)) or (
+      len(values) > _MAX_CLASSES and is_rare
+    ):
+      return "regression"
   return "binary" if len(values) <= 2 else "multiclass"
+
+
+def doubt_task(target: np.ndarray) -> str:
+  """Returns what else training targets may be, and its flag, or "".
+
+  The targets are `[N]` or `[N, C]`, and their task was inferred.
+  """
+  if target.ndim == 2:
+    if not labels.is_one_hot(target):
+      return ""
+    return (
+      "labels: every row has exactly one of several labels: if they are the"
+      " classes of one label, set --task=multiclass"
+    )
+  if not np.issubdtype(target.dtype, np.number):
+    return ""
+  values = np.unique(target)
+  if len(values) <= _MAX_CLASSES or np.any(values != np.round(values)):
+    return ""
+  if infer_task(target) == "regression":
+    return (
+      f"labels: {len(values)} different whole numbers in {len(target)} rows are"
+      " quantities: if they are classes, set --task=multiclass"
+    )
+  return (
+    f"labels: {len(values)} different whole numbers in {len(target)} rows are"
+    " classes: if they are quantities, set --task=regression"
+  )
 
 
 def check_same_modalities(splits: Mapping[str, dataset_lib.Examples]) -> None:

@@ -29,16 +29,36 @@ def classes_of(task: str, target: np.ndarray) -> tuple[Class, ...]:
   return tuple(values.tolist())
 
 
+def is_one_hot(target: np.ndarray) -> bool:
+  """Returns True for labels `[N, C]` of which every row has exactly one."""
+  if target.ndim != 2 or target.dtype.kind not in "fiub":
+    return False
+  return bool(np.isin(target, (0, 1)).all() and np.all(target.sum(axis=1) == 1))
+
+
+def from_one_hot(
+  examples: dataset_lib.Examples, task: str
+) -> dataset_lib.Examples:
+  """Returns one-hot targets `[N, C]` as the classes `[N]` that a task needs."""
+  target = examples.target
+  if task not in ("binary", "multiclass") or not is_one_hot(target):
+    return examples
+  return dataclasses.replace(examples, target=target.argmax(axis=1))
+
+
 def encode(
   examples: dataset_lib.Examples, task: str, classes: Sequence[Class]
 ) -> dataset_lib.Examples:
   """Casts targets: classes to their numbers in `classes`, values to float32.
+
+  One-hot rows are classes if the task has classes.
 
   Raises:
     InputError: if a label is not one of `classes`, or is not a whole number or
       a name; if a label of several is neither 0 nor 1; or if the shape or the
       number of classes does not fit the task.
   """
+  examples = from_one_hot(examples, task)
   target, file = examples.target, examples.files["target"]
   if (task == "multilabel") != (target.ndim == 2):
     raise errors.InputError(

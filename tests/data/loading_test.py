@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from btw_jax import errors
+from btw_jax.data import assembly
 from btw_jax.data import catalog
 from btw_jax.data import loading
 from support import written_files
@@ -141,6 +142,92 @@ def test_axes_of_one_and_bytes_are_what_they_stand_for(tmp_path, name):
     )
 
 
+# Labels -> their task and classes, and the flag that the log must name.
+LABELS = {
+  "codes": ([4280, 41401, 5849], "multiclass", (4280, 5849, 41401), ""),
+  "from_one": ([1, 2, 3], "multiclass", (1, 2, 3), ""),
+  "plus_minus": ([-1, 1], "binary", (-1, 1), ""),
+  "grey_levels": ([0, 255], "binary", (0, 255), ""),
+  "class_names": (
+    ["sad", "happy", "angry"], "multiclass", ("angry", "happy", "sad"), ""
+  ),
+  "one_hot": (np.eye(3, dtype=int), "multilabel", (0, 1, 2), "multiclass"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_the_classes_are_the_values_of_the_training_rows(tmp_path, name):
+  values, task, classes, other = LABELS[name]
+  make = functools.partial(written_files.labelled, values=values)
+  dataset = _load(_npz(make), tmp_path).dataset
+  assert (dataset.task, dataset.classes) == (task, classes)
+  assert f"task: {task} (inferred, see --task)" in dataset.notes
+  shown = ", ".join(map(str, classes))
+  # The numbers 0, 1, ... need no explanation.
+  assert (f"classes: {shown}" in dataset.notes) == (name != "one_hot")
+  assert any(f"--task={other}" in n for n in dataset.notes) == bool(other)
+  for split, examples in dataset.splits.items():
+    _, y = written_files.views(split, num_classes=len(values))
+    expected = np.asarray(values)[y]
+    if task != "multilabel":
+      expected = [classes.index(value) for value in expected.tolist()]
+    np.testing.assert_array_equal(examples.target, expected)
+
+
+def test_one_hot_rows_are_classes_if_the_task_says_so(tmp_path):
+  make = functools.partial(written_files.labelled, values=np.eye(3))
+  case = dataclasses.replace(_npz(make), options={"task": "multiclass"})
+  dataset = _load(case, tmp_path).dataset
+  assert (dataset.task, dataset.classes) == ("multiclass", (0, 1, 2))
+  _, y = written_files.views("test", num_classes=3)
+  np.testing.assert_array_equal(dataset.splits["test"].target, y)
+  # A model that was trained on them reads them too.
+  options = catalog.Options(data_dir=str(tmp_path), task="multiclass")
+  test = assembly.load_split("npz", options, "test", (0, 1, 2))
+  np.testing.assert_array_equal(test.target, y)
+
+
+def _write_numbers(folder, num_rows):
+  """Writes 24 whole numbers as labels, each in the same share of the rows."""
+  y = np.arange(num_rows) % 24 + 1
+  fields = {"x_a": np.random.default_rng(0).normal(size=(num_rows, 2)), "y": y}
+  for split in written_files.SIZES:
+    np.savez(folder / f"{split}.npz", **fields)
+
+
+@pytest.mark.parametrize(
+  ("num_rows", "task", "other"),
+  [(240, "multiclass", "regression"), (48, "regression", "multiclass")],
+)
+def test_whole_numbers_that_repeat_are_classes_however_many(
+  tmp_path, num_rows, task, other
+):
+  case = Case("npz", functools.partial(_write_numbers, num_rows=num_rows))
+  dataset = _load(case, tmp_path).dataset
+  assert dataset.task == task
+  assert len(dataset.classes) == (24 if task == "multiclass" else 0)
+  (note,) = [n for n in dataset.notes if n.startswith("labels: 24 different")]
+  assert note.endswith(f"set --task={other}")
+
+
+def _write_rare(folder):
+  """Writes no validation split, and a class that a single row has."""
+  for split, y in (("train", [*np.arange(30) % 2, 2]), ("test", [0, 1, 2] * 2)):
+    x = np.random.default_rng(0).normal(size=(len(y), 2))
+    np.savez(folder / f"{split}.npz", x_a=x, y=y)
+
+
+def test_classes_are_counted_before_examples_are_held_out(tmp_path):
+  for seed in range(8):
+    case = Case("npz", _write_rare, options={"seed": seed})
+    dataset = _load(case, tmp_path).dataset
+    assert dataset.classes == (0, 1, 2)
+    np.testing.assert_array_equal(dataset.splits["test"].target, [0, 1, 2] * 2)
+    assert {s: len(e) for s, e in dataset.splits.items()} == (
+      {"train": 25, "valid": 6, "test": 6}
+    )
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
@@ -177,7 +264,11 @@ def _load(case, folder):
   case.write(folder)
   options = catalog.Options(data_dir=str(folder), **case.options)
   datasets = loading.read_datasets(
-    case.dataset, options, [0], split_per_seed=False, reading=loading.Reading()
+    case.dataset,
+    options,
+    [options.seed],
+    split_per_seed=False,
+    reading=loading.Reading(),
   )
   return loading.prepare(datasets, loading.Reading())
 
