@@ -168,6 +168,16 @@ def _file_loader(module: str, files: str) -> DatasetLoader:
   return DatasetLoader(load, files)
 
 
+def _sentiment_loader(module: str, files: str) -> DatasetLoader:
+  """Returns the loader of a module of `sources` that reads arrays by field."""
+
+  def load(options):
+    source = importlib.import_module(f"btw_jax.data.sources.{module}")
+    return source.load(path=options.data_dir, modalities=options.modalities)
+
+  return DatasetLoader(load, files)
+
+
 def _mimic_loader(task: str, *, missing: bool) -> DatasetLoader:
   """Returns the loader of a MIMIC-IV task; `missing` as in `mimic.load`."""
 
@@ -187,10 +197,10 @@ SOURCES = {
   "npz": DatasetLoader(_load_npz, _NPZ_FILES),
   "csv": DatasetLoader(_load_csv, "{modality}_{split}.{csv,tsv}[.gz]"),
   "parquet": DatasetLoader(_load_parquet, "{modality}_{split}.parquet"),
-  "mmsa_mosi": _file_loader("mmsa", "[un]aligned_50.pkl"),
-  "mmsa_mosei": _file_loader("mmsa", "[un]aligned_50.pkl"),
-  "multibench_mosi": _file_loader("multibench", "mosi_raw.pkl"),
-  "multibench_mosei": _file_loader("multibench", "mosei_senti_data.pkl"),
+  "mmsa_mosi": _sentiment_loader("mmsa", "[un]aligned_50.pkl"),
+  "mmsa_mosei": _sentiment_loader("mmsa", "[un]aligned_50.pkl"),
+  "multibench_mosi": _sentiment_loader("multibench", "mosi_raw.pkl"),
+  "multibench_mosei": _sentiment_loader("multibench", "mosei_senti_data.pkl"),
   "mmim_mosi": _file_loader("mmim", "{train,dev,test}.pkl"),
   "mmim_mosei": _file_loader("mmim", "{train,dev,test}.pkl"),
   **{

@@ -315,7 +315,9 @@ def complete(
   )
 
 
-def deduplicate_ids(splits: Mapping[str, Examples], task: str) -> LoadedSplits:
+def deduplicate_ids(
+  splits: Mapping[str, Examples], task: str | None
+) -> LoadedSplits:
   """Appends "#row" to each id that an earlier row of its split has too.
 
   A note gives the number of changed ids of each split that has some.

@@ -77,16 +77,14 @@ class Fields:
       )
     return x
 
-  def texts(self, field: str, num_examples: int) -> list[str]:
-    """Returns a field as one string per row; row numbers if it is missing.
+  def texts(self, field: str) -> list[str]:
+    """Returns a field as one string per row; raises `InputError` without it.
 
     A row that has several parts becomes one string, joined by "_".
     """
-    if field not in self._content:
-      return [str(row) for row in range(num_examples)]
     return [
       "_".join(str(_decode(part)) for part in np.ravel(np.asarray(row, object)))
-      for row in self._content[field]
+      for row in self.get(field)
     ]
 
 

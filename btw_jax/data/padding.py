@@ -31,22 +31,44 @@ def move_to_front(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     `[N, T, D]` where every sequence starts at step 0; and the `[N]` int
     lengths, from the first to the last non-zero step (0 for a row of zeros).
   """
-  num_examples, num_steps, _ = x.shape
-  nonzero = np.zeros((num_examples, num_steps), bool)
-  for start in range(0, num_examples, _CHUNK):
-    chunk = slice(start, start + _CHUNK)
-    nonzero[chunk] = np.any(x[chunk] != 0, axis=2)
+  nonzero = _nonzero_steps(x)
   first = nonzero.argmax(axis=1)
-  length = np.where(
-    nonzero.any(axis=1), num_steps - nonzero[:, ::-1].argmax(axis=1) - first, 0
-  )
+  last = x.shape[1] - nonzero[:, ::-1].argmax(axis=1)
+  length = np.where(nonzero.any(axis=1), last - first, 0)
+  return rotate(x, first), length
+
+
+def rotate(x: np.ndarray, first: np.ndarray) -> np.ndarray:
+  """Moves step `first` `[N]` of each sequence of `[N, T, D]` to step 0."""
   late = np.flatnonzero(first)
   # Most data has no padding in front: copy only if a row must be rotated.
   if len(late):
     x = np.array(x)
-    steps = (np.arange(num_steps) + first[late, None]) % num_steps
+    steps = (np.arange(x.shape[1]) + first[late, None]) % x.shape[1]
     x[late] = np.take_along_axis(x[late], steps[..., None], axis=1)
-  return x, length
+  return x
+
+
+def first_steps(x: np.ndarray, length: np.ndarray) -> np.ndarray:
+  """Returns the `[N]` steps at which sequences of known `length` `[N]` start.
+
+  This is step 0, unless the steps after the length are not all zero, and those
+  that padding in front would take are: then it is T − length.
+  """
+  steps, nonzero = np.arange(x.shape[1]), _nonzero_steps(x)
+  start = x.shape[1] - length
+  after = np.any(nonzero & (steps >= length[:, None]), axis=1)
+  before = np.any(nonzero & (steps < start[:, None]), axis=1)
+  return np.where(after & ~before, start, 0)
+
+
+def _nonzero_steps(x):
+  """Returns `[N, T]` bool: True for steps that are not all zero."""
+  nonzero = np.zeros(x.shape[:2], bool)
+  for start in range(0, len(x), _CHUNK):
+    chunk = slice(start, start + _CHUNK)
+    nonzero[chunk] = np.any(x[chunk] != 0, axis=2)
+  return nonzero
 
 
 def replace_non_finite(x: np.ndarray) -> tuple[np.ndarray, int]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import fields
 from btw_jax.data import padding
@@ -26,6 +27,7 @@ def load(
   target: str,
   align: Align,
   subject: Callable[[str], str],
+  modalities: Sequence[str] = (),
 ) -> dataset_lib.LoadedSplits:
   """Reads the splits of a pickle that maps split -> field -> array.
 
@@ -38,7 +40,9 @@ def load(
     kind: the format, for messages.
     target: the field of the sentiment.
     align: moves sequences to step 0 and finds their lengths.
-    subject: maps an id to its subject.
+    subject: maps an id to its subject; without ids there are no subjects.
+    modalities: those that are needed; the file may lack others. All are needed
+      if none is named.
 
   Raises:
     InputError: if the file is unreadable or lacks a field.
@@ -50,23 +54,32 @@ def load(
     y = split.array(target, 1)
     features, steps, present, replaced = {}, {}, {}, {}
     for modality in _MODALITIES:
+      if modality not in split:
+        if modalities and modality not in modalities:
+          continue
+        raise errors.InputError(
+          f"{split.name}: has no field {modality!r}, which {kind} has: add it,"
+          " or leave the modality out with --modalities."
+        )
       x, replaced[modality] = padding.replace_non_finite(
         split.array(modality, 3)
       )
       features[modality], length = align(split, modality, x)
       steps[modality] = dataset_lib.Steps(length)
       present[modality] = length > 0
-    ids = split.texts("id", len(y))
+    ids = split.texts("id") if "id" in split else None
     return dataset_lib.complete(
       features,
       y,
       ids=ids,
       present=present,
       steps=steps,
-      subjects=[subject(i) for i in ids],
+      subjects=None if ids is None else [subject(i) for i in ids],
       replaced=replaced,
       name=split.name,
     )
 
   splits = {s: read_split(content.nested(s)) for s in dataset_lib.SPLITS}
-  return dataset_lib.deduplicate_ids(splits, "regression")
+  # Sets of humour and sarcasm in this format have two classes, in order.
+  task = "regression" if len(np.unique(splits["train"].target)) > 2 else None
+  return dataset_lib.deduplicate_ids(splits, task)

@@ -33,3 +33,16 @@ def test_what_is_not_finite_is_replaced_and_counted():
   assert count == 3
   np.testing.assert_array_equal(replaced, np.nan_to_num(x, posinf=0, neginf=0))
   np.testing.assert_array_equal(x, before)
+
+
+def test_sequences_of_known_length_start_behind_padding_in_front():
+  x, length = np.zeros((5, 4, 1)), np.array([2, 2, 2, 4, 2])
+  x[0, :2], x[1, 2:], x[2], x[3] = 1, 1, 1, 1
+  # A step of zeros inside a sequence may be silence: row 4 has one step more.
+  x[4, 1] = 1
+  first = padding.first_steps(x, length)
+  # Row 2 has no padding at all: its length says that the end is not counted.
+  np.testing.assert_array_equal(first, [0, 2, 0, 0, 0])
+  moved = padding.rotate(x, first)
+  np.testing.assert_array_equal(moved[1, :, 0], [1, 1, 0, 0])
+  np.testing.assert_array_equal(x[1, :, 0], [0, 0, 1, 1])

@@ -4,8 +4,11 @@
 is the sentiment in [-3, 3]; the modalities are `text` (BERT features), `audio`
 and `vision`. The length of `text` is the number of tokens in the token mask;
 those of `audio` and `vision` are in `{audio,vision}_lengths`. Where the file
-lacks these fields, a sequence ends at its last step that is not zero.
+lacks these fields, a sequence ends at its last step that is not zero. The
+padding stands at either end: MMSA-FET has an option for it.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +19,9 @@ from btw_jax.data import sentiment
 _FILES = ("aligned_50.pkl", "unaligned_50.pkl")
 
 
-def load(*, path: str) -> dataset_lib.LoadedSplits:
+def load(
+  *, path: str, modalities: Sequence[str] = ()
+) -> dataset_lib.LoadedSplits:
   """Reads the splits of a pickle, or of the folder that has it."""
   return sentiment.load(
     path,
@@ -25,6 +30,7 @@ def load(*, path: str) -> dataset_lib.LoadedSplits:
     target="regression_labels",
     align=_align,
     subject=lambda i: i.partition("$_$")[0],
+    modalities=modalities,
   )
 
 
@@ -34,10 +40,14 @@ def _align(split, modality, x):
   if modality == "text" and "text_bert" in split:
     tokens = split.array("text_bert", 3)[:, 1]
     length = np.count_nonzero(tokens, axis=1)
+    first = np.argmax(tokens != 0, axis=1)
   elif f"{modality}_lengths" in split:
     length = split.array(f"{modality}_lengths", 1).astype(int)
+    first = None
   if length is None or len(length) != len(x):
     return padding.move_to_front(x)
   length = np.clip(length, 0, x.shape[1])
+  if first is None:
+    first = padding.first_steps(x, length)
   absent = ~np.any(x, axis=(1, 2))
-  return x, np.where(absent, 0, length)
+  return padding.rotate(x, first), np.where(absent, 0, length)

@@ -102,3 +102,54 @@ def test_bad_mmsa_pickles_are_named(tmp_path, case):
     dataset_files.load("mmsa_mosi", tmp_path)
   assert str(tmp_path / "aligned_50.pkl") in str(error.value)
   assert "\n" not in str(error.value)
+
+
+def _front_padded(split):
+  """Returns the fields of a split with the padding before the sequences."""
+  fields = dataset_files.mmsa_split(split, aligned=False)
+  for name in ("audio", "vision"):
+    for x, length in zip(fields[name], fields[f"{name}_lengths"], strict=True):
+      x[:] = np.roll(x, -length, axis=0)
+  tokens = fields["text_bert"][:, 1].sum(axis=1).astype(int)
+  for row, length in enumerate(tokens):
+    for x in (fields["text"][row], fields["text_bert"][row].T):
+      x[:] = np.roll(x, -length, axis=0)
+  return fields
+
+
+def test_padding_in_front_is_read_as_padding_at_the_end(tmp_path):
+  loaded = []
+  for name, changes in (
+    ("end", None),
+    ("front", {s: _front_padded(s) for s in dataset_files.SIZES}),
+  ):
+    folder = tmp_path / name
+    folder.mkdir()
+    dataset_files.mmsa(folder, aligned=False, changes=changes)
+    loaded.append(dataset_files.load("mmsa_mosi", folder).splits)
+  end, front = loaded
+  for split, examples in end.items():
+    for modality in examples.modalities:
+      np.testing.assert_array_equal(
+        front[split].features[modality], examples.features[modality]
+      )
+      np.testing.assert_array_equal(
+        front[split].steps[modality].length, examples.steps[modality].length
+      )
+
+
+@pytest.mark.parametrize("name", ["mmsa_mosi", "multibench_mosi"])
+def test_a_modality_that_the_file_lacks_can_be_left_out(tmp_path, name):
+  is_mmsa = name == "mmsa_mosi"
+  write = dataset_files.mmsa if is_mmsa else dataset_files.multibench
+  path, content = write(tmp_path)
+  for fields in content.values():
+    del fields["vision"]
+  dataset_files.dump(path, content)
+  options = {"modalities": ("text", "audio")}
+  dataset = dataset_files.load(name, path, **options)
+  assert dataset.modalities == ("text", "audio")
+  message = "has no field 'vision', which .*: add it, or leave the modality out"
+  for options in ({}, {"modalities": ("text", "vision")}):
+    with pytest.raises(errors.InputError, match=message):
+      dataset_files.load(name, path, **options)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from btw_jax import errors
 from support import dataset_files
 
 
@@ -33,3 +34,23 @@ def test_multibench_pickles_lose_their_padding_on_the_left(tmp_path, mosei):
           examples.features[modality][row, : len(x)], x
         )
         assert not examples.features[modality][row, len(x) :].any()
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (-1.0, 1.0)])
+def test_sets_without_ids_have_no_subjects_and_two_classes(tmp_path, values):
+  path, content = dataset_files.multibench(tmp_path)
+  for fields in content.values():
+    del fields["id"]
+    labels = np.arange(len(fields["labels"])) % 2
+    fields["labels"] = np.array(values)[labels].reshape(-1, 1, 1)
+  dataset_files.dump(path, content)
+  dataset = dataset_files.load("multibench_mosi", path)
+  assert (dataset.task, dataset.classes) == ("binary", values)
+  assert not any("subjects" in note for note in dataset.notes)
+  for examples in dataset.splits.values():
+    assert examples.subjects is None
+    n = len(examples)
+    np.testing.assert_array_equal(examples.ids, np.arange(n).astype(str))
+    np.testing.assert_array_equal(examples.target, np.arange(n) % 2)
+  with pytest.raises(errors.InputError, match="the data names no subjects"):
+    dataset_files.load("multibench_mosi", path, split_by="subject")
