@@ -28,7 +28,10 @@ def groups(
 def scale_target(target: np.ndarray, scaler: scaling.Scaler) -> np.ndarray:
   """Standardises `[N]` or `[N, C]` targets if they are floats, not labels."""
   if np.issubdtype(target.dtype, np.floating):
-    return (target - scaler.target_mean) / scaler.target_std
+    # float32 is too coarse for the difference of large numbers.
+    target = target.astype(np.float64)
+    target = (target - scaler.target_mean) / scaler.target_std
+    return target.astype(np.float32)
   return target
 
 
@@ -57,18 +60,18 @@ def stack(
     A `Batch` of NumPy arrays with all N examples; without targets if they are
     not known.
   """
-  num_modalities, width = scaler.mean.shape
-  features = np.zeros((len(examples), num_modalities, width), np.float32)
+  features = np.zeros((len(examples), *scaler.mean.shape), np.float32)
   present = np.stack(list(examples.present.values()), axis=1)
   for m, x in enumerate(examples.features.values()):
     if x.ndim == 2:
+      width = x.shape[1]
       # Rows without the modality may hold any values, also NaN.
-      features[:, m, : x.shape[1]] = np.where(present[:, m, None], x, 0)
-  features = (features - scaler.mean) * scaler.inverse_std
+      x = np.where(present[:, m, None], x, 0) - scaler.mean[m, :width]
+      features[:, m, :width] = x * scaler.inverse_std[m, :width]
   is_sequence = np.asarray(examples.num_steps) > 0
   valid = present & ~is_sequence
   # Scaling moved the zeros of absent modalities away from 0.
-  features = np.where(valid[..., None], features, 0).astype(np.float32)
+  features[~valid] = 0
   if modality_groups is None:
     modality_groups = groups(examples.num_steps, examples.widths)
   sequences = tuple(
@@ -101,9 +104,10 @@ def _scale_sequences(out, examples, scaler, m, name):
   """Writes the scaled sequences `[N, T, D]` of a modality to `out`."""
   x, steps = examples.features[name], examples.steps[name]
   width = x.shape[2]
-  # In place, because a batch from disk is too large for temporary copies.
-  np.subtract(x, scaler.mean[m, :width], out=out)
-  np.multiply(out, scaler.inverse_std[m, :width], out=out)
+  # In place, because a batch from disk is too large for temporary copies. The
+  # difference is taken in the precision that the features have.
+  np.subtract(x, scaler.mean[m, :width].astype(x.dtype), out=out)
+  np.multiply(out, scaler.inverse_std[m, :width].astype(np.float32), out=out)
   valid = steps.inside(x.shape[1]) & examples.present[name][:, None]
   out[~valid] = 0
   if steps.observed is not None:

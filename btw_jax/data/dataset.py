@@ -53,8 +53,9 @@ class Examples:
   """The examples of one split.
 
   Attributes:
-    features: modality -> `[N, D]` or `[N, T, D]` float32, finite where
-      present; 0 at padding and where not observed.
+    features: modality -> `[N, D]` or `[N, T, D]`, float64 if the files have
+      more digits than float32, finite where present; 0 at padding and where
+      not observed.
     present: modality -> `[N]` bool.
     target: `[N]` (float, or int class numbers) or `[N, C]` (0/1 labels); as
       read, class names too. None if the labels are not known.
@@ -291,7 +292,7 @@ def complete(
       len(next(iter(features.values())) if target is None else target)
     )
   default_files = {field: name for field in (*features, "target", "id")}
-  features = {m: np.asarray(x, np.float32) for m, x in features.items()}
+  features = {m: _to_floats(x) for m, x in features.items()}
   steps = {
     m: (steps or {}).get(m) or Steps(np.full(len(x), x.shape[1]))
     for m, x in features.items()
@@ -313,6 +314,13 @@ def complete(
     replaced=dict(replaced or {}),
     columns=dict(columns or {}),
   )
+
+
+def _to_floats(x):
+  """Returns an array as float32 if that holds all its values, else float64."""
+  x = np.asarray(x)
+  is_small = np.can_cast(x.dtype, np.float32)
+  return x.astype(np.float32 if is_small else np.float64, copy=False)
 
 
 def deduplicate_ids(

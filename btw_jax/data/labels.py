@@ -49,7 +49,7 @@ def from_one_hot(
 def encode(
   examples: dataset_lib.Examples, task: str, classes: Sequence[Class]
 ) -> dataset_lib.Examples:
-  """Casts targets: classes to their numbers in `classes`, values to float32.
+  """Casts targets: classes to their numbers in `classes`, values to float64.
 
   One-hot rows are classes if the task has classes.
 
@@ -71,7 +71,7 @@ def encode(
         f"{file}: the target of row 0 is {str(target[0])!r}: give numbers, or"
         " set --task=multiclass."
       )
-    target = target.astype(np.float32)
+    target = target.astype(np.float64)
   elif task == "multilabel":
     _check_several(target, file, len(classes))
     target = target.astype(np.int32)

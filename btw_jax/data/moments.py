@@ -51,8 +51,12 @@ class Moments:
       mask = np.broadcast_to(True, values.shape)
     count = mask.sum(axis=0)
     mean = np.where(mask, values, 0).sum(axis=0) / np.maximum(count, 1)
-    squares = np.where(mask, values - mean, 0)
-    squares = (squares**2).sum(axis=0)
+    # The corrected two-pass algorithm: the sum of large values is rounded, and
+    # what is left of the distances from its mean shows by how much.
+    distances = np.where(mask, values - mean, 0)
+    rest = distances.sum(axis=0) / np.maximum(count, 1)
+    squares = (distances**2).sum(axis=0) - count * rest**2
+    mean = mean + rest
     total = np.maximum(self.count + count, 1)
     # The sums of squares around two means add up to the one around the joint
     # mean plus a term for the distance of the means.

@@ -11,6 +11,8 @@ from btw_jax.data import moments
 class Scaler(NamedTuple):
   """The means and scales that standardise features, times and targets.
 
+  They are float64, because float32 cannot hold the mean of a clock in seconds.
+
   Attributes:
     mean: `[M, D]` training means, zero-padded.
     inverse_std: `[M, D]` 1 / standard deviation; 0 for a constant or padded
@@ -41,7 +43,7 @@ def fit(dataset: dataset_lib.Dataset) -> Scaler:
         valid = steps.inside(steps.times.shape[1])
         valid &= examples.present[modality][:, None]
         last_time[m] = np.max(steps.times, initial=last_time[m], where=valid)
-  mean, inverse_std = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+  mean, inverse_std = np.zeros(shape), np.zeros(shape)
   for m, width in enumerate(train.widths):
     mean[m, :width] = modality_moments[m].mean
     inverse_std[m, :width] = modality_moments[m].inverse_std
@@ -51,6 +53,6 @@ def fit(dataset: dataset_lib.Dataset) -> Scaler:
     mean,
     inverse_std,
     last_time,
-    np.asarray(target.mean() if regression else 0.0, np.float32),
-    np.asarray(target.std() if regression else 1.0, np.float32),
+    np.asarray(target.mean() if regression else 0.0),
+    np.asarray(target.std() if regression else 1.0),
   )

@@ -6,8 +6,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import moments
 from btw_jax.data import records
+
+# The largest error of rounding to float32, in standard deviations.
+_MAX_ROUNDING = 1e-3
 
 
 def from_splits(
@@ -66,10 +71,39 @@ def features(
   return tfds.features.FeaturesDict(fields)
 
 
+def _check_float32(examples):
+  """Checks that rounding to float32 is small beside the spread of values."""
+  values = {
+    modality: moments.valid_rows(examples, modality)[0]
+    for modality, x in examples.features.items()
+    if x.dtype == np.float64
+  }
+  if examples.target.dtype == np.float64:
+    values["target"] = examples.target.reshape(len(examples), -1)
+  for field, x in values.items():
+    if not len(x):
+      continue
+    rounding = np.abs(x - x.astype(np.float32)).max(axis=0)
+    varies = x.min(axis=0) < x.max(axis=0)
+    coarse = varies & (rounding > _MAX_ROUNDING * x.std(axis=0))
+    coarse = np.flatnonzero(coarse)
+    if len(coarse):
+      raise errors.InputError(
+        f"{examples.files[field]}: {field!r}, column {coarse[0]} has values"
+        f" such as {x[0, coarse[0]]:.17g}, which differ by less than float32"
+        " holds: subtract one offset in all splits."
+      )
+
+
 def rows(
   examples: dataset_lib.Examples, schemas: Mapping[str, records.RecordSchema]
 ) -> Iterator[dict[str, Any]]:
-  """Yields the examples of a split as dictionaries that `features` encodes."""
+  """Yields the examples of a split as dictionaries that `features` encodes.
+
+  Raises:
+    InputError: if float32, which the records hold, is too coarse for a value.
+  """
+  _check_float32(examples)
   target = examples.target.astype(np.float32)
   for i in range(len(examples)):
     row = {"id": examples.ids[i], "target": target[i]}
@@ -77,7 +111,7 @@ def rows(
       row["subject"] = examples.subjects[i]
     for modality, schema in schemas.items():
       present = bool(examples.present[modality][i])
-      x = examples.features[modality][i]
+      x = examples.features[modality][i].astype(np.float32, copy=False)
       if not schema.num_steps:
         row[modality] = {"present": present, "values": x}
       else:

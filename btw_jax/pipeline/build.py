@@ -6,6 +6,7 @@ import dataclasses
 from absl import logging
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from btw_jax import errors
@@ -236,9 +237,9 @@ def checkpoint_shapes(
       lambda: jax.vmap(lambda seed: trainer.init(seed, split).best)(seeds)
     )
 
-  table = jnp.zeros((num_modalities, width))
+  table, scalar = np.zeros((num_modalities, width)), np.zeros(())
   scaler = scaling.Scaler(
-    table, table, jnp.zeros(num_modalities), jnp.zeros(()), jnp.zeros(())
+    table, table, np.zeros(num_modalities, np.float32), scalar, scalar
   )
   scalars = state_lib.RunParams(jnp.int32(0), jnp.float32(0), jnp.float32(0))
 

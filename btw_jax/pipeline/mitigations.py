@@ -63,10 +63,10 @@ def feature_stats(
   """
   stats = [
     interventions.FeatureStats(
-      mean=np.zeros_like(s.mean),
+      mean=np.zeros(np.shape(s.mean), np.float32),
       # A constant feature informs of nothing, nor would noise in its place.
       std=(s.inverse_std > 0).astype(np.float32),
-      zero=-s.mean * s.inverse_std,
+      zero=(-s.mean * s.inverse_std).astype(np.float32),
     )
     for s in scalers
   ]

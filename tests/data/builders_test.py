@@ -136,3 +136,16 @@ def test_a_conversion_that_was_killed_starts_over_cleanly(tmp_path):
   builder = builders.make("npz", "/nowhere", str(out), options)
   assert pathlib.Path(builder.data_dir).exists()
   builder.download_and_prepare(download_dir=str(tmp_path / "scratch"))
+
+
+@pytest.mark.parametrize("field", ["x_text", "y"])
+def test_values_that_float32_cannot_tell_apart_are_not_prepared(
+  write, tmp_path, field
+):
+  values = 1.7e9 + np.random.default_rng(0).normal(size=(20, 3))
+  options = write(**{field: values if field == "x_text" else values[:, 0]})
+  message = (
+    r"train.npz: '(text|target)', column 0 has values such as 1(699|700)"
+  )
+  with pytest.raises(errors.InputError, match=message):
+    dataset_files.prepare("npz", options.data_dir, tmp_path / "out")

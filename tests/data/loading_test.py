@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from btw_jax import errors
+from btw_jax import tasks
 from btw_jax.data import assembly
 from btw_jax.data import catalog
 from btw_jax.data import loading
+from btw_jax.evaluation import evaluate
 from support import written_files
 
 
@@ -226,6 +228,84 @@ def test_classes_are_counted_before_examples_are_held_out(tmp_path):
     assert {s: len(e) for s, e in dataset.splits.items()} == (
       {"train": 25, "valid": 6, "test": 6}
     )
+
+
+def _clock(split, *, extra):
+  """Returns the arrays of a clock in seconds, over a minute in 2023."""
+  fields = written_files.labelled(split, (0, 1))
+  seconds = 1.7e9 + 30 * fields["x_audio"][:, :1]
+  others = fields["x_audio"][:, 1:] if extra else np.zeros((len(seconds), 0))
+  clock = np.concatenate([seconds, others], axis=1)
+  return {"x_clock": clock, "x_video": fields["x_video"], "y": fields["y"]}
+
+
+def _clock_steps(split):
+  """Returns the arrays of a clock as a sequence of two steps."""
+  fields = _clock(split, extra=True)
+  return fields | {"x_clock": np.stack([fields["x_clock"]] * 2, axis=1)}
+
+
+@pytest.mark.parametrize("average_steps", [True, False])
+@pytest.mark.parametrize(
+  "make",
+  [
+    functools.partial(_clock, extra=False),
+    functools.partial(_clock, extra=True),
+    _clock_steps,
+  ],
+)
+def test_large_features_are_centred_before_they_are_float32(
+  tmp_path, make, average_steps
+):
+  options = {"average_steps": average_steps}
+  case = dataclasses.replace(_npz(make), options=options)
+  inputs = _load(case, tmp_path)
+  clock = make("train")["x_clock"].astype(np.longdouble)
+  axes = tuple(range(clock.ndim - 1))
+  expected = (clock - clock.mean(axes)) / clock.std(axes)
+  batch = inputs.splits["train"]
+  assert batch.features.dtype == np.float32
+  is_sequence = clock.ndim == 3 and not average_steps
+  found = batch.sequences[0].values[:, 0] if is_sequence else (
+    batch.features[:, 0, : clock.shape[-1]]
+  )  # fmt: skip
+  assert found.dtype == np.float32
+  if found.ndim < expected.ndim:
+    expected = expected[:, 0]
+  np.testing.assert_allclose(found, expected.astype(float), atol=2e-6)
+
+
+def test_whole_nanoseconds_are_centred_before_they_are_float32(tmp_path):
+  inputs = _load(TABLES["nanoseconds"], tmp_path)
+  rows = np.arange(written_files.SIZES["train"], dtype=float)
+  expected = (rows - rows.mean()) / rows.std()
+  # Float64 rounds these times, and their mean, by up to 128 ns of the 8.6 ms
+  # that are their spread.
+  found = inputs.splits["train"].features[:, 0, 0]
+  np.testing.assert_allclose(found, expected, atol=256 / 8.6e6)
+
+
+def _large_target(split):
+  fields = written_files.labelled(split, (0, 1))
+  return fields | {"y": 1.7e9 + 10 * fields["x_audio"][:, 0]}
+
+
+def test_large_targets_are_centred_before_they_are_float32(tmp_path):
+  inputs = _load(_npz(_large_target), tmp_path)
+  assert inputs.dataset.task == "regression"
+  y = _large_target("train")["y"].astype(np.longdouble)
+  expected = ((y - y.mean()) / y.std()).astype(float)
+  target = inputs.splits["train"].target
+  assert target.dtype == np.float32
+  np.testing.assert_allclose(target, expected, atol=2e-6)
+  (scaler,) = inputs.scalers
+  # Predictions are turned back into the unit of the target.
+  outputs = np.stack([target, np.zeros_like(target)], axis=1)
+  task = tasks.make("regression", 1)
+  predicted = evaluate.interpret(task, outputs, scaler)
+  raw = inputs.dataset.splits["train"].target
+  np.testing.assert_array_equal(raw, y.astype(float))
+  np.testing.assert_allclose(predicted.decision - 1.7e9, raw - 1.7e9, atol=1e-4)
 
 
 @pytest.mark.parametrize(
