@@ -16,6 +16,9 @@ from btw_jax.pipeline import workdir as workdir_lib
 # The seed of the rows of all seeds' models together.
 ALL_SEEDS = "all"
 
+# A quantity may be large beside its differences, as a time in seconds is.
+_DIGITS = 12
+
 
 def columns(
   shape: workdir_lib.DataShape, *, has_target: bool = True
@@ -63,7 +66,8 @@ def rows(
     if target is not None:
       cells.append(to_text(shape, target[row]))
     cells += [weighting, seed, to_text(shape, predicted.decision[row])]
-    cells += [f"{value:.7g}" for value in values[row]]
+    digits = _DIGITS if shape.task == "regression" else 7
+    cells += [f"{value:.{digits}g}" for value in values[row]]
     cells += [f"{weight:.6g}" for weight in weights[row]]
     yield dict(zip(names, cells, strict=True))
 
@@ -71,7 +75,7 @@ def rows(
 def to_text(shape: workdir_lib.DataShape, value: np.ndarray) -> str:
   """Writes a class by its name, several labels as 0 or 1, or a number."""
   if shape.task == "regression":
-    return f"{value:.7g}"
+    return f"{value:.{_DIGITS}g}"
   if shape.task == "multilabel":
     return " ".join(f"{int(v)}" for v in value)
   return str(shape.classes[int(value)])
