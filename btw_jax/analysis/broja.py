@@ -20,6 +20,9 @@ The reason is `I_Q >= E_Q[f] - log E[e^f]`, with the second mean under
 independence (Donsker & Varadhan), for every f. For f = a + b, E_Q[f] is the
 same for all Q.
 
+The gap is that of real numbers: `solve` widens the difference of the computed
+values by a bound of their rounding.
+
 R is the same for all y. A step is therefore a few matrix products, and the full
 table over x1, x2 and y is built only to compute the gap. Arrays are flat except
 in those products, because XLA vectorises along the last axis only, which would
@@ -27,12 +30,14 @@ be short here. The axis of y comes first.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax.analysis import rounding
 from btw_jax.mutual_information import discrete
 
 # Steps between two computations of the gap, and scalings in a step. Fewer
@@ -53,7 +58,8 @@ class Solution(NamedTuple):
 
   Attributes:
     information: scalar nats, I_Q of a Q that keeps both pairs.
-    gap: scalar nats; `information` exceeds I* by at most this.
+    gap: scalar nats, not negative; `information` differs from I* by at most
+      this.
     potentials: a `[Y, X1]` and b `[Y, X2]`, 0 where P of the pair is 0.
     shares: `[X1]` and `[X2]` nats, the shares of each value of a source in
       `information`, which is the sum over the values of either source.
@@ -111,10 +117,11 @@ class Margins(NamedTuple):
   @classmethod
   def from_joint(cls, joint):
     """Returns the margins of a joint `[Y, X1, X2]`."""
-    p_y = jnp.sum(joint, axis=(1, 2))
+    p_y = rounding.pairwise_sum(joint, (1, 2))
     # Where P(y) is 0, the pairs are 0 as well.
     conditional = joint / _replace_zeros(p_y)[:, None, None]
-    return cls(p_y, *(jnp.sum(conditional, axis).ravel() for axis in (2, 1)))
+    pairs = (rounding.pairwise_sum(conditional, (axis,)) for axis in (2, 1))
+    return cls(p_y, *(pair.ravel() for pair in pairs))
 
   def table(self, x):
     """Reshapes a flat array to `[Y, ...]`."""
@@ -129,8 +136,9 @@ class Margins(NamedTuple):
 def solve(problem: Margins, num_iterations: int, tolerance: float) -> Solution:
   """Finds the least information of two sources about y, given its margins.
 
-  The solver stops when the gap is at most `tolerance`, in nats, or after
-  `num_iterations` steps, and returns the best Q and bound.
+  The solver stops when the gap, without what rounding adds to it, is at most
+  `tolerance`, in nats, or after `num_iterations` steps, and returns the best Q
+  and bound.
   """
   state = _initial_state(problem)
 
@@ -152,8 +160,9 @@ def solve(problem: Margins, num_iterations: int, tolerance: float) -> Solution:
 
   carry = state, _certify(problem, state), jnp.int32(0)
   solution = jax.lax.while_loop(unfinished, advance, carry)[1]
+  gap = jnp.maximum(solution.gap, 0.0) + _rounding_error(problem, solution)
   tables = jax.tree.map(problem.table, solution.potentials)
-  return solution._replace(potentials=tables)
+  return solution._replace(gap=gap, potentials=tables)
 
 
 def _initial_state(problem):
@@ -225,7 +234,10 @@ def _certify(problem, state):
   joint = (first[:, :, None] * second[:, None]) * r.reshape(
     1, first.shape[1], second.shape[1]
   )
-  upper, shares = _information(problem, _make_feasible(problem, joint))
+  # The remainders are rounding, so a second evaluation, which a compiler may
+  # prefer to storing the table, could give other ones.
+  joint = jax.lax.optimization_barrier(_make_feasible(problem, joint))
+  upper, shares = _information(problem, joint)
   mean = jax.tree.map(lambda s: s / _replace_zeros(state.total), state.sums)
   return _combine(
     *(
@@ -258,35 +270,36 @@ def _make_feasible(problem, joint):
   optimal transport via Sinkhorn iteration", algorithm 2.
   """
   first, second = problem.table(problem.first), problem.table(problem.second)
-  rows = _divide(first, jnp.sum(joint, axis=2))
+  rows = _divide(first, rounding.pairwise_sum(joint, (2,)))
   joint = joint * jnp.minimum(rows, 1.0)[:, :, None]
-  columns = _divide(second, jnp.sum(joint, axis=1))
+  columns = _divide(second, rounding.pairwise_sum(joint, (1,)))
   joint = joint * jnp.minimum(columns, 1.0)[:, None]
   # Rounding may make a remainder negative.
   rows, columns = (
-    jnp.maximum(margin - jnp.sum(joint, axis), 0.0)
+    jnp.maximum(margin - rounding.pairwise_sum(joint, (axis,)), 0.0)
     for margin, axis in ((first, 2), (second, 1))
   )
-  columns = columns / _replace_zeros(jnp.sum(columns, axis=1, keepdims=True))
+  total = rounding.pairwise_sum(columns, (1,))
+  columns = columns / _replace_zeros(total)[:, None]
   return joint + rows[:, :, None] * columns[:, None]
 
 
 def _information(problem, joint):
   """Computes I_Q(Y; X1 X2) from Q(x1, x2 | y), and each value's share in it."""
   table = joint * problem.p_y[:, None, None]
-  terms = discrete.terms(table.reshape(len(table), -1))
-  by_pair = jnp.sum(terms, axis=0).reshape(table.shape[1:])
-  shares = Pair(jnp.sum(by_pair, axis=1), jnp.sum(by_pair, axis=0))
-  return jnp.sum(shares.first), shares
+  of_pair = rounding.pairwise_sum(table, (0,)).reshape(1, -1)
+  terms = discrete.terms(
+    table.reshape(len(table), -1), (problem.p_y[:, None], of_pair)
+  )
+  by_pair = rounding.pairwise_sum(terms, (0,)).reshape(table.shape[1:])
+  shares = Pair(*(rounding.pairwise_sum(by_pair, (axis,)) for axis in (1, 0)))
+  return rounding.pairwise_sum(shares.first, (0,)), shares
 
 
 def _bound(problem, potentials):
   """Computes the lower bound of I* that potentials prove."""
-  p_y, *margins = problem
-  mean = sum(
-    _dot(p_y, jnp.sum(problem.table(c * potential), axis=1))
-    for c, potential in zip(margins, potentials, strict=True)
-  )
+  _, *margins = problem
+  mean = sum(_means(problem, potentials))
   factors = Pair(
     *(
       jnp.where(c > 0, jnp.exp(potential), 0.0)
@@ -294,6 +307,51 @@ def _bound(problem, potentials):
     )
   )
   return mean - jnp.log(_replace_zeros(jnp.max(problem.mix(factors))))
+
+
+def _means(problem, potentials):
+  """Returns the means of both potentials under P."""
+  p_y, *margins = problem
+  return [
+    rounding.pairwise_sum(p_y[:, None] * problem.table(c * potential), (0, 1))
+    for c, potential in zip(margins, potentials, strict=True)
+  ]
+
+
+def _rounding_error(problem, solution):
+  """Bounds what rounding may hide: the errors of `information` and the bound.
+
+  With u, D and `CELL` of `rounding`:
+
+  - Q has the margins of P but for relative errors of `(D + CELL) u`, and the
+    remainder that `_make_feasible` spreads is off by as much. A joint with the
+    exact margins has at most as much more information as this error times
+    `Σ q |log(q / r)| <= I + 1`, and times H(Y) <= log Y for the remainder.
+  - The means of the potentials a and b err by `(D + CELL) u` for P and `D u`
+    for the sum, times the means of |a| and |b|.
+  - `Σ_y p(y) e^{a + b}` has no negative term: its relative error is that of
+    p(y), `Y u` of the sum, and `8u` of two exponentials. That of its logarithm
+    is `4u`, and the logarithm is the bound less both means.
+  """
+  sizes = (
+    len(problem.p_y),
+    *(problem.table(x).shape[1] for x in (problem.first, problem.second)),
+  )
+  mass = rounding.pairwise_sum(problem.p_y, (0,))
+  cell_error = rounding.num_levels(*sizes) + rounding.CELL
+  information = jnp.maximum(solution.information, 0.0)
+  potentials = jax.tree.map(jnp.abs, solution.potentials)
+  magnitude = sum(_means(problem, potentials))
+  distance = information + jnp.abs(solution.gap)
+  errors = (
+    cell_error * (information + mass * (1 + math.log(sizes[0])))
+    + 2 * cell_error * magnitude
+    + mass * (cell_error + sizes[0] + 8)
+    + 4 * (magnitude + distance)
+  )
+  return rounding.information_error(information, mass, sizes) + (
+    jnp.finfo(errors.dtype).eps / 2 * errors
+  )
 
 
 def _replace_zeros(x):

@@ -62,7 +62,9 @@ def from_joint(joint: chex.Array) -> chex.Array:
   return jnp.sum(terms(joint), axis=(-2, -1))
 
 
-def terms(joint: chex.Array) -> chex.Array:
+def terms(
+  joint: chex.Array, margins: tuple[chex.Array, chex.Array] | None = None
+) -> chex.Array:
   """Computes the terms whose sum is the mutual information of a table.
 
   The terms are `P_ab log(P_ab / (P_a P_b)) + P_a P_b - P_ab`; none is negative.
@@ -71,13 +73,18 @@ def terms(joint: chex.Array) -> chex.Array:
 
   Args:
     joint: `[..., A, B]`, as for `from_joint`.
+    margins: `P_a` `[..., A, 1]` and `P_b` `[..., 1, B]`, if they are known more
+      exactly than a plain sum gives them.
 
   Returns:
     `[..., A, B]` nats.
   """
   (joint,) = types.as_float(joint)
-  rows = jnp.sum(joint, axis=-1, keepdims=True)
-  columns = jnp.sum(joint, axis=-2, keepdims=True)
+  if margins is None:
+    rows = jnp.sum(joint, axis=-1, keepdims=True)
+    columns = jnp.sum(joint, axis=-2, keepdims=True)
+  else:
+    rows, columns = margins
   product = rows * columns
   # Summing P log(P/R) + R − P with R = P_a P_b gives the same result, but no
   # term is negative, so the small terms of a nearly independent table do not
@@ -85,9 +92,10 @@ def terms(joint: chex.Array) -> chex.Array:
   # P = R = 1 so that logarithms and their gradients stay finite.
   occupied = (joint > 0) & (product > 0)
   p, r = jnp.where(occupied, joint, 1.0), jnp.where(occupied, product, 1.0)
-  # log1p is accurate for R near P. Elsewhere R/P, or its derivative R/P², could
-  # overflow: hence the condition, and the `where`s around the quotient.
-  near = (r < 2 * p) & (p * p > 0)
+  # log1p is accurate for R near P only: its argument R/P − 1 rounds R/P away
+  # where it is small. A large R/P, or its derivative R/P², could overflow:
+  # hence the condition, and the `where`s around the quotient.
+  near = (r < 2 * p) & (p < 2 * r) & (p * p > 0)
   excess = jnp.where(near, r - p, 0.0) / jnp.where(near, p, 1.0)
   log_ratio = jnp.log(r) - jnp.log(p)
   divergence = jnp.where(

@@ -44,6 +44,67 @@ _LEFT = 1 - stats.entropy(_FLIP, base=2)
 _AND = stats.entropy([1 / 4, 3 / 4], base=2) - 1 / 2
 AND, XOR = _of(lambda i, j: i & j), _of(lambda i, j: i ^ j)
 
+
+def _block(rng, most):
+  """Returns a joint `[X1, X2, Y]` of at most `most` values, and its atoms."""
+  kinds = (
+    ("unique", "copies", "xor", "and", "both")
+    if most >= 4
+    else ("unique", "copies", "xor")
+  )
+  kind = rng.choice(kinds)
+  n = int(rng.integers(2, most + 1))
+  probs = rng.dirichlet(np.full(n, 2.0))
+  information = stats.entropy(probs)
+  if kind == "copies":
+    joint = np.zeros((n, n, n))
+    joint[range(n), range(n), range(n)] = probs
+    return joint, np.array([information, 0, 0, 0])
+  if kind == "xor":
+    i, j = np.indices((n, n))
+    joint = np.zeros((n, n, n))
+    joint[i, j, (i + j) % n] = 1 / n**2
+    return joint, np.array([0, 0, 0, np.log(n)])
+  if kind == "and":
+    return AND, np.array([_AND, 0, 0, 1 / 2]) * np.log(2)
+  if kind == "both":
+    n = most // 2
+    probs, others = rng.dirichlet(np.full(n, 2.0)), rng.dirichlet((2.0, 2.0))
+    joint = np.zeros((n, 2, 2 * n))
+    for i, j in np.ndindex(n, 2):
+      joint[i, j, 2 * i + j] = probs[i] * others[j]
+    return joint, np.array([0, stats.entropy(probs), stats.entropy(others), 0])
+  # One source tells all, the other one is independent of it.
+  joint = np.zeros((n, n, n))
+  others = rng.dirichlet(np.ones(n))
+  joint[range(n), :, range(n)] = probs[:, None] * others
+  if rng.random() < 0.5:
+    return joint, np.array([0, information, 0, 0])
+  return np.swapaxes(joint, 0, 1), np.array([0, 0, information, 0])
+
+
+def _known(rng, size):
+  """Returns a joint of one or more disjoint blocks, and its atoms in nats.
+
+  Either source tells the block, which is redundant information.
+  """
+  blocks = [_block(rng, size)]
+  if size >= 4 and rng.random() < 0.6:
+    sizes = [size // 2, size - size // 2]
+    if size >= 16:
+      sizes = [size // 3] * 3
+    blocks = [_block(rng, most) for most in sizes]
+  shares = rng.dirichlet(np.full(len(blocks), 3.0))
+  table, corner = np.zeros((size,) * 3), np.zeros(3, int)
+  for share, (joint, _) in zip(shares, blocks, strict=True):
+    end = corner + joint.shape
+    table[tuple(map(slice, corner, end))] = share * joint
+    corner = end
+  atoms = shares @ np.stack([atoms for _, atoms in blocks])
+  atoms[0] += stats.entropy(shares)
+  return table, atoms
+
+
 # name -> joint, and its atoms in bits
 GATES = {
   "and": (AND, (_AND, 0, 0, 1 / 2)),
@@ -117,6 +178,76 @@ def test_gates(gate):
   joint, bits = GATES[gate]
   actual = np.array(BROJA(joint)[:4]) / np.log(2)
   np.testing.assert_allclose(actual, bits, atol=1e-4)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize(
+  ("size", "number"),
+  [
+    (2, 68),
+    *(
+      pytest.param(*pair, marks=_TRAINING)
+      for pair in ((4, 160), (8, 160), (16, 100), (30, 12))
+    ),
+  ],
+)
+def test_the_gap_is_never_less_than_the_error(size, number, x64):
+  """Rounding is part of the certificate: 500 joints have known atoms."""
+  rng = np.random.default_rng(size)
+  joints, expected = zip(
+    *(_known(rng, size) for _ in range(number)), strict=True
+  )
+  with jax.enable_x64(x64):
+    *atoms, gaps = map(np.asarray, jax.jit(pid.broja)(np.stack(joints)))
+  assert gaps.dtype == (np.float64 if x64 else np.float32)
+  errors = np.abs(np.stack(atoms, axis=1).astype(float) - expected).max(axis=1)
+  assert np.all(gaps >= 0)
+  worst = np.argmax(errors - gaps)
+  assert np.all(errors <= gaps), (worst, errors[worst], gaps[worst])
+  # Most joints have a solution that is found exactly: rounding remains.
+  assert np.median(gaps) < (1e-6 if x64 else 9e-5)
+
+
+def test_the_gap_of_thirty_values_is_not_negative():
+  """The information of 1,800 cells, of which the second source tells none."""
+  table = np.zeros((30, 2, 30))
+  table[range(30), :, range(30)] = 1 / 60
+  decomposition = BROJA(table)
+  error = np.abs(np.array(decomposition[:4]) - (0, np.log(30), 0, 0)).max()
+  # The error is that of rounding in a few steps, not in 1,800.
+  assert error < 2e-6
+  assert error <= decomposition.gap < 9e-5
+
+
+@pytest.mark.training
+def test_the_gap_holds_for_joints_without_zeros():
+  """The solution has cells near the smallest number of the dtype."""
+  joints = np.random.default_rng(0).dirichlet(np.ones(27), 40)
+  joints = joints.reshape(40, 3, 3, 3).astype("f")
+  decomposition = BROJA(joints)
+  with jax.enable_x64():
+    exact = jax.jit(
+      lambda x: pid.broja(x, num_iterations=3000, tolerance=1e-12)
+    )(joints.astype(float))
+    exact = jax.tree.map(np.asarray, exact)
+  errors = [
+    np.abs(a - b) for a, b in zip(decomposition[:4], exact[:4], strict=True)
+  ]
+  assert np.all(exact.gap < 1e-10)
+  assert np.all(np.max(errors, axis=0) <= decomposition.gap + exact.gap)
+  assert np.median(decomposition.gap) < 3e-5
+
+
+@pytest.mark.training
+def test_the_gap_of_a_control_holds():
+  rng = np.random.default_rng(0)
+  joints, expected = zip(*(_known(rng, 4) for _ in range(40)), strict=True)
+  weights = rng.dirichlet(np.ones(8), 5)
+  joints = np.stack(joints).reshape(5, 8, 4, 4, 4)
+  expected = np.einsum("nl,nla->na", weights, np.reshape(expected, (5, 8, 4)))
+  *atoms, gaps = jax.jit(pid.sensory)(joints * weights[..., None, None, None])
+  errors = np.abs(np.stack(atoms, axis=1) - expected).max(axis=1)
+  assert np.all(errors <= gaps)
 
 
 @pytest.mark.training
@@ -213,9 +344,10 @@ def test_outcomes_that_never_come_change_nothing():
   joint = _randoms((3, 3, 3), per_kind=1)
   padded = np.pad(joint, ((0, 0), (1, 2), (0, 1), (2, 0)))
   for decompose in DECOMPOSE:
-    np.testing.assert_allclose(
-      np.stack(decompose(padded)), np.stack(decompose(joint)), atol=2e-6
-    )
+    many, few = decompose(padded), decompose(joint)
+    np.testing.assert_allclose(np.stack(many[:4]), np.stack(few[:4]), atol=2e-6)
+    # A larger table has longer sums, whose rounding the gap includes.
+    assert np.all((few.gap <= many.gap) & (many.gap <= 2 * few.gap))
   assert all(np.all(x == 0) for x in BROJA(np.zeros((2, 3, 2))))
 
 

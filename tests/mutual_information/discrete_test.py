@@ -93,3 +93,14 @@ def test_terms_of_a_column_are_its_share_in_the_information():
       if table[a, b]
     )
     np.testing.assert_allclose(terms[:, b].sum(), share, atol=1e-6)
+
+
+def test_terms_of_margins_that_are_given():
+  joint = np.random.default_rng(0).dirichlet(np.ones(12)).reshape(3, 4)
+  joint = joint.astype("f")
+  margins = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
+  terms = discrete.terms(joint, margins)
+  np.testing.assert_allclose(terms, discrete.terms(joint), atol=1e-7)
+  # Rounding may make a product of margins far smaller than its cell.
+  tiny = discrete.terms(np.float32([[1e-3]]), (np.float32([[1e-30]]), 1.0))
+  np.testing.assert_allclose(tiny, 1e-3 * (np.log(1e27) - 1), rtol=1e-6)
