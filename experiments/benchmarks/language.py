@@ -2,8 +2,8 @@
 
 A step is one of the recipe, with AdamW, a constant learning rate, and all
 modalities shown. A few steps make an epoch, one program, which ends with the
-validation of a single question. The operations of a step are those of its matrix
-products.
+validation of a single question. The operations of a step are those of its
+matrix products.
 """
 
 from collections.abc import Callable
