@@ -67,7 +67,7 @@ class LanguageConfig:
     high=0.9,
   )
   weight_decay: float = sections.field(
-    0.01, "weight decay, a factor of the learning rate", low=0.0
+    0.01, "weight decay of either optimizer", low=0.0
   )
   max_norm: float = sections.field(
     1.0, "largest norm of a gradient; 0 does not clip", low=0.0
