@@ -3,7 +3,7 @@
 #   bash launch/test.sh --quick   pure functions and readers of files: 90 s
 #   bash launch/test.sh           also what trains or compiles for long: 8 minutes
 #   bash launch/test.sh --all     also whole programs, several processes, runs that
-#                                 are killed, pages in a browser: 18 minutes
+#                                 are killed, pages in a browser: 30 minutes
 # Further arguments go to pytest:
 #   bash launch/test.sh --all tests/experiments/survival_test.py
 # Tests of the report's page need Chromium, tests of its LaTeX need pdflatex; both
