@@ -4,8 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from btw_jax import types
 from btw_jax.mutual_information import discrete
+from btw_jax.mutual_information import samples
 
 
 def binned(
@@ -35,8 +35,8 @@ def binned(
     Scalar in nats, at most `log(num_bins)`; 0 if an input is constant.
 
   Raises:
-    ValueError: if `x` and `y` are not vectors of equal length, or `num_bins` is
-      below 2.
+    ValueError: if `x` and `y` are not vectors of equal length, `num_bins` is
+      below 2, or the dtype of the computation cannot tell most samples apart.
   """
   if jnp.ndim(x) != 1 or jnp.shape(x) != jnp.shape(y):
     raise ValueError(
@@ -44,7 +44,8 @@ def binned(
     )
   if num_bins < 2:
     raise ValueError(f"num_bins={num_bins} is too small: give 2 or more.")
-  where = jnp.ones(jnp.shape(x), bool) if where is None else where
+  x, y = samples.convert({"x": x, "y": y}, where=where, rescale=True)
+  where = jnp.ones(x.shape, bool) if where is None else where
   x, y = (
     jax.nn.one_hot(_bin_index(v, num_bins, where), num_bins) for v in (x, y)
   )
@@ -53,7 +54,6 @@ def binned(
 
 def _bin_index(x, num_bins, where):
   """Returns the `[N]` bin of each sample."""
-  (x,) = types.as_float(x)
   low = jnp.min(jnp.where(where, x, jnp.inf))
   high = jnp.max(jnp.where(where, x, -jnp.inf))
   width = jnp.where(high > low, high - low, 1)

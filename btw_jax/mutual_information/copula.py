@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax.mutual_information import samples
 from btw_jax.mutual_information import transforms
 
 
@@ -33,12 +34,14 @@ def gaussian_copula(
     ½ log(1/ε) with ε the resolution of the dtype.
 
   Raises:
-    ValueError: if `x` and `y` have different numbers of rows.
+    ValueError: if `x` and `y` have different numbers of rows, or the dtype of
+      the computation cannot tell most samples apart.
   """
   n, m = jnp.shape(x)[0], jnp.shape(y)[0]
   if n != m:
     raise ValueError(f"x has {n} rows and y {m}: give the same number.")
-  scores = [_normal_scores(v, where) for v in (x, y)]
+  pair = samples.convert({"x": x, "y": y}, where=where, rescale=True)
+  scores = [_normal_scores(v, where) for v in pair]
   joint = jnp.concatenate(scores, axis=1)
   correlation = _correlation(joint)
   split = scores[0].shape[1]
@@ -51,7 +54,7 @@ def gaussian_copula(
 
 def _normal_scores(x, where):
   """Returns `[N, D]` standardised normal scores, 0 where a row is excluded."""
-  x = jax.lax.stop_gradient(jnp.asarray(x))
+  x = jax.lax.stop_gradient(x)
   x = x if x.ndim == 2 else x[:, None]
   return transforms.standardise(transforms.rank(x, where=where), where=where)
 

@@ -1,9 +1,11 @@
 """Pearson's correlation, and the mutual information that it implies."""
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from btw_jax import types
+from btw_jax.mutual_information import samples
 
 
 def pearson(
@@ -26,13 +28,15 @@ def pearson(
     Scalar in [−1, 1]; 0 if an input is constant.
 
   Raises:
-    ValueError: if `x` and `y` are not vectors of equal length.
+    ValueError: if `x` and `y` are not vectors of equal length, or the dtype of
+      the computation cannot tell most samples apart.
   """
   if jnp.ndim(x) != 1 or jnp.shape(x) != jnp.shape(y):
     raise ValueError(
       f"x has shape {jnp.shape(x)} and y {jnp.shape(y)}: give two [N] arrays."
     )
-  where = jnp.ones(jnp.shape(x), bool) if where is None else where
+  x, y = samples.convert({"x": x, "y": y}, where=where, rescale=True)
+  where = jnp.ones(x.shape, bool) if where is None else where
 
   def sum_all(*values):
     return types.psum_over([jnp.sum(v) for v in values], axis_name)
@@ -40,8 +44,8 @@ def pearson(
   x, y = jnp.where(where, x, 0.0), jnp.where(where, y, 0.0)
   count, sx, sy = sum_all(where, x, y)
   count = jnp.maximum(count, 1)
-  x = jnp.where(where, x - sx / count, 0.0)
-  y = jnp.where(where, y - sy / count, 0.0)
+  x = _scale(jnp.where(where, x - sx / count, 0.0), axis_name)
+  y = _scale(jnp.where(where, y - sy / count, 0.0), axis_name)
   sxx, syy, sxy = sum_all(x * x, y * y, x * y)
   informative = (sxx > 0) & (syy > 0)
   # The product of the roots does not underflow where the root of the product
@@ -50,6 +54,19 @@ def pearson(
     jnp.where(informative, syy, 1.0)
   )
   return jnp.clip(sxy / norm, -1.0, 1.0)
+
+
+def _scale(x, axis_name):
+  """Divides by a power of 2 near the largest value, so that squares exist."""
+  # The correlation does not depend on the factor, hence no gradient.
+  largest = jnp.max(jnp.abs(jax.lax.stop_gradient(x)))
+  if axis_name is not None:
+    largest = jax.lax.pmax(largest, axis_name)
+  # Both factors, one for each half of the exponent, are normal numbers.
+  exponent = jnp.where(jnp.isfinite(largest), jnp.frexp(largest)[1], 0)
+  half = exponent // 2
+  one = jnp.ones((), x.dtype)
+  return x * jnp.ldexp(one, -half) * jnp.ldexp(one, half - exponent)
 
 
 def gaussian_information(correlation: chex.Array) -> chex.Array:

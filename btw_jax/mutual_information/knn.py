@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from btw_jax import types
+from btw_jax.mutual_information import samples
 from btw_jax.mutual_information import scalars
 from btw_jax.mutual_information import transforms
 from btw_jax.mutual_information import vectors
@@ -43,7 +43,8 @@ def ksg(
   take O(N) memory and O(N²) time.
 
   Args:
-    x: `[N]` or `[N, D]` samples; computed in float32 or wider.
+    x: `[N]` or `[N, D]` samples; computed in float32 or wider. NumPy's float64
+      and integers are centred before they are converted.
     y: `[N]` or `[N, D]` samples, paired with those of `x`; its D may differ.
     k: number of neighbours, static.
     where: `[N]` bool, the samples that count; all by default. The others change
@@ -55,13 +56,13 @@ def ksg(
     count, or one of them is not finite.
 
   Raises:
-    ValueError: if N < k + 2, or the shapes do not match.
+    ValueError: if N < k + 2, the shapes do not match, or the dtype of the
+      computation cannot tell most samples apart.
   """
-  x, y = (_columns(v, name) for v, name in ((x, "x"), (y, "y")))
+  x, y = _columns(where, x=x, y=y)
   n = _check_rows(x, y, k)
   where = jnp.ones(n, bool) if where is None else where
-  dtype = jnp.result_type(x, y)
-  pair = [_finite(v.astype(dtype)) for v in (x, y)]
+  pair = [_finite(v) for v in (x, y)]
   if key is not None:
     keys = jax.random.split(key)
     pair = [
@@ -73,7 +74,7 @@ def ksg(
     estimate = _scalar_ksg(k)(*rows)[0]
   else:
     counts = vectors.count_in_pair(*pair, where, k)
-    estimate = _from_counts(*counts, where, k, dtype)
+    estimate = _from_counts(*counts, where, k, x.dtype)
   enough = jnp.sum(where) >= k + 2
   valid = enough & _all_finite(x, where) & _all_finite(y, where)
   varies = _varies(x, where) & _varies(y, where)
@@ -115,12 +116,16 @@ def mixed(
     samples count, or one of them is not finite.
 
   Raises:
-    ValueError: if N < k + 2, or the shapes do not match.
+    ValueError: if N < k + 2, the shapes do not match, or the dtype of the
+      computation cannot tell most samples apart.
   """
-  x = _columns(x, "x")
+  (x,) = _columns(where, x=x)
   if jnp.ndim(labels) != 1:
     raise ValueError(f"labels have shape {jnp.shape(labels)}: give [N].")
   n = _check_rows(x, labels, k)
+  if not isinstance(labels, jax.Array):
+    # Larger integers than JAX holds would wrap into the range of the classes.
+    labels = np.clip(labels, -1, num_classes)
   where = jnp.ones(n, bool) if where is None else where
   where &= (labels >= 0) & (labels < num_classes)
   labels = jnp.where(where, labels, num_classes).astype(jnp.int32)
@@ -197,14 +202,15 @@ def _digamma_table(n, dtype):
   return jnp.asarray(table, dtype)
 
 
-def _columns(x, name):
-  """Returns x as `[N, D]` floats, float32 or wider, without gradient."""
-  if jnp.ndim(x) not in (1, 2):
-    raise ValueError(
-      f"{name} has shape {jnp.shape(x)}: give [N] or [N, D] samples."
-    )
-  (x,) = jax.lax.stop_gradient(types.as_float(x))
-  return x if x.ndim == 2 else x[:, None]
+def _columns(where, **arrays):
+  """Returns samples as `[N, D]` floats of one dtype, without gradient."""
+  for name, x in arrays.items():
+    if jnp.ndim(x) not in (1, 2):
+      raise ValueError(
+        f"{name} has shape {jnp.shape(x)}: give [N] or [N, D] samples."
+      )
+  arrays = jax.lax.stop_gradient(samples.convert(arrays, where=where))
+  return [x if x.ndim == 2 else x[:, None] for x in arrays]
 
 
 def _check_rows(x, y, k):

@@ -40,6 +40,9 @@ def permutation_test(
   counts the estimate itself, so it is never 0 and the test keeps its level:
   Phipson & Smyth (2010), "Permutation p-values should never be zero".
 
+  Samples are converted to JAX's dtype as they are, because an estimator may
+  read them as probabilities: centre float64 samples with a large mean first.
+
   The permutations are mapped by `vmap`, so memory grows with their number, or
   with `batch_size`.
 

@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from btw_jax import types
+from btw_jax.mutual_information import samples
 
 # The amplitude of jitter, in standard deviations: far above the resolution of
 # float32, and far below the distance to a neighbour at N = 10⁵.
@@ -34,7 +34,7 @@ def standardise(
     An array of the shape of `x`; 0 for constant columns and for samples that do
     not count.
   """
-  centred, std = _centre(*_masked(x, where))
+  centred, std = _centre(*_masked(x, where, rescale=True))
   return centred / jnp.where(std > 0, std, 1)
 
 
@@ -70,7 +70,7 @@ def uniform_scores(
   Returns:
     An array of the shape of `x`, in (0, 1); ½ for samples that do not count.
   """
-  x, mask = _masked(x, where)
+  x, mask = _masked(x, where, rescale=True)
 
   def score_column(x, mask):
     # Samples that do not count sort last.
@@ -130,9 +130,9 @@ def _centre(x, mask):
   return centred, largest * jnp.where(variance > 0, jnp.sqrt(safe), 0)
 
 
-def _masked(x, where):
+def _masked(x, where, *, rescale=False):
   """Returns x as floats, and `where` broadcast to its shape."""
-  (x,) = types.as_float(x)
+  (x,) = samples.convert({"x": x}, where=where, rescale=rescale)
   if where is None:
     return x, jnp.ones(x.shape, bool)
   where = where if x.ndim == 1 else where[:, None]
