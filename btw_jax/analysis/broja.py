@@ -117,10 +117,10 @@ class Margins(NamedTuple):
   @classmethod
   def from_joint(cls, joint):
     """Returns the margins of a joint `[Y, X1, X2]`."""
-    p_y = rounding.pairwise_sum(joint, (1, 2))
+    p_y = rounding.blocked_sum(joint, (1, 2))
     # Where P(y) is 0, the pairs are 0 as well.
     conditional = joint / _replace_zeros(p_y)[:, None, None]
-    pairs = (rounding.pairwise_sum(conditional, (axis,)) for axis in (2, 1))
+    pairs = (rounding.blocked_sum(conditional, (axis,)) for axis in (2, 1))
     return cls(p_y, *(pair.ravel() for pair in pairs))
 
   def table(self, x):
@@ -270,16 +270,16 @@ def _make_feasible(problem, joint):
   optimal transport via Sinkhorn iteration", algorithm 2.
   """
   first, second = problem.table(problem.first), problem.table(problem.second)
-  rows = _divide(first, rounding.pairwise_sum(joint, (2,)))
+  rows = _divide(first, rounding.blocked_sum(joint, (2,)))
   joint = joint * jnp.minimum(rows, 1.0)[:, :, None]
-  columns = _divide(second, rounding.pairwise_sum(joint, (1,)))
+  columns = _divide(second, rounding.blocked_sum(joint, (1,)))
   joint = joint * jnp.minimum(columns, 1.0)[:, None]
   # Rounding may make a remainder negative.
   rows, columns = (
-    jnp.maximum(margin - rounding.pairwise_sum(joint, (axis,)), 0.0)
+    jnp.maximum(margin - rounding.blocked_sum(joint, (axis,)), 0.0)
     for margin, axis in ((first, 2), (second, 1))
   )
-  total = rounding.pairwise_sum(columns, (1,))
+  total = rounding.blocked_sum(columns, (1,))
   columns = columns / _replace_zeros(total)[:, None]
   return joint + rows[:, :, None] * columns[:, None]
 
@@ -287,13 +287,13 @@ def _make_feasible(problem, joint):
 def _information(problem, joint):
   """Computes I_Q(Y; X1 X2) from Q(x1, x2 | y), and each value's share in it."""
   table = joint * problem.p_y[:, None, None]
-  of_pair = rounding.pairwise_sum(table, (0,)).reshape(1, -1)
+  of_pair = rounding.blocked_sum(table, (0,)).reshape(1, -1)
   terms = discrete.terms(
     table.reshape(len(table), -1), (problem.p_y[:, None], of_pair)
   )
-  by_pair = rounding.pairwise_sum(terms, (0,)).reshape(table.shape[1:])
-  shares = Pair(*(rounding.pairwise_sum(by_pair, (axis,)) for axis in (1, 0)))
-  return rounding.pairwise_sum(shares.first, (0,)), shares
+  by_pair = rounding.blocked_sum(terms, (0,)).reshape(table.shape[1:])
+  shares = Pair(*(rounding.blocked_sum(by_pair, (axis,)) for axis in (1, 0)))
+  return rounding.blocked_sum(shares.first, (0,)), shares
 
 
 def _bound(problem, potentials):
@@ -313,7 +313,7 @@ def _means(problem, potentials):
   """Returns the means of both potentials under P."""
   p_y, *margins = problem
   return [
-    rounding.pairwise_sum(p_y[:, None] * problem.table(c * potential), (0, 1))
+    rounding.blocked_sum(p_y[:, None] * problem.table(c * potential), (0, 1))
     for c, potential in zip(margins, potentials, strict=True)
   ]
 
@@ -337,8 +337,8 @@ def _rounding_error(problem, solution):
     len(problem.p_y),
     *(problem.table(x).shape[1] for x in (problem.first, problem.second)),
   )
-  mass = rounding.pairwise_sum(problem.p_y, (0,))
-  cell_error = rounding.num_levels(*sizes) + rounding.CELL
+  mass = rounding.blocked_sum(problem.p_y, (0,))
+  cell_error = rounding.num_additions(*sizes) + rounding.CELL
   information = jnp.maximum(solution.information, 0.0)
   potentials = jax.tree.map(jnp.abs, solution.potentials)
   magnitude = sum(_means(problem, potentials))

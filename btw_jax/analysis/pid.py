@@ -56,6 +56,20 @@ class Pointwise(NamedTuple):
   synergistic: chex.Array
 
 
+class _Information(NamedTuple):
+  """The information about the target, `[...]` nats.
+
+  Attributes:
+    first: I1, of the first source.
+    second: I2, of the second source.
+    both: I, of both together.
+  """
+
+  first: chex.Array
+  second: chex.Array
+  both: chex.Array
+
+
 def broja(
   joint: chex.Array, *, num_iterations: int = 200, tolerance: float = 1e-6
 ) -> Decomposition:
@@ -85,10 +99,10 @@ def broja(
     ValueError: if `joint` has fewer than three axes.
   """
   joint = _normalise(joint, 3)
-  information, gap = _least_information(joint, num_iterations, tolerance)
-  first, second = _source_information(joint)
-  gap += _rounding_error(joint, first, second)
-  return _decompose(joint, first + second - information, gap)
+  least, gap = _least_information(joint, num_iterations, tolerance)
+  known = _information(joint)
+  gap += _rounding_error(joint, known)
+  return _decompose(known, known.first + known.second - least, gap)
 
 
 def sensory(
@@ -113,14 +127,14 @@ def sensory(
     _normalise(joint, 4), num_iterations=num_iterations, tolerance=tolerance
   )
   (joint,) = types.as_float(joint)
-  p_l = rounding.pairwise_sum(joint, (-3, -2, -1))
-  p_l = p_l / _replace_zeros(rounding.pairwise_sum(p_l, (-1,)))[..., None]
+  p_l = rounding.blocked_sum(joint, (-3, -2, -1))
+  p_l = p_l / _replace_zeros(rounding.blocked_sum(p_l, (-1,)))[..., None]
 
   def mean(atom):
-    return rounding.pairwise_sum(p_l * atom, (-1,))
+    return rounding.blocked_sum(p_l * atom, (-1,))
 
-  # P(l) and the sum err by as many u as they have levels, twice.
-  num_errors = 2 * (rounding.num_levels(*joint.shape[-4:]) + rounding.CELL)
+  # P(l) and the sum err by as many u as they have additions, twice.
+  num_errors = 2 * (rounding.num_additions(*joint.shape[-4:]) + rounding.CELL)
   largest = functools.reduce(jnp.maximum, map(jnp.abs, conditional))
   error = jnp.finfo(joint.dtype).eps * num_errors * mean(largest)
   means = jax.tree.map(mean, conditional)
@@ -144,8 +158,9 @@ def minimum_information(joint: chex.Array) -> Decomposition:
     ValueError: if `joint` has fewer than three axes.
   """
   joint = _normalise(joint, 3)
-  redundant = jnp.minimum(*_source_information(joint))
-  return _decompose(joint, redundant, jnp.zeros_like(redundant))
+  known = _information(joint)
+  redundant = jnp.minimum(known.first, known.second)
+  return _decompose(known, redundant, jnp.zeros_like(redundant))
 
 
 def specific_information(joint: chex.Array) -> Decomposition:
@@ -173,7 +188,7 @@ def specific_information(joint: chex.Array) -> Decomposition:
 
   least = jnp.minimum(*(specific(pair) for pair in _pairs(joint)))
   redundant = jnp.sum(least, axis=-1)
-  return _decompose(joint, redundant, jnp.zeros_like(redundant))
+  return _decompose(_information(joint), redundant, jnp.zeros_like(redundant))
 
 
 def pointwise(
@@ -253,49 +268,44 @@ def _solve(joint, num_iterations, tolerance):
   )
 
 
-def _rounding_error(joint, first, second):
+def _rounding_error(joint, known):
   """Bounds the rounding of I1, I2, I and of the differences between them."""
-  both = _information(joint)
-  mass = rounding.pairwise_sum(joint, (-3, -2, -1))
+  mass = rounding.blocked_sum(joint, (-3, -2, -1))
   errors = sum(
     rounding.information_error(information, mass, joint.shape[-3:])
-    for information in (first, second, both)
+    for information in known
   )
-  additions = 2 * jnp.finfo(joint.dtype).eps * (first + second + both)
+  additions = 2 * jnp.finfo(joint.dtype).eps * sum(known)
   return jax.lax.stop_gradient(errors + additions)
 
 
-def _decompose(joint, redundant, gap):
+def _decompose(known, redundant, gap):
   """Computes all atoms from the redundant one."""
-  first, second = _source_information(joint)
+  first, second, both = known
   union = first + second - redundant
   return Decomposition(
-    redundant, union - second, union - first, _information(joint) - union, gap
+    redundant, union - second, union - first, both - union, gap
   )
 
 
-def _source_information(joint):
-  """Returns I1 and I2."""
-  return [_table_information(pair) for pair in _pairs(joint)]
+def _information(joint):
+  """Returns the information of each source, and of both."""
+  both = joint.reshape(*joint.shape[:-3], -1, joint.shape[-1])
+  return _Information(
+    *(_table_information(table) for table in (*_pairs(joint), both))
+  )
 
 
 def _pairs(joint):
   """Returns P(x1, y) and P(x2, y)."""
-  return [rounding.pairwise_sum(joint, (axis,)) for axis in (-2, -3)]
-
-
-def _information(joint):
-  """Returns the information of both sources, I(Y; X1 X2)."""
-  return _table_information(
-    joint.reshape(*joint.shape[:-3], -1, joint.shape[-1])
-  )
+  return [rounding.blocked_sum(joint, (axis,)) for axis in (-2, -3)]
 
 
 def _table_information(table):
   """Returns the information of a table `[..., X, Y]`."""
-  margins = [rounding.pairwise_sum(table, (axis,)) for axis in (-1, -2)]
+  margins = [rounding.blocked_sum(table, (axis,)) for axis in (-1, -2)]
   margins = margins[0][..., None], margins[1][..., None, :]
-  return rounding.pairwise_sum(discrete.terms(table, margins), (-2, -1))
+  return rounding.blocked_sum(discrete.terms(table, margins), (-2, -1))
 
 
 def _expand(first, second):
@@ -322,5 +332,5 @@ def _normalise(joint, num_axes):
   if joint.ndim < num_axes:
     axes = "[..., L, V, A, Y]" if num_axes == 4 else "[..., X1, X2, Y]"
     raise ValueError(f"joint has shape {joint.shape}: give {axes}.")
-  total = rounding.pairwise_sum(joint, (-3, -2, -1))
+  total = rounding.blocked_sum(joint, (-3, -2, -1))
   return joint / _replace_zeros(total)[..., None, None, None]

@@ -88,10 +88,14 @@ def terms(
   product = rows * columns
   # Summing P log(P/R) + R − P with R = P_a P_b gives the same result, but no
   # term is negative, so the small terms of a nearly independent table do not
-  # cancel. The product can underflow to 0 where P is positive; empty cells get
-  # P = R = 1 so that logarithms and their gradients stay finite.
+  # cancel. Empty cells get P = R = 1 so that logarithms and their gradients are
+  # finite. The product may underflow to 0 where P is positive. A compiler may
+  # compute a cell twice and round it to 0 once: hence the maxima.
   occupied = (joint > 0) & (product > 0)
-  p, r = jnp.where(occupied, joint, 1.0), jnp.where(occupied, product, 1.0)
+  least = jnp.finfo(joint.dtype).tiny
+  p, r = (
+    jnp.where(occupied, jnp.maximum(x, least), 1.0) for x in (joint, product)
+  )
   # log1p is accurate for R near P only: its argument R/P − 1 rounds R/P away
   # where it is small. A large R/P, or its derivative R/P², could overflow:
   # hence the condition, and the `where`s around the quotient.

@@ -209,7 +209,7 @@ def test_the_gap_is_never_less_than_the_error(size, number, x64):
 
 
 def test_the_gap_of_thirty_values_is_not_negative():
-  """The information of 1,800 cells, of which the second source tells none."""
+  """Y equals the first source; the second one is noise. 1,800 cells."""
   table = np.zeros((30, 2, 30))
   table[range(30), :, range(30)] = 1 / 60
   decomposition = BROJA(table)
@@ -240,10 +240,11 @@ def test_the_gap_holds_for_joints_without_zeros():
 
 @pytest.mark.training
 def test_the_gap_of_a_control_holds():
+  # Joints whose solution is exact: rounding alone remains.
   rng = np.random.default_rng(0)
-  joints, expected = zip(*(_known(rng, 4) for _ in range(40)), strict=True)
+  joints, expected = zip(*(_known(rng, 2) for _ in range(40)), strict=True)
   weights = rng.dirichlet(np.ones(8), 5)
-  joints = np.stack(joints).reshape(5, 8, 4, 4, 4)
+  joints = np.stack(joints).reshape(5, 8, 2, 2, 2)
   expected = np.einsum("nl,nla->na", weights, np.reshape(expected, (5, 8, 4)))
   *atoms, gaps = jax.jit(pid.sensory)(joints * weights[..., None, None, None])
   errors = np.abs(np.stack(atoms, axis=1) - expected).max(axis=1)
