@@ -89,8 +89,9 @@ def information(
 
   For `Categorical` it is the plug-in information of the soft contingency table;
   for `Bernoulli`, the sum of this over labels; for `Gaussian` and `Laplace`,
-  the nearest-neighbour estimate (k = 3) of the two means. This last estimate
-  may be slightly negative: estimates are not clipped.
+  the nearest-neighbour estimate (k = 3) of the two means, by `knn.adaptive`:
+  predictions may have ties, as those of a modality that is often all zeros.
+  This last estimate may be slightly negative: estimates are not clipped.
 
   Args:
     p: predictions of N examples.
@@ -272,7 +273,7 @@ def _point_information(p, q, where, transform, axis_name):
     where = jnp.ones(jnp.shape(q[0]), bool) if where is None else where
     p, q, where = jax.lax.all_gather((p, q, where), axis_name, tiled=True)
   x, y = (transforms.TRANSFORMS[transform](v[0], where=where) for v in (p, q))
-  return knn.ksg(x, y, where=where)
+  return knn.adaptive(x, y, where=where)
 
 
 def _class_correlation(probabilities):

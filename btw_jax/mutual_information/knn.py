@@ -1,6 +1,8 @@
 """Nearest-neighbour estimators of mutual information."""
 
+from collections.abc import Callable
 import functools
+from typing import NamedTuple
 
 import chex
 import jax
@@ -14,12 +16,17 @@ from btw_jax.mutual_information import scalars
 from btw_jax.mutual_information import transforms
 from btw_jax.mutual_information import vectors
 
+# The default number of neighbours.
+NUM_NEIGHBOURS = 3
+# The share of samples with ties from which `adaptive` uses `mixture`.
+MAX_TIES = 0.05
+
 
 def ksg(
   x: chex.Array,
   y: chex.Array,
   *,
-  k: int = 3,
+  k: int = NUM_NEIGHBOURS,
   where: chex.Array | None = None,
   key: chex.PRNGKey | None = None,
 ) -> chex.Array:
@@ -37,7 +44,7 @@ def ksg(
 
   Both variables must be continuous. Ties, for example in rounded predictions,
   give k-th distances of 0, hence counts of 0 and a large estimate; `key` breaks
-  ties with `transforms.jitter`.
+  ties with `transforms.jitter`, and `mixture` needs no jitter.
 
   Scalars take O(kN) memory and O(N log N) time for smooth densities; vectors
   take O(N) memory and O(N²) time.
@@ -59,26 +66,71 @@ def ksg(
     ValueError: if N < k + 2, the shapes do not match, or the dtype of the
       computation cannot tell most samples apart.
   """
-  x, y = _columns(where, x=x, y=y)
-  n = _check_rows(x, y, k)
-  where = jnp.ones(n, bool) if where is None else where
-  pair = [_finite(v) for v in (x, y)]
-  if key is not None:
-    keys = jax.random.split(key)
-    pair = [
-      transforms.jitter(jitter_key, v, where=where)
-      for jitter_key, v in zip(keys, pair, strict=True)
-    ]
-  if x.shape[1] == y.shape[1] == 1:
-    rows = [v[None] for v in (pair[0][:, 0], pair[1][:, 0], where)]
-    estimate = _scalar_ksg(k)(*rows)[0]
-  else:
-    counts = vectors.count_in_pair(*pair, where, k)
-    estimate = _from_counts(*counts, where, k, x.dtype)
-  enough = jnp.sum(where) >= k + 2
-  valid = enough & _all_finite(x, where) & _all_finite(y, where)
-  varies = _varies(x, where) & _varies(y, where)
-  return jnp.where(valid, jnp.where(varies, estimate, 0), jnp.nan)
+  return _estimate_pair(x, y, k, where, key, _KSG)
+
+
+def mixture(
+  x: chex.Array,
+  y: chex.Array,
+  *,
+  k: int = NUM_NEIGHBOURS,
+  where: chex.Array | None = None,
+) -> chex.Array:
+  """Estimates `I(X; Y)` of variables that may have ties, atoms or classes.
+
+  The formula is `⟨ψ(k_i)⟩ + log N − ⟨ψ(n_x) + ψ(n_y)⟩`. As in `ksg`, the counts
+  are those of the samples that are strictly nearer than the k-th neighbour, and
+  `k_i = k`; a sample counts itself. Where the k-th neighbour is at distance 0,
+  `k_i`, `n_x` and `n_y` count the samples at distance 0 instead. Gao, Kannan,
+  Oh & Viswanath (2017), "Estimating mutual information for discrete-continuous
+  mixtures", algorithm 1, arXiv 1709.06212; ψ(n) stands in for log(n + 1), as in
+  the code of the authors: both have the same limit.
+
+  Each of X and Y may be continuous, discrete, or a mixture of both. Without
+  ties the estimate is that of `ksg` plus `log N − ψ(N)`, about 1 / (2N). Of
+  discrete samples it is the plug-in estimate, up to terms of order 1 / N.
+  Classes without an order are given as one-hot vectors.
+
+  Ties are recognised at distance 0 only. On a grid so fine that few samples are
+  equal, many have their k-th neighbour one step away, together with others, and
+  the estimate is too large: centre samples before they are rounded.
+
+  Neighbours are exact. The estimate may be negative and is not clipped; it
+  depends on the scales of x and y. The gradient is 0. Memory and time are those
+  of `ksg`.
+
+  Args:
+    x: `[N]` or `[N, D]` samples, as for `ksg`.
+    y: `[N]` or `[N, D]` samples, paired with those of `x`; its D may differ.
+    k: number of neighbours, static.
+    where: `[N]` bool, the samples that count; all by default. The others change
+      nothing, as if they were deleted.
+
+  Returns:
+    Scalar in nats; 0 if `x` or `y` is constant; NaN if fewer than k + 2 samples
+    count, or one of them is not finite.
+
+  Raises:
+    ValueError: if N < k + 2, the shapes do not match, or the dtype of the
+      computation cannot tell most samples apart.
+  """
+  return _estimate_pair(x, y, k, where, None, _MIXTURE)
+
+
+def adaptive(
+  x: chex.Array,
+  y: chex.Array,
+  *,
+  k: int = NUM_NEIGHBOURS,
+  where: chex.Array | None = None,
+) -> chex.Array:
+  """Estimates `I(X; Y)` by `ksg`, or by `mixture` if many samples have ties.
+
+  It uses `mixture` if more than `MAX_TIES` of the samples have their k-th
+  neighbour at distance 0. Both share the search for neighbours. The arguments,
+  the result and the errors are those of `mixture`.
+  """
+  return _estimate_pair(x, y, k, where, None, _ADAPTIVE)
 
 
 def mixed(
@@ -86,7 +138,7 @@ def mixed(
   labels: chex.Array,
   *,
   num_classes: int,
-  k: int = 3,
+  k: int = NUM_NEIGHBOURS,
   where: chex.Array | None = None,
   key: chex.PRNGKey | None = None,
 ) -> chex.Array:
@@ -151,9 +203,47 @@ def mixed(
   return jnp.where(valid, jnp.where(varies, estimate, 0), jnp.nan)
 
 
+class _Method(NamedTuple):
+  """The parts in which the estimators of pairs differ.
+
+  Attributes:
+    count_scalars: `(x, y, where, k)` to counts and `where`, `[B, N]` each.
+    count_vectors: the same of `[N, D]` samples, to `[N]` each.
+    combine: `(*counts, where, k, dtype)` to estimates, `[..., N]` to `[...]`.
+  """
+
+  count_scalars: Callable[..., tuple[chex.Array, ...]]
+  count_vectors: Callable[..., tuple[chex.Array, ...]]
+  combine: Callable[..., chex.Array]
+
+
+def _estimate_pair(x, y, k, where, key, method):
+  """Checks and prepares the samples of a pair, and estimates."""
+  x, y = _columns(where, x=x, y=y)
+  n = _check_rows(x, y, k)
+  where = jnp.ones(n, bool) if where is None else where
+  pair = [_finite(v) for v in (x, y)]
+  if key is not None:
+    keys = jax.random.split(key)
+    pair = [
+      transforms.jitter(jitter_key, v, where=where)
+      for jitter_key, v in zip(keys, pair, strict=True)
+    ]
+  if x.shape[1] == y.shape[1] == 1:
+    rows = [v[None] for v in (pair[0][:, 0], pair[1][:, 0], where)]
+    estimate = _estimate_rows(method, k)(*rows)[0]
+  else:
+    counts = method.count_vectors(*pair, where, k)
+    estimate = method.combine(*counts, k, x.dtype)
+  enough = jnp.sum(where) >= k + 2
+  valid = enough & _all_finite(x, where) & _all_finite(y, where)
+  varies = _varies(x, where) & _varies(y, where)
+  return jnp.where(valid, jnp.where(varies, estimate, 0), jnp.nan)
+
+
 @functools.cache
-def _scalar_ksg(k):
-  """Makes a KSG estimator of B rows, `[B, N]` or `[1, N]` arrays to `[B]`.
+def _estimate_rows(method, k):
+  """Makes an estimator of B rows, `[B, N]` or `[1, N]` arrays to `[B]`.
 
   Its own `vmap` rule turns the mapped axis into further rows. The default rule
   would batch the `while` loops: every row would run until the last one ends,
@@ -162,8 +252,8 @@ def _scalar_ksg(k):
 
   @custom_batching.custom_vmap
   def estimate_rows(x, y, where):
-    nearer_x, nearer_y, counted = scalars.count_in_pair(x, y, where, k)
-    return _from_counts(nearer_x, nearer_y, counted, k, x.dtype)
+    counts = method.count_scalars(x, y, where, k)
+    return method.combine(*counts, k, x.dtype)
 
   @estimate_rows.def_vmap
   def _(axis_size, in_batched, *arrays):
@@ -194,6 +284,39 @@ def _from_counts(nearer_x, nearer_y, where, k, dtype):
   # averages.
   terms = psi[k] + psi[total] - psi[nearer_x + 1] - psi[nearer_y + 1]
   return jnp.sum(jnp.where(where, terms, 0), axis=-1) / total[..., 0]
+
+
+def _from_mixture_counts(inside_x, inside_y, inside_both, where, k, dtype):
+  """Computes algorithm 1 of Gao et al. from `[..., N]` counts."""
+  del k
+  psi = _digamma_table(where.shape[-1], dtype)
+  total = jnp.maximum(jnp.sum(where, axis=-1, keepdims=True), 1)
+  terms = psi[inside_both] + jnp.log(total.astype(dtype))
+  terms -= psi[inside_x] + psi[inside_y]
+  return jnp.sum(jnp.where(where, terms, 0), axis=-1) / total[..., 0]
+
+
+def _from_adaptive_counts(inside_x, inside_y, inside_both, where, k, dtype):
+  """Computes both estimates from `[..., N]` counts and chooses one."""
+  tied = inside_both > k
+  nearer_x, nearer_y = (
+    jnp.where(tied, 0, inside - 1) for inside in (inside_x, inside_y)
+  )
+  num_tied = jnp.sum(tied & where, axis=-1)
+  return jnp.where(
+    num_tied > MAX_TIES * jnp.sum(where, axis=-1),
+    _from_mixture_counts(inside_x, inside_y, inside_both, where, k, dtype),
+    _from_counts(nearer_x, nearer_y, where, k, dtype),
+  )
+
+
+_KSG = _Method(scalars.count_in_pair, vectors.count_in_pair, _from_counts)
+_MIXTURE = _Method(
+  scalars.count_in_mixture, vectors.count_in_mixture, _from_mixture_counts
+)
+_ADAPTIVE = _Method(
+  scalars.count_in_mixture, vectors.count_in_mixture, _from_adaptive_counts
+)
 
 
 def _digamma_table(n, dtype):
@@ -228,12 +351,12 @@ def _check_rows(x, y, k):
 
 
 def _finite(x):
-  """Replaces infinite values and NaN by 0, so that sorting is well defined.
+  """Replaces infinite values, NaN and −0 by 0, so that sorting is well defined.
 
   It does not use `where`, which differs between modalities: a variable that all
   modalities share then stays one array, and is sorted once.
   """
-  return jnp.where(jnp.isfinite(x), x, 0)
+  return jnp.where(jnp.isfinite(x) & (x != 0), x, 0)
 
 
 def _all_finite(x, where):

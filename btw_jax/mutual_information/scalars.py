@@ -7,6 +7,7 @@ and is then sorted once. Distances are integers, see `neighbours.bits`.
 
 import functools
 import math
+from typing import NamedTuple
 
 import chex
 import jax
@@ -52,6 +53,59 @@ def count_in_pair(
     `[B, N]` counts in x, counts in y, and `where`; in each row, the samples are
     in the order of ascending x.
   """
+  radius, in_order, where = _find_radius(x, y, where, k)
+  # The counts include the sample itself, unless its radius is 0.
+  nearer_x, nearer_y = (
+    jnp.maximum(v - 1, 0) for v in _count_in_each(in_order, radius)
+  )
+  return nearer_x, nearer_y, where
+
+
+def count_in_mixture(
+  x: chex.Array, y: chex.Array, where: chex.Array, k: int
+) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
+  """Counts as `count_in_pair` does, and all equal samples where k are equal.
+
+  Each sample counts itself. If the k-th neighbour is at distance 0, the samples
+  at distance 0 are counted.
+
+  Args:
+    x: `[B, N]`, finite, without −0.
+    y: `[B, N]`, finite, without −0.
+    where: `[B, N]` bool, the samples that count.
+    k: number of neighbours, static.
+
+  Returns:
+    `[B, N]` counts in x, in y, and in both, which is k where the k-th neighbour
+    is not at distance 0; and `where`. The order is that of `count_in_pair`.
+  """
+  radius, in_order, where = _find_radius(x, y, where, k)
+  tied = radius == 0
+  # A radius above 0 counts the samples at distance 0.
+  radius = jnp.maximum(radius, jnp.finfo(x.dtype).tiny)
+  nearer_x, nearer_y = _count_in_each(in_order, radius)
+  equal = _count_equal(in_order.x, in_order.y)
+  return nearer_x, nearer_y, jnp.where(tied, equal, k), where
+
+
+class _InOrder(NamedTuple):
+  """Samples in the order of ascending x, then y; and y in its own order.
+
+  Attributes:
+    x: `[B, N]`, infinite where a sample does not count.
+    y: `[B, N]`, paired with `x`.
+    y_sorted: `[B, N]` or `[1, N]`, ascending.
+    where_sorted: `[B, N]` or `[1, N]` bool, of `y_sorted`.
+  """
+
+  x: chex.Array
+  y: chex.Array
+  y_sorted: chex.Array
+  where_sorted: chex.Array
+
+
+def _find_radius(x, y, where, k):
+  """Returns the k-th distance `[B, N]`, an `_InOrder` and `where` in order."""
   rows, n = max(x.shape[0], y.shape[0], where.shape[0]), x.shape[1]
   y_order = argsort(y)
   y = _take(y, y_order)
@@ -84,12 +138,28 @@ def count_in_pair(
   )
   bound = jnp.minimum(exact_by_x, _take(exact, x_order))
 
-  radius = neighbours.to_float(bound, x.dtype)
-  nearer_x = count_nearer(x_sorted, x_sorted, radius)
-  nearer_y = count_nearer(y, y_by_x, radius, where)
-  # The counts include the sample itself, unless its radius is 0.
-  nearer_x, nearer_y = (jnp.maximum(v - 1, 0) for v in (nearer_x, nearer_y))
-  return nearer_x, nearer_y, _take(where, x_order)
+  in_order = _InOrder(x_sorted, y_by_x, y, where)
+  return neighbours.to_float(bound, x.dtype), in_order, _take(where, x_order)
+
+
+def _count_in_each(samples, radius):
+  """Counts the samples nearer than a radius in x and in y."""
+  return (
+    count_nearer(samples.x, samples.x, radius),
+    count_nearer(samples.y_sorted, samples.y, radius, samples.where_sorted),
+  )
+
+
+def _count_equal(x, y):
+  """Counts the samples equal to each one, which are next to each other."""
+  n = x.shape[-1]
+  index = lax.broadcasted_iota(jnp.int32, x.shape, 1)
+  changes = (x[:, 1:] != x[:, :-1]) | (y[:, 1:] != y[:, :-1])
+  starts = jnp.pad(changes, ((0, 0), (1, 0)), constant_values=True)
+  ends = jnp.pad(changes, ((0, 0), (0, 1)), constant_values=True)
+  start = lax.cummax(jnp.where(starts, index, 0), axis=1)
+  end = lax.cummin(jnp.where(ends, index, n), axis=1, reverse=True)
+  return end - start + 1
 
 
 def count_in_class(

@@ -19,22 +19,52 @@ _UNROLL = 16
 
 def count_in_pair(
   x: chex.Array, y: chex.Array, where: chex.Array, k: int
-) -> tuple[chex.Array, chex.Array]:
+) -> tuple[chex.Array, chex.Array, chex.Array]:
   """Counts samples nearer in one variable than the k-th neighbour in both.
 
   "Nearer" is strict. Distances are maximum norms, of x, of y and of both. x and
   y are `[N, D]` with any two D, `where` is an `[N]` mask, and both counts are
   `[N]`.
   """
+  distances, bound = _find_bound(x, y, where, k)
+  nearer = _count_below(distances, bound, jnp.zeros(len(x), jnp.int32))
+  return nearer[0], nearer[1], where
+
+
+def count_in_mixture(
+  x: chex.Array, y: chex.Array, where: chex.Array, k: int
+) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
+  """Counts as `scalars.count_in_mixture` does, for `[N, D]` samples."""
+  distances, bound = _find_bound(x, y, where, k)
+  # A bound above 0 counts the samples at distance 0.
+  least = neighbours.bits(jnp.finfo(x.dtype).tiny)
+
+  def in_both(shift):
+    return jnp.maximum(*(distance(shift) for distance in distances))
+
+  nearer = _count_below(
+    [*distances, in_both],
+    jnp.maximum(bound, least),
+    jnp.ones(len(x), jnp.int32),
+  )
+  return nearer[0], nearer[1], jnp.where(bound == 0, nearer[2], k), where
+
+
+def _find_bound(x, y, where, k):
+  """Returns the distances of x and of y, and the k-th of both, as bits."""
   distances = [_distance(v, where) for v in (x, y)]
 
   def nearest(best, shift):
     x_and_y = [distance(shift) for distance in distances]
     return neighbours.insert(best, jnp.maximum(*x_and_y))
 
-  n = x.shape[0]
-  best = neighbours.init_lists((n,), x.dtype, k)
-  *_, bound = _over_shifts(nearest, best, n)
+  best = neighbours.init_lists((len(x),), x.dtype, k)
+  *_, bound = _over_shifts(nearest, best, len(x))
+  return distances, bound
+
+
+def _count_below(distances, bound, start):
+  """Counts, from `start`, the samples below a bound by each distance."""
 
   def count(counts, shift):
     return [
@@ -42,8 +72,7 @@ def count_in_pair(
       for number, distance in zip(counts, distances, strict=True)
     ]
 
-  nearer_x, nearer_y = _over_shifts(count, [jnp.zeros(n, jnp.int32)] * 2, n)
-  return nearer_x, nearer_y
+  return _over_shifts(count, [start] * len(distances), len(start))
 
 
 def count_in_class(
@@ -69,10 +98,7 @@ def count_in_class(
   # A bound above 0 counts the samples at distance 0.
   bound = jnp.maximum(bound, neighbours.bits(jnp.finfo(x.dtype).tiny))
 
-  def count(counts, shift):
-    return [counts[0] + (distance(shift) < bound)]
-
-  (nearer,) = _over_shifts(count, [jnp.ones(n, jnp.int32)], n)
+  (nearer,) = _count_below([distance], bound, jnp.ones(n, jnp.int32))
   return nearer
 
 

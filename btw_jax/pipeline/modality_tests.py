@@ -19,6 +19,7 @@ from btw_jax.analysis import information_test
 from btw_jax.data import batch_source
 from btw_jax.data import batching
 from btw_jax.data import plans
+from btw_jax.mutual_information import knn
 from btw_jax.reports import tables
 from btw_jax.training import crossfit
 from btw_jax.training import trainer as trainer_lib
@@ -44,6 +45,35 @@ def warn_of_constants(train: types.Split, modalities: Sequence[str]) -> None:
         " --modalities",
         modality,
       )
+
+
+def warn_of_ties(train: types.Split, modalities: Sequence[str]) -> None:
+  """Warns of modalities whose values, predicted by their model, repeat.
+
+  Examples that lack a modality do not count.
+  """
+  outputs = np.asarray(train.unimodal)[..., 0]
+  present = np.asarray(train.batch.present)
+  present = np.broadcast_to(present, (len(outputs), *present.shape[-2:]))
+  for m, modality in enumerate(modalities):
+    share = max(
+      _repeated(values[where])
+      for values, where in zip(outputs[:, m], present[..., m], strict=True)
+    )
+    if share > knn.MAX_TIES:
+      logging.warning(
+        "modality %r: %.0f %% of its predictions have the value of %d others:"
+        " the information of such predictions is estimated by knn.mixture",
+        modality,
+        100 * share,
+        knn.NUM_NEIGHBOURS,
+      )
+
+
+def _repeated(values):
+  """Returns the share of the values that occur in enough other examples."""
+  _, counts = np.unique(values, return_counts=True)
+  return counts[counts > knn.NUM_NEIGHBOURS].sum() / max(len(values), 1)
 
 
 def measure(

@@ -91,6 +91,11 @@ def train(
     )
     splits = stages.add_unimodal(run, unimodal, run.inputs.splits)
     modality_tests.warn_of_constants(splits["train"], run.shape.modalities)
+    if (
+      run.trainers.task.unit == "mae"
+      and "mi" in run.trainers.multimodal.rule.measures
+    ):
+      modality_tests.warn_of_ties(splits["train"], run.shape.modalities)
     plan = plan_settings(run, splits)
     trained, plan, tested = train_settings(
       run, plan, unimodal, unimodal_best, splits

@@ -23,6 +23,7 @@ def _gaussian(x, y):
 # name -> (estimator, transforms that change its estimate)
 ESTIMATORS: Mapping[str, tuple[Callable, tuple[str, ...]]] = {
   "knn.ksg, k = 3": (knn.ksg, ("none", "standardise", "rank")),
+  "knn.mixture, k = 3": (knn.mixture, ("none", "standardise", "rank")),
   "copula.gaussian_copula": (copula.gaussian_copula, ("none",)),
   f"binned.binned, {_NUM_BINS} bins": (
     functools.partial(binned.binned, num_bins=_NUM_BINS),

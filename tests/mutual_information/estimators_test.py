@@ -43,6 +43,7 @@ def _standardised(x, y, **options):
 SCALARS = {
   "ksg": knn.ksg,
   "mixed": _mixed,
+  "mixture": knn.mixture,
   "copula": copula.gaussian_copula,
   "binned": functools.partial(binned.binned, num_bins=5),
   "plug-in": _plug_in,
@@ -50,7 +51,11 @@ SCALARS = {
 }
 
 
-VECTORS = {"ksg": knn.ksg, "copula": copula.gaussian_copula}
+VECTORS = {
+  "ksg": knn.ksg,
+  "mixture": knn.mixture,
+  "copula": copula.gaussian_copula,
+}
 
 
 # These estimates change with any sample, not only when ranks change.

@@ -44,6 +44,7 @@ def _binned(x, y):
 ESTIMATORS = {
   "ksg": (knn.ksg, oracles.ksg),
   "mixed": (_mixed, lambda x, y: oracles.mixed(x, _labels(y))),
+  "mixture": (knn.mixture, oracles.tied_mixture),
   "copula": (copula.gaussian_copula, _gaussian_copula),
   "binned": (functools.partial(binned.binned, num_bins=5), _binned),
   "pearson": (
@@ -55,7 +56,7 @@ ESTIMATORS = {
 NAMES = pytest.mark.parametrize(
   "name",
   [
-    pytest.param(n, marks=_TRAINING) if n in ("ksg", "mixed") else n
+    pytest.param(n, marks=_TRAINING) if n in ("ksg", "mixed", "mixture") else n
     for n in ESTIMATORS
   ],
 )

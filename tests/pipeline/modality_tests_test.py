@@ -139,3 +139,17 @@ def test_the_modalities_that_show_the_target_are_not_idle():
       assert test["corrected"] >= test["p_value"]
       assert test["error"] > 0
     assert tests["alone"]["num_examples"] == int(batch.present[:, m].sum())
+
+
+def test_a_warning_names_the_modality_whose_predictions_repeat(caplog):
+  """Half of the predictions of audio are 0; so are absent ones of text."""
+  values = np.random.default_rng(0).normal(size=(1, 2, 100, 2))
+  values[0, 1, :50, 0] = 0
+  values[0, 0, 50:, 0] = 0
+  present = np.ones((100, 2), bool)
+  present[50:, 0] = False
+  batch = types.Batch(None, present, None)
+  with caplog.at_level(logging.WARNING):
+    modality_tests.warn_of_ties(types.Split(batch, values), ("text", "audio"))
+  (record,) = caplog.records
+  assert "modality 'audio': 50 % of its predictions" in record.getMessage()

@@ -46,6 +46,25 @@ def mixed(x, labels, k=3):
   return special.digamma(len(x)) + total / len(x)
 
 
+def tied_mixture(x, y, k=3):
+  """Computes the estimator of Gao et al. by sorting distances, with ψ(n)."""
+  x, y = (np.reshape(v, (len(v), -1)).astype(np.float64) for v in (x, y))
+  total = 0.0
+  for i in range(len(x)):
+    dx = np.abs(x - x[i]).max(axis=1)
+    dy = np.abs(y - y[i]).max(axis=1)
+    both = np.maximum(dx, dy)
+    # The first of the sorted distances is that of the sample to itself.
+    radius = np.sort(both)[k]
+    if radius == 0:
+      counts = [np.sum(distance == 0) for distance in (both, dx, dy)]
+    else:
+      counts = [k, np.sum(dx < radius), np.sum(dy < radius)]
+    numbers = special.digamma(counts)
+    total += numbers[0] + np.log(len(x)) - numbers[1] - numbers[2]
+  return total / len(x)
+
+
 def table_information(joint):
   """Computes `Σ P log(P / (P_a P_b))` cell by cell."""
   total = 0.0
