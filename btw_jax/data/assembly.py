@@ -167,6 +167,7 @@ def check_split(
     examples = columns.align(examples, options.columns or {})
   if examples.target is None:
     return examples
+  examples = labels.from_one_hot(examples, options.task)
   return labels.encode(examples, options.task, classes)
 
 

@@ -140,40 +140,25 @@ def _load_tables(options, suffixes):
   from btw_jax.data.sources import table_files
   from btw_jax.data.sources import tables
 
-  rules = table_files.Rules(
-    options.label,
-    options.id,
-    options.subject,
-    options.index,
-    options.header,
-    options.separator,
-    options.decimal,
-    options.encoding,
-  )
+  given = {name: getattr(options, name) for name in TABLE_OPTIONS}
   return tables.load(
     path=options.data_dir,
     suffixes=suffixes,
-    rules=rules,
+    rules=table_files.Rules(**given),
     widths=None if options.labelled else options.widths,
   )
 
 
-def _file_loader(module: str, files: str) -> DatasetLoader:
-  """Returns the loader that a module of `sources` has for its `files`."""
+def _file_loader(module: str, files: str, *names: str) -> DatasetLoader:
+  """Returns the loader that a module of `sources` has for its `files`.
+
+  Beside the path, it takes the options of the given names.
+  """
 
   def load(options):
     source = importlib.import_module(f"btw_jax.data.sources.{module}")
-    return source.load(path=options.data_dir)
-
-  return DatasetLoader(load, files)
-
-
-def _sentiment_loader(module: str, files: str) -> DatasetLoader:
-  """Returns the loader of a module of `sources` that reads arrays by field."""
-
-  def load(options):
-    source = importlib.import_module(f"btw_jax.data.sources.{module}")
-    return source.load(path=options.data_dir, modalities=options.modalities)
+    given = {name: getattr(options, name) for name in names}
+    return source.load(path=options.data_dir, **given)
 
   return DatasetLoader(load, files)
 
@@ -197,10 +182,12 @@ SOURCES = {
   "npz": DatasetLoader(_load_npz, _NPZ_FILES),
   "csv": DatasetLoader(_load_csv, "{modality}_{split}.{csv,tsv}[.gz]"),
   "parquet": DatasetLoader(_load_parquet, "{modality}_{split}.parquet"),
-  "mmsa_mosi": _sentiment_loader("mmsa", "[un]aligned_50.pkl"),
-  "mmsa_mosei": _sentiment_loader("mmsa", "[un]aligned_50.pkl"),
-  "multibench_mosi": _sentiment_loader("multibench", "mosi_raw.pkl"),
-  "multibench_mosei": _sentiment_loader("multibench", "mosei_senti_data.pkl"),
+  "mmsa_mosi": _file_loader("mmsa", "[un]aligned_50.pkl", "modalities"),
+  "mmsa_mosei": _file_loader("mmsa", "[un]aligned_50.pkl", "modalities"),
+  "multibench_mosi": _file_loader("multibench", "mosi_raw.pkl", "modalities"),
+  "multibench_mosei": _file_loader(
+    "multibench", "mosei_senti_data.pkl", "modalities"
+  ),
   "mmim_mosi": _file_loader("mmim", "{train,dev,test}.pkl"),
   "mmim_mosei": _file_loader("mmim", "{train,dev,test}.pkl"),
   **{

@@ -146,14 +146,13 @@ def doubt_task(target: np.ndarray) -> str:
   values = np.unique(target)
   if len(values) <= _MAX_CLASSES or np.any(values != np.round(values)):
     return ""
+  kinds = ("classes", "multiclass"), ("quantities", "regression")
   if infer_task(target) == "regression":
-    return (
-      f"labels: {len(values)} different whole numbers in {len(target)} rows are"
-      " quantities: if they are classes, set --task=multiclass"
-    )
+    kinds = kinds[::-1]
+  (inferred, _), (other, task) = kinds
   return (
     f"labels: {len(values)} different whole numbers in {len(target)} rows are"
-    " classes: if they are quantities, set --task=regression"
+    f" {inferred}: if they are {other}, set --task={task}"
   )
 
 

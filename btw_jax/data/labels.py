@@ -51,14 +51,11 @@ def encode(
 ) -> dataset_lib.Examples:
   """Casts targets: classes to their numbers in `classes`, values to float64.
 
-  One-hot rows are classes if the task has classes.
-
   Raises:
     InputError: if a label is not one of `classes`, or is not a whole number or
       a name; if a label of several is neither 0 nor 1; or if the shape or the
       number of classes does not fit the task.
   """
-  examples = from_one_hot(examples, task)
   target, file = examples.target, examples.files["target"]
   if (task == "multilabel") != (target.ndim == 2):
     raise errors.InputError(

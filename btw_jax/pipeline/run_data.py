@@ -30,15 +30,8 @@ def options(config: config_lib.RunConfig) -> catalog.Options:
     valid_share=data.valid_share,
     average_steps=config.model.encoder == "mean",
     split_by=data.split_by,
-    label=data.label,
-    id=data.id,
-    subject=data.subject,
-    index=data.index,
-    header=data.header,
-    separator=data.separator,
-    decimal=data.decimal,
-    encoding=data.encoding,
     seed=config.seed,
+    **{name: getattr(data, name) for name in catalog.TABLE_OPTIONS},
   )
 
 

@@ -186,6 +186,9 @@ def find_decimal(columns: Sequence[Sequence[str]], decimal: str) -> str:
   if decimal != AUTO:
     return decimal
   for column in columns:
+    # Most columns have no comma, and need no closer look.
+    if not any("," in cell for cell in column):
+      continue
     given = [c.strip() for c in column if c.strip() not in MISSING]
     commas = [bool(_COMMA.fullmatch(cell)) for cell in given]
     whole = [bool(_WHOLE.fullmatch(cell)) for cell in given]

@@ -56,6 +56,11 @@ def read(
 
 def _read_strings(column, decimal):
   """Returns a column of strings as numbers, truth values or words."""
+  if decimal == ".":
+    # Most columns are plain numbers, and none of their cells is missing.
+    values = _to_numbers(column)
+    if values is not None:
+      return values
   trimmed = compute.utf8_trim_whitespace(column)
   missing = pyarrow.array(table_text.MISSING, trimmed.type)
   numbers = compute.if_else(
@@ -65,14 +70,22 @@ def _read_strings(column, decimal):
     # A point is no decimal mark then: "1.234" must not become a number.
     numbers = compute.replace_substring(numbers, ".", "?")
     numbers = compute.replace_substring(numbers, ",", ".")
-  for kind in (pyarrow.int64(), pyarrow.float64()):
-    try:
-      return numbers.cast(kind).to_numpy()
-    except pyarrow.ArrowInvalid:
-      pass
+  values = _to_numbers(numbers)
+  if values is not None:
+    return values
   words = np.array(["" if v is None else v for v in column.to_pylist()])
   lower = np.char.lower(np.char.strip(words))
   return lower == "true" if np.isin(lower, ("true", "false")).all() else words
+
+
+def _to_numbers(column):
+  """Returns a column of strings as numbers; None if some are no numbers."""
+  for kind in (pyarrow.int64(), pyarrow.float64()):
+    try:
+      return column.cast(kind).to_numpy()
+    except pyarrow.ArrowInvalid:
+      pass
+  return None
 
 
 def _read_lists(path, name, column):
