@@ -41,7 +41,8 @@ python -m experiments.benchmarks --suite=language --rounds=5 \
 for picture in language_tasks language_layers language_interference; do
   cp "runs/tables/$picture.png" experiments/figures
 done
-TABLES=questions/results,questions_recipe/results,language_interactions.grid,language_interactions.masked
+TABLES=questions/results,questions_recipe/results
+TABLES+=,language_interactions.grid,language_interactions.masked
 TABLES+=,language_law,language_interference.effects,language_interference.clean
 TABLES+=,finetune,benchmark_language
 if [ $# -gt 0 ]; then

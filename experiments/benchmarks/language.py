@@ -121,12 +121,9 @@ def make_case(
     tokens=np.concatenate([tokens, *copies], axis=1)
   )
   network = setup.trainer.network
-  sizes = dataclasses.replace(
-    network.sizes, num_text=network.sizes.num_text * text_copies
-  )
   trainer = dataclasses.replace(
     setup.trainer,
-    network=network.clone(sizes=sizes),
+    network=network.with_num_text(network.sizes.num_text * text_copies),
     optimizer=optax.adamw(
       config.learning_rate, weight_decay=config.weight_decay
     ),

@@ -1,7 +1,5 @@
 """Greedy generation of several tokens, with and without a cache."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -71,8 +69,8 @@ def _with_room(network, batch, num_tokens):
   missing = max(0, num_text + num_tokens - features.shape[-1])
   features = jnp.pad(features, ((0, 0), (0, 0), (0, missing)))
   features = features.at[:, sizes_lib.TEXT, num_text:].set(sizes_lib.PAD)
-  sizes = dataclasses.replace(network.sizes, num_text=num_text + num_tokens)
-  return network.clone(sizes=sizes), batch._replace(features=features)
+  network = network.with_num_text(num_text + num_tokens)
+  return network, batch._replace(features=features)
 
 
 def _read_question(bound, batch, num_text):

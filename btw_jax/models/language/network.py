@@ -4,6 +4,7 @@ The k-th placeholder of a text for an image or a sound takes the k-th token of
 that modality. The answer is the token after the last token of the text.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import chex
@@ -152,6 +153,10 @@ class LanguageNetwork(networks.Multimodal):
       return np.full(leaf.shape[0], owner)
 
     return jax.tree_util.tree_map_with_path(ids, params)
+
+  def with_num_text(self, num_text: int) -> "LanguageNetwork":
+    """Returns the network, which has the same parameters, for other texts."""
+    return self.clone(sizes=dataclasses.replace(self.sizes, num_text=num_text))
 
   def layout(self, batch: types.Batch) -> "Layout":
     """Returns where the tokens of a text stand and what they read."""

@@ -73,9 +73,8 @@ class Setup:
     longest = max(
       np.max(np.sum(x.tokens != vocabulary.PAD, axis=1)) for x in questions
     )
-    network = self.trainer.network
-    sizes = dataclasses.replace(network.sizes, num_text=int(longest))
-    return dataclasses.replace(self.trainer, network=network.clone(sizes=sizes))
+    network = self.trainer.network.with_num_text(int(longest))
+    return dataclasses.replace(self.trainer, network=network)
 
   @property
   def modalities(self) -> tuple[str, ...]:
