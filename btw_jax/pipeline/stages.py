@@ -178,7 +178,7 @@ def fit(
       run.config.workdir,
       stage,
       scalers=run.inputs.scalers,
-      about=config_lib.to_dict(run.config),
+      about=run.workdir.about,
       inputs=fingerprints.of_arrays([str(specs), run.unimodal_fingerprint]),
       seconds=run.config.snapshot_seconds,
       resume=run.config.resume,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
@@ -20,6 +21,7 @@ from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import csv_table
 from btw_jax.pipeline import files
 from btw_jax.pipeline import tensorboard
+from btw_jax.training import train_checkpoints
 from btw_jax.training import vectorized_runs
 
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -93,7 +95,13 @@ class SavedConfig:
 
 
 class Workdir:
-  """The folder of a run that trains."""
+  """The folder of a run that trains.
+
+  Attributes:
+    path: the folder.
+    about: JSON that stands beside every snapshot, so that flags and data are
+      known where `config.json` is lost.
+  """
 
   def __init__(self, saved: SavedConfig, unit: str):
     """Starts the run's files, or resumes them.
@@ -106,6 +114,10 @@ class Workdir:
       InputError: if the folder cannot be made.
     """
     config, self._shape = saved.config, saved.shape
+    self.about = {
+      "config": config_lib.to_dict(config),
+      "data": saved.fingerprint,
+    }
     self.path = pathlib.Path(config.workdir)
     self._seeds, self._unit = config.seeds, unit
     try:
@@ -278,19 +290,19 @@ def check_same_config(config: config_lib.RunConfig) -> None:
   Raises:
     InputError: naming the flags that differ.
   """
-  path = pathlib.Path(config.workdir)
-  if not (path / _CONFIG).exists():
-    return
-  saved = read(path).config
-  names = config_lib.differing(config, saved)
-  if names:
-    there = config_lib.to_dict(saved).items()
-    text = {k: ",".join(v) if isinstance(v, list) else str(v) for k, v in there}
-    listed = ", ".join(f"--{k} ({text[k] or 'empty'} there)" for k in names)
-    raise errors.InputError(
-      f"--workdir={path}: holds a run with other flags, {listed}: choose"
-      " another folder or delete that one."
-    )
+  # Of `config.json`, or of a snapshot where that file is lost.
+  for place, earlier, _ in itertools.islice(_earlier(config), 1):
+    names = config_lib.differing(config, earlier)
+    if names:
+      there = config_lib.to_dict(earlier).items()
+      text = {
+        k: ",".join(v) if isinstance(v, list) else str(v) for k, v in there
+      }
+      listed = ", ".join(f"--{k} ({text[k] or 'empty'} there)" for k in names)
+      raise errors.InputError(
+        f"{place}: holds a run with other flags, {listed}: choose another"
+        " folder or delete that one."
+      )
 
 
 def check_same_data(saved: SavedConfig) -> None:
@@ -299,15 +311,29 @@ def check_same_data(saved: SavedConfig) -> None:
   Raises:
     InputError: if it does.
   """
-  folder = pathlib.Path(saved.config.workdir)
-  if not (folder / _CONFIG).exists():
+  for place, _, fingerprint in _earlier(saved.config):
+    if fingerprint and fingerprint != saved.fingerprint:
+      raise errors.InputError(
+        f"{place}: holds a run that was trained on other data: choose another"
+        " folder, or start anew with --noresume."
+      )
+
+
+def _earlier(config):
+  """Yields the place, configuration and data of what a workdir holds.
+
+  Snapshots count where the run would resume them.
+  """
+  folder = pathlib.Path(config.workdir)
+  if (folder / _CONFIG).exists():
+    saved = read(folder)
+    yield f"--workdir={folder}", saved.config, saved.fingerprint
+  if not config.resume:
     return
-  before = read(folder).fingerprint
-  if before and before != saved.fingerprint:
-    raise errors.InputError(
-      f"--workdir={folder}: holds a run that was trained on other data:"
-      " choose another folder, or start anew with --noresume."
-    )
+  for path, about in train_checkpoints.read_about(folder).items():
+    if "data" in about:
+      settings = {**about["config"], "workdir": config.workdir}
+      yield str(path), config_lib.from_dict(settings), about["data"]
 
 
 def is_finished(config: config_lib.RunConfig) -> bool:

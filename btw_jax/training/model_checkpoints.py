@@ -13,8 +13,11 @@ from orbax.checkpoint import v1 as ocp
 
 from btw_jax import errors
 from btw_jax.data import scaling
+from btw_jax.training import checksums
 from btw_jax.training import state as state_lib
 
+# The name of the checksums in the JSON beside a checkpoint.
+CHECKSUMS = "checksums"
 # Characters of an unexpected reason that an error line shows.
 _REASON_LENGTH = 120
 _T = TypeVar("_T", bound=NamedTuple)
@@ -62,7 +65,12 @@ def save(folder: str, name: str, models: Unimodal | Multimodal) -> None:
   path = _path(folder, name)
   try:
     arrays = jax.tree.map(np.asarray, to_disk(models))
-    ocp.save(path, arrays, overwrite=True)
+    ocp.save(
+      path,
+      arrays,
+      overwrite=True,
+      custom_metadata={CHECKSUMS: checksums.of_tree(arrays)},
+    )
   except (OSError, ValueError, RuntimeError) as error:
     raise errors.InputError(
       f"{path}: cannot be written ({short_reason(error)}): make room, or choose"
@@ -84,7 +92,8 @@ def load(
     Models with the structure and shapes of `shapes`.
 
   Raises:
-    InputError: if there is no such checkpoint, or its shapes differ.
+    InputError: if there is no such checkpoint, its shapes differ, or it is
+      damaged.
   """
   path = _path(folder, name)
   if not path.exists():
@@ -99,13 +108,31 @@ def load(
     loaded = ocp.load(path, on_disk)
     # Orbax restores arrays of the host in the shape that they were saved in.
     chex.assert_trees_all_equal_shapes(loaded, on_disk)
+    beside = ocp.metadata(path).custom_metadata
   except (ValueError, KeyError, AssertionError) as error:
     raise errors.InputError(
       f"{path}: does not fit this configuration"
       f" ({str(error).strip().splitlines()[0]}): evaluate it with the"
       " config.json that it was trained with."
     ) from error
+  damaged = differing(beside, loaded)
+  if damaged:
+    raise errors.InputError(
+      f"{path}: is damaged (the checksum of {damaged[0]} differs): copy it"
+      " again, or train again with --noresume."
+    )
   return from_disk(type(shapes), loaded)
+
+
+def differing(
+  beside: Mapping[str, Any] | None, tree: chex.ArrayTree
+) -> list[str]:
+  """Lists the arrays of a checkpoint whose checksums differ.
+
+  `beside` is the JSON beside it. Checkpoints of earlier versions have none.
+  """
+  before = (beside or {}).get(CHECKSUMS)
+  return [] if before is None else checksums.differing(before, tree)
 
 
 def to_disk(fields: NamedTuple) -> dict[str, Any]:

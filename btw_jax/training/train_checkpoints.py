@@ -1,6 +1,7 @@
 """Checkpoints of a stage while it trains, to resume it after a stop."""
 
 from collections.abc import Mapping, Sequence
+import os
 import pathlib
 import shutil
 import time
@@ -16,6 +17,7 @@ from btw_jax import errors
 from btw_jax.data import scaling
 from btw_jax.parallel import device_map
 from btw_jax.parallel import hosts
+from btw_jax.training import checksums
 from btw_jax.training import model_checkpoints
 from btw_jax.training import state as state_lib
 from btw_jax.training import trainer as trainer_lib
@@ -82,6 +84,35 @@ class StateLayout:
     return device_map.map_axes(run, self._axes, sharded=by_device)
 
 
+def read_about(
+  folder: str | os.PathLike,
+) -> dict[pathlib.Path, Mapping[str, Any]]:
+  """Reads the JSON beside the newest checkpoint of every stage.
+
+  Args:
+    folder: a workdir.
+
+  Returns:
+    Path of the checkpoint -> JSON. Those that cannot be read are left out.
+  """
+  found = {}
+  for stage in sorted(pathlib.Path(folder).absolute().glob(f"{_FOLDER}/*")):
+    newest = _newest(stage)
+    if newest is not None:
+      path = stage / str(newest)
+      try:
+        found[path] = ocp.checkpointables_metadata(path).custom_metadata
+      except Exception as error:  # A damaged file can raise any exception.
+        logging.debug("%s: cannot be read (%s)", path, error)
+  return found
+
+
+def _newest(stage, below=np.inf):
+  """Returns the position of a stage's newest checkpoint, or None."""
+  names = [p.name for p in stage.glob("*") if p.name.isdecimal()]
+  return max((n for n in map(int, names) if n < below), default=None)
+
+
 class TrainCheckpoints:
   """The checkpoints of one stage: the latest two, and the best one.
 
@@ -105,7 +136,7 @@ class TrainCheckpoints:
       folder: a workdir.
       stage: name of the stage.
       scalers: of the data; a checkpoint of other data is refused.
-      about: JSON to write beside every checkpoint.
+      about: JSON to write beside every checkpoint, for `read_about`.
       inputs: fingerprint of what the stage builds on; it starts anew if that
         has changed.
       seconds: least time between two; the last one of a stage is always saved.
@@ -140,7 +171,7 @@ class TrainCheckpoints:
           cleanup_tmp_directories=True,
         )
       except Exception as error:  # A damaged file can raise any exception.
-        newest = self._newest()
+        newest = _newest(self._path)
         if newest is None:
           raise
         self._set_aside(newest, error)
@@ -150,16 +181,11 @@ class TrainCheckpoints:
     if not jax.process_index():
       shutil.rmtree(self._path, ignore_errors=True)
 
-  def _newest(self, below=np.inf):
-    """Returns the position of the newest checkpoint, or None."""
-    names = [p.name for p in self._path.glob("*") if p.name.isdecimal()]
-    return max((n for n in map(int, names) if n < below), default=None)
-
   def _set_aside(self, position, error):
     """Renames a checkpoint, which may be whole: reading can fail for a time."""
     path = self._path / str(position)
     aside = path.with_suffix(_UNREADABLE)
-    before = self._newest(below=position)
+    before = _newest(self._path, below=position)
     logging.warning(
       "%s: cannot be read (%s): it is kept as %s; %s",
       path,
@@ -188,11 +214,14 @@ class TrainCheckpoints:
       InputError: if the data has changed since.
     """
     abstract = self._to_tree(layout.abstract(run))
-    while (position := self._newest()) is not None:
+    while (position := _newest(self._path)) is not None:
       try:
         tree = self._checkpointer.load(position, abstract)
         metadata = self._checkpointer.metadata(position).custom_metadata
         beside, inputs = metadata["beside"], metadata.get("inputs", "")
+        damaged = model_checkpoints.differing(metadata, tree)
+        if damaged:
+          raise ValueError(f"the checksum of {damaged[0]} differs")
       except Exception as error:  # A damaged file can raise any exception.
         self._set_aside(position, error)
         self._checkpointer = self._open()
@@ -245,9 +274,10 @@ class TrainCheckpoints:
         force=True,
         metrics={"valid_loss": float(valid_loss)},
         custom_metadata={
-          "config": self._about,
+          **self._about,
           "inputs": self._inputs,
           "beside": beside,
+          model_checkpoints.CHECKSUMS: checksums.of_tree(tree),
         },
       )
       self._writing = position, response

@@ -135,6 +135,12 @@ def test_a_run_does_not_go_on_with_other_data(trained, tmp_path):
   (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
   done = _train(other, run, status=2)
   assert "holds a run that was trained on other data" in done.stderr
+  # The newest snapshot of each stage names the data as well.
+  (run / "config.json").unlink()
+  done = _train(data, run, "--learning_rate=0.02", status=2)
+  assert "snapshots/" in done.stderr
+  assert "with other flags, --learning_rate (0.001 there)" in done.stderr
+  assert not (run / "config.json").exists()
 
 
 def test_more_epochs_give_what_a_longer_run_gives(trained, tmp_path):

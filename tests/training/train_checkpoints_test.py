@@ -57,6 +57,36 @@ def test_an_unreadable_checkpoint_is_kept_and_the_one_before_is_used(tmp_path):
   assert {"3", "4"} <= names
 
 
+def test_a_flipped_bit_of_a_value_is_found(tmp_path, caplog):
+  _fit(tmp_path, 3)
+  folder = tmp_path / "snapshots/multimodal"
+  largest = max(
+    (folder / "3/state/ocdbt.process_0").glob("d/*"),
+    key=lambda file: file.stat().st_size,
+  )
+  content = bytearray(largest.read_bytes())
+  content[len(content) // 2] ^= 4
+  largest.write_bytes(content)
+  assert _fit(tmp_path, 4)[0] == [2, 3]
+  assert "multimodal/3: cannot be read (" in caplog.text
+  assert (folder / "3.unreadable").is_dir()
+
+
+def test_what_stands_beside_the_newest_snapshots_can_be_read(tmp_path):
+  assert train_checkpoints.read_about(tmp_path) == {}
+  for stage, numbers in (("unimodal", (9, 10)), ("multimodal", (1,))):
+    for number in numbers:
+      ocp.save(
+        tmp_path / "snapshots" / stage / str(number),
+        {"w": np.zeros(2)},
+        custom_metadata={"data": f"{stage} {number}"},
+      )
+  about = train_checkpoints.read_about(tmp_path)
+  assert {path.name: x["data"] for path, x in about.items()} == {
+    "10": "unimodal 10", "1": "multimodal 1",
+  }  # fmt: skip
+
+
 def test_names_on_disk_are_those_of_earlier_versions(tmp_path):
   _, best = _fit(tmp_path, 2)
   (saved,) = (tmp_path / "snapshots/multimodal").glob("2")

@@ -208,7 +208,7 @@ def _fit(
       config.workdir,
       _STAGE,
       scalers=[],
-      about=config_lib.to_dict(config),
+      about={"config": config_lib.to_dict(config)},
       inputs=fingerprints.of_arrays(
         [splits["train"].tokens, splits["valid"].tokens]
       ),
