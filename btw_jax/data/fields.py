@@ -77,14 +77,36 @@ class Fields:
       )
     return x
 
-  def texts(self, field: str) -> list[str]:
-    """Returns a field as one string per row; raises `InputError` without it.
+  def numbers(self, field: str) -> np.ndarray:
+    """Returns a field as a flat array of numbers, whatever its axes.
+
+    Raises:
+      InputError: if the field is missing or not numbers.
+    """
+    return np.ravel(self.array(field, np.ndim(self.get(field))))
+
+  def texts(self, field: str, num_rows: int) -> list[str]:
+    """Returns a field as one string per row.
 
     A row that has several parts becomes one string, joined by "_".
+
+    Raises:
+      InputError: if the field is missing, or has another number of rows.
     """
+    rows = self.get(field)
+    if not hasattr(rows, "__len__") or isinstance(rows, str | bytes | Mapping):
+      raise errors.InputError(
+        f"{self.name}: field {field!r} is a {type(rows).__name__}: give a list"
+        f" of {num_rows} names."
+      )
+    if len(rows) != num_rows:
+      raise errors.InputError(
+        f"{self.name}: field {field!r} has {len(rows)} rows, other fields have"
+        f" {num_rows}: give one name for each row."
+      )
     return [
       "_".join(str(_decode(part)) for part in np.ravel(np.asarray(row, object)))
-      for row in self.get(field)
+      for row in rows
     ]
 
 

@@ -67,7 +67,7 @@ def load(
       features[modality], length = align(split, modality, x)
       steps[modality] = dataset_lib.Steps(length)
       present[modality] = length > 0
-    ids = split.texts("id") if "id" in split else None
+    ids = split.texts("id", len(y)) if "id" in split else None
     return dataset_lib.complete(
       features,
       y,

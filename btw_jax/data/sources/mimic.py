@@ -146,9 +146,9 @@ def _stay_vectors(stay, name, features, times, width, max_steps):
   """Returns the hours `[T]` and vectors `[T, width]` of a stay, maybe none."""
   missing = np.zeros(0), np.zeros((0, width), np.float32)
   flag = f"{name}_missing"
-  if flag in stay and np.ravel(stay.get(flag)).astype(float).any():
+  if flag in stay and stay.numbers(flag).any():
     return missing
-  if features not in stay or len(stay.get(features)) == 0:
+  if features not in stay or _is_empty(stay.get(features)):
     return missing
   vectors, hours = stay.array(features, 2), stay.array(times, 1)
   if vectors.shape != (len(hours), width):
@@ -161,6 +161,10 @@ def _stay_vectors(stay, name, features, times, width, max_steps):
   return hours[order], vectors[order]
 
 
+def _is_empty(value):
+  return hasattr(value, "__len__") and len(value) == 0
+
+
 def _scale_times(hours: Sequence[np.ndarray]) -> np.ndarray:
   """Returns `[N, T]` hours / 48; times before admission become 0."""
   times = padding.pad([np.reshape(h, (-1, 1)) for h in hours], 1)[0][..., 0]
@@ -169,7 +173,7 @@ def _scale_times(hours: Sequence[np.ndarray]) -> np.ndarray:
 
 def _label(stay, task):
   """Returns the checked label of a stay, `[C]` for several labels."""
-  label = np.ravel(stay.array("label", np.ndim(stay.get("label"))))
+  label = stay.numbers("label")
   is_multilabel = task.kind == "multilabel"
   expected = task.num_labels if is_multilabel else 1
   if len(label) != expected:

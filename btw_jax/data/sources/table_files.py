@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import re
 from typing import NamedTuple
+import zlib
 
 import numpy as np
 import pyarrow
@@ -83,9 +84,7 @@ class Table:
     """Returns all columns as `[N, D]` numbers."""
     for name, column in self.values.items():
       if column.dtype.kind not in "fib":
-        row = next(
-          i for i, v in enumerate(column) if not table_text.is_value(str(v))
-        )
+        row = table_values.find_word(column)
         raise errors.InputError(
           f"{self.path}: row {row}, column {name!r} is"
           f" {str(column[row])[:_MAX_SHOWN]!r}: give numbers, and the label"
@@ -142,7 +141,9 @@ def read(path: pathlib.Path, rules: Rules) -> Table:
       f"{path}: is not text in {error.encoding} (byte {error.start}): set"
       " --encoding, to cp1252 for instance."
     ) from error
-  except (OSError, EOFError, pyarrow.ArrowException) as error:
+  except (
+    OSError, EOFError, zlib.error, pyarrow.ArrowException
+  ) as error:  # fmt: skip
     reason = " ".join(str(error).split()).rstrip(".")[:160]
     raise errors.InputError(
       f"{path}: cannot be read as a table ({reason}): give rows of numbers, the"
@@ -171,7 +172,12 @@ def read(path: pathlib.Path, rules: Rules) -> Table:
 def _read_parquet(path, rules):
   del rules  # A Parquet file says all that they say of text.
   table = parquet.read_table(path)
-  about = table.schema.pandas_metadata or {}
+  try:
+    about = table.schema.pandas_metadata or {}
+  except ValueError as error:  # Damaged JSON or text.
+    raise errors.InputError(
+      f"{path}: the metadata of pandas is damaged ({error}): write it again."
+    ) from error
   # The index 0 to N − 1 is described, not stored.
   index = [
     name

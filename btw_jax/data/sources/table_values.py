@@ -54,6 +54,18 @@ def read(
     return np.array(["" if v is None else str(v) for v in values])
 
 
+def find_word(column: np.ndarray) -> int:
+  """Returns the row of the first cell of words that is no number."""
+  for row, cell in enumerate(column):
+    text = str(cell).strip()
+    try:
+      float("nan" if text in table_text.MISSING else text)
+    except ValueError:
+      return row
+  # A cell of characters that NumPy drops, such as "\0".
+  return int(np.argmax(column == ""))
+
+
 def _read_strings(column, decimal):
   """Returns a column of strings as numbers, truth values or words."""
   if decimal == ".":
