@@ -10,6 +10,17 @@ class InputError(ValueError):
   defect and keeps its traceback.
   """
 
+  def __init__(self, message: str):
+    """Keeps a message; names from files stand in it as one line of text."""
+    super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+  """Writes control characters, which could steer a terminal, as escapes."""
+  return "".join(
+    c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+  )
+
 
 def check_names(
   flag: str, given: Sequence[str], known: Sequence[str], kind: str = "modality"

@@ -13,6 +13,7 @@ from btw_jax.data import columns
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import describe
 from btw_jax.data import labels
+from btw_jax.data import names
 from btw_jax.data import splitting
 
 # The tasks whose models have an output for each class or label.
@@ -54,6 +55,7 @@ def assemble(
   doubt = checks.doubt_task(splits["train"].target) if is_inferred else ""
   splits = {s: labels.from_one_hot(e, task) for s, e in splits.items()}
   classes = labels.classes_of(task, splits["train"].target)
+  names.check_texts(splits["train"].files["target"], "label", classes)
   notes.append(
     f"task: {task}" + (" (inferred, see --task)" if is_inferred else "")
   )
@@ -195,6 +197,8 @@ def _select_and_check(split, examples, options):
         f" has, only {has}: add it; single examples may lack it."
       )
   examples = examples.select(options.modalities or examples.modalities)
+  for modality in examples.modalities:
+    names.check_modality(examples.files[modality], modality)
   # A prepared data set was checked before it was written.
   if not options.stream:
     examples = _mark_missing(examples)

@@ -11,6 +11,7 @@ import numpy as np
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import labels
+from btw_jax.data import names
 
 # Up to this many distinct whole numbers are classes; more are classes only if
 # each stands for several examples, and quantities otherwise.
@@ -27,6 +28,7 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
   """
   check_rows(split, examples)
   files = examples.files
+  names.check_texts(files["id"], "id", examples.ids)
   for modality, x in examples.features.items():
     place = f"{files[modality]}: modality {modality!r}"
     present = examples.present[modality]
@@ -43,8 +45,8 @@ def check_examples(split: str, examples: dataset_lib.Examples) -> None:
       row, *position = np.argwhere(wrong)[0]
       axes = ("column",) if x.ndim == 2 else ("step", "column")
       where = ", ".join(f"{a} {i}" for a, i in zip(axes, position, strict=True))
-      names = examples.columns.get(modality)
-      where += f" ({names[position[-1]]!r})" if names else ""
+      columns = examples.columns.get(modality)
+      where += f" ({columns[position[-1]]!r})" if columns else ""
       raise errors.InputError(
         f"{place}, row {row}, {where} is {x[row, *position]}: replace it, or"
         " mark the modality as absent from that row."

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import csv
-import io
 import os
 import pathlib
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 
 from btw_jax.pipeline import files
+from btw_jax.reports import csv_text
 
 
 class CsvTable:
@@ -47,7 +47,7 @@ class CsvTable:
       files.name_in_errors(self._path),
       self._path.open("a", newline="", encoding="utf-8") as file,
     ):
-      csv.DictWriter(file, self._columns).writerows(rows)
+      file.write(csv_text.write_rows(self._columns, rows))
 
   def _read_rows(self):
     """Reads the complete rows: a stop may have cut off the last one."""
@@ -61,8 +61,4 @@ class CsvTable:
     return [row for row in reader if None not in row.values()]
 
   def _replace(self, rows):
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, self._columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_text(self._path, text.getvalue())
+    files.write_text(self._path, csv_text.write(self._columns, rows))

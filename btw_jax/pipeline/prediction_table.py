@@ -1,8 +1,6 @@
 """The rows of `predictions.csv`: what a model predicts for each example."""
 
 from collections.abc import Iterator, Sequence
-import csv
-import io
 import os
 from typing import Any
 
@@ -12,6 +10,7 @@ from btw_jax.data import labels
 from btw_jax.evaluation import evaluate
 from btw_jax.pipeline import files
 from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.reports import csv_text
 
 # The seed of the rows of all seeds' models together.
 ALL_SEEDS = "all"
@@ -87,8 +86,4 @@ def write(
   table: Sequence[dict[str, Any]],
 ) -> None:
   """Writes rows with these columns as a CSV file, in full or not at all."""
-  text = io.StringIO(newline="")
-  writer = csv.DictWriter(text, names)
-  writer.writeheader()
-  writer.writerows(table)
-  files.write_text(path, text.getvalue())
+  files.write_text(path, csv_text.write(names, table))

@@ -133,6 +133,7 @@ def read_datasets(
   # Those of other seeds hold the same examples, in other splits.
   first = datasets[0]
   shape = workdir_lib.DataShape.from_dataset(first, len(datasets))
+  workdir_lib.check_modalities(shape.modalities)
   sizes = {s: len(e) for s, e in first.splits.items()}
   fingerprint = fingerprints.of_examples(list(first.splits.values()))
   return datasets, workdir_lib.SavedConfig(config, shape, sizes, fingerprint)

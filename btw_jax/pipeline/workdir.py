@@ -18,6 +18,7 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import labels
 from btw_jax.models import routers
 from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import config_sections
 from btw_jax.pipeline import csv_table
 from btw_jax.pipeline import files
 from btw_jax.pipeline import tensorboard
@@ -33,6 +34,11 @@ _STALE = (
   WEIGHTS,
 )  # fmt: skip
 _RUN_COLUMNS = ("strength", "scale", "seed", "epoch")
+# The names of columns and rows of tables that have modalities beside them.
+_RESERVED = {
+  *_RUN_COLUMNS, *config_sections.WEIGHTINGS, *config_sections.BALANCES,
+  "run", "stage", "split", "loss", "alpha", "layer", "modality", "ensemble",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,6 +288,20 @@ class Workdir:
         for modality, mean in zip(self._shape.modalities, means, strict=True):
           scalars[f"weight/{modality}"] = mean
       self._events.write(f"{stage}/{name}", epoch, scalars)
+
+
+def check_modalities(modalities: Sequence[str]) -> None:
+  """Refuses modalities with the names of columns and rows of a run's tables.
+
+  Raises:
+    InputError: naming the modality.
+  """
+  for name in modalities:
+    if name in _RESERVED:
+      raise errors.InputError(
+        f"the modality {name!r} has the name of a column or a row in the tables"
+        " of a run: rename it in the files, or leave it out with --modalities."
+      )
 
 
 def check_same_config(config: config_lib.RunConfig) -> None:

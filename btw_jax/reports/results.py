@@ -1,8 +1,6 @@
 """The result tables of a study, as Markdown, LaTeX and CSV."""
 
 from collections.abc import Mapping, Sequence
-import csv
-import io
 import re
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 import tabulate
 
 from btw_jax.reports import costs
+from btw_jax.reports import csv_text
 from btw_jax.reports import imbalance
 from btw_jax.reports import labels
 from btw_jax.reports import overall
@@ -331,15 +330,13 @@ def _escape(text):
 
 def to_csv(problems: Sequence[study_lib.Problem]) -> str:
   """Writes all numbers as CSV: one row per problem, method and metric."""
-  text = io.StringIO(newline="")
-  writer = csv.DictWriter(text, _FIELDS)
-  writer.writeheader()
+  rows = []
   for problem in problems:
     comparisons = problem.all_comparisons
     for name, method in {**problem.methods, **problem.baselines}.items():
       choice = method.row.get("choice", {})
       for metric, values in method.row["metrics"].items():
-        writer.writerow(
+        rows.append(
           {
             "problem": problem.name,
             "weighting": name,
@@ -350,7 +347,7 @@ def to_csv(problems: Sequence[study_lib.Problem]) -> str:
             **_test_fields(comparisons.get((name, metric))),
           }
         )
-  return text.getvalue()
+  return csv_text.write(_FIELDS, rows)
 
 
 _FIELDS = (

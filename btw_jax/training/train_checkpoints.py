@@ -95,16 +95,16 @@ def read_about(
   Returns:
     Path of the checkpoint -> JSON. Those that cannot be read are left out.
   """
-  found = {}
+  about = {}
   for stage in sorted(pathlib.Path(folder).absolute().glob(f"{_FOLDER}/*")):
     newest = _newest(stage)
     if newest is not None:
       path = stage / str(newest)
       try:
-        found[path] = ocp.checkpointables_metadata(path).custom_metadata
+        about[path] = ocp.checkpointables_metadata(path).custom_metadata
       except Exception as error:  # A damaged file can raise any exception.
         logging.debug("%s: cannot be read (%s)", path, error)
-  return found
+  return about
 
 
 def _newest(stage, below=np.inf):

@@ -7,8 +7,6 @@ it.
 """
 
 from collections.abc import Mapping, Sequence
-import csv
-import io
 import json
 import pathlib
 from typing import Any
@@ -20,6 +18,7 @@ from btw_jax import errors
 from btw_jax.pipeline import files
 from btw_jax.pipeline.audit import interactions
 from btw_jax.pipeline.audit import run
+from btw_jax.reports import csv_text
 from btw_jax.reports.audit import profile_plot
 from btw_jax.reports.audit import profile_tables
 
@@ -213,11 +212,8 @@ def write(
   correlations = correlate(points)
   folder = pathlib.Path(output)
   text = profile_tables.write(points, correlations)
-  table = io.StringIO()
-  writer = csv.DictWriter(table, list(points[0]))
-  writer.writeheader()
-  writer.writerows(points)
-  files.write_text(folder / "profile.csv", table.getvalue())
+  table = csv_text.write(list(points[0]), points)
+  files.write_text(folder / "profile.csv", table)
   files.write_text(folder / "profile.md", text)
   files.write(
     folder / "profile.png",

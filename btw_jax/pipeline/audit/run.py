@@ -19,6 +19,7 @@ from btw_jax.data.answers import conditions
 from btw_jax.pipeline import files
 from btw_jax.pipeline.audit import measure as measure_lib
 from btw_jax.pipeline.audit import options as options_lib
+from btw_jax.reports import csv_text
 from btw_jax.reports.audit import page as audit_page
 from btw_jax.reports.audit import tables as audit_tables
 
@@ -94,9 +95,16 @@ def write(measured: measure_lib.Measured, folder: str) -> pathlib.Path:
     earlier = [p for pattern in _BY_QUESTION for p in path.glob(pattern)]
     files.remove([path / RESULTS, *earlier])
   for name, columns in measured.tables.items():
-    table = pyarrow.table(dict(columns))
+    table = pyarrow.table({k: _cells(v) for k, v in columns.items()})
     files.write(path / name, lambda p, table=table: csv.write_csv(table, p))
   files.write_text(path / TABLES, audit_tables.write(measured.content))
   files.write_text(path / PAGE, audit_page.write(measured.content))
   files.write_json(path / RESULTS, measured.content)
   return path / PAGE
+
+
+def _cells(values):
+  """Returns a column whose texts a spreadsheet does not compute."""
+  values = np.asarray(values)
+  is_text = values.dtype.kind in "UO"
+  return [csv_text.cell(v) for v in values.tolist()] if is_text else values
