@@ -1,7 +1,6 @@
 """The frame of every program: help, errors in one line, a clean Ctrl-C."""
 
 from collections.abc import Callable, Mapping, Sequence
-import errno
 import os
 import pathlib
 import re
@@ -20,6 +19,7 @@ from btw_jax.pipeline import interrupt
 from btw_jax.pipeline import logs
 
 from . import flags as flags_lib
+from . import surroundings
 
 _DEBUG = flags.DEFINE_bool(
   "debug", False, "show the traceback of an error in the input"
@@ -52,7 +52,6 @@ _RUNTIME_ERROR = re.compile(
 )
 # Seconds to wait longer than it takes to notice missing heartbeats.
 _SECONDS_AFTER_HEARTBEAT = 20
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
@@ -65,6 +64,7 @@ def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
     main: the program; its module's docstring opens the help.
     groups: title -> names of flags, in the order of the help.
   """
+  surroundings.prepare_streams()
 
   def parse(argv):
     if any(a.lstrip("-") in ("help", "h", "helpshort") for a in argv[1:]):
@@ -75,6 +75,8 @@ def run(main: Callable[[], None], groups: Mapping[str, Sequence[str]]) -> None:
       flags_lib.check_values(flags.FLAGS)
     except flags.Error as error:
       _fail(f"{flags_lib.one_line(error)} (--help lists the flags)")
+    if wrong := surroundings.check_environment():
+      _fail(wrong)
     if len(arguments) > 1:
       _fail(f"{arguments[1]!r} is not a flag: write --name=value (see --help)")
     return arguments
@@ -100,17 +102,13 @@ def _guarded(main):
     sys.exit(interrupt.EXIT_STATUS + signal.SIGINT)
   except BrokenPipeError:
     _end_without_reader()
-  except OSError as error:
-    if error.errno not in _NO_SPACE or _DEBUG.value:
+  except Exception as error:
+    if _is_about_other_process(error):
+      _wait_for_runtime(error)
+    reason = surroundings.reason(error)
+    if not reason or _DEBUG.value:
       raise
-    _fail(
-      f"{error.filename}: cannot be written ({error.strerror}):"
-      " make room and start again with the same flags: training resumes."
-    )
-  except (ValueError, RuntimeError) as error:
-    if not _is_about_other_process(error):
-      raise
-    _wait_for_runtime(error)
+    _fail(reason)
 
 
 def _print_help(main, groups):
@@ -128,7 +126,8 @@ def _end_without_reader():
 
 def _is_about_other_process(error):
   """Returns whether an error says that another process is gone."""
-  if not _RUNTIME_ERROR.match(str(error)):
+  is_known = isinstance(error, ValueError | RuntimeError)
+  if not is_known or not _RUNTIME_ERROR.match(str(error)):
     return False
   import jax
 
@@ -190,7 +189,8 @@ def _fail(message):
 
 
 def _help(main, groups):
-  doc = sys.modules[main.__module__].__doc__.strip()
+  # `python -OO` drops docstrings.
+  doc = (sys.modules[main.__module__].__doc__ or "").strip()
   if sys.argv[0].startswith(COMMAND):
     for name, module in COMMANDS.items():
       doc = doc.replace(
