@@ -17,9 +17,9 @@ import btw_jax
 from btw_jax import errors
 from btw_jax.pipeline import interrupt
 from btw_jax.pipeline import logs
+from btw_jax.pipeline import surroundings
 
 from . import flags as flags_lib
-from . import surroundings
 
 _DEBUG = flags.DEFINE_bool(
   "debug", False, "show the traceback of an error in the input"

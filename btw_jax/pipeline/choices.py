@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
 
+from btw_jax import errors
 from btw_jax.pipeline import files
 
 _FILE = "choices.json"
@@ -45,8 +45,16 @@ class Choices:
 
 
 def read(workdir: str | os.PathLike) -> Choices | None:
-  """Reads the choices of a run; None for one of an earlier version."""
+  """Reads the choices of a run; None for one of an earlier version.
+
+  Raises:
+    InputError: if the file cannot be read.
+  """
   path = pathlib.Path(workdir) / _FILE
   if not path.exists():
     return None
-  return Choices(**json.loads(path.read_text(encoding="utf-8")))
+  remedy = "copy it again, or train again"
+  try:
+    return Choices(**files.read_json(path, remedy))
+  except TypeError as error:
+    raise errors.InputError(f"{path}: {error}: {remedy}.") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from btw_jax import errors
 from btw_jax.pipeline import files
 from btw_jax.reports import csv_text
 
@@ -31,13 +32,45 @@ class CsvTable:
       path: of the file.
       columns: names of the columns.
       resume: whether to keep the rows of a file that has these columns.
+
+    Raises:
+      InputError: if such a file cannot be read.
     """
     self._path, self._columns = pathlib.Path(path), list(columns)
     self._replace(self._read_rows() if resume else [])
 
-  def retain(self, keep: Callable[[Mapping[str, str]], bool]) -> None:
-    """Removes the rows that `keep` rejects, all of them or none."""
-    self._replace(row for row in self._read_rows() if keep(row))
+  def retain(
+    self, keep: Callable[[Mapping[str, str]], bool]
+  ) -> list[dict[str, str]]:
+    """Removes the rows that `keep` rejects, and returns the others."""
+    rows = [row for row in self._read_rows() if keep(row)]
+    self._replace(rows)
+    return rows
+
+  def keep_epochs(
+    self, num_epochs: int, where: Callable[[Mapping[str, str]], bool]
+  ) -> int:
+    """Removes the rows of later epochs among those that `where` selects.
+
+    Returns:
+      The number of epochs, of the first `num_epochs`, that the table lacks.
+
+    Raises:
+      InputError: if an epoch is no number.
+    """
+    rows = self.retain(
+      lambda row: not where(row) or self._epoch(row) < num_epochs
+    )
+    return num_epochs - len({self._epoch(row) for row in rows if where(row)})
+
+  def _epoch(self, row):
+    try:
+      return int(row["epoch"])
+    except ValueError as error:
+      raise errors.InputError(
+        f"{self._path}: a row has the epoch {row['epoch']!r}: correct it, or"
+        " move the file away."
+      ) from error
 
   def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
     """Appends rows, column -> value; missing columns stay empty."""
@@ -53,8 +86,14 @@ class CsvTable:
     """Reads the complete rows: a stop may have cut off the last one."""
     if jax.process_index() or not self._path.exists():
       return []
-    with self._path.open(newline="", encoding="utf-8") as file:
-      lines = file.read().splitlines(keepends=True)
+    try:
+      with self._path.open(newline="", encoding="utf-8") as file:
+        lines = file.read().splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+      raise errors.InputError(
+        f"{self._path}: cannot be read ({error}): move it away; its rows are"
+        " then missing."
+      ) from error
     reader = csv.DictReader(line for line in lines if line.endswith("\n"))
     if reader.fieldnames != self._columns:
       return []

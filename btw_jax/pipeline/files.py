@@ -12,6 +12,29 @@ from typing import Any
 
 import jax
 
+from btw_jax import errors
+
+
+def read_json(path: str | os.PathLike, remedy: str) -> dict[str, Any]:
+  """Reads a JSON file that a program wrote.
+
+  Args:
+    path: of the file.
+    remedy: what to do if it cannot be read, for the message.
+
+  Raises:
+    InputError: if the file is missing, unreadable or no JSON object.
+  """
+  try:
+    content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise errors.InputError(
+      f"{path}: cannot be read ({error}): {remedy}."
+    ) from error
+  if not isinstance(content, dict):
+    raise errors.InputError(f"{path}: is no JSON object: {remedy}.")
+  return content
+
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
   """Writes JSON in full or not at all."""

@@ -1,7 +1,6 @@
 """The predictions of a finished run for examples without labels."""
 
 from collections.abc import Sequence
-import json
 import os
 import pathlib
 from typing import NamedTuple
@@ -221,7 +220,7 @@ def check_overwrites(
     return
   before = None
   if about.exists():
-    before = json.loads(about.read_text(encoding="utf-8")).get("fingerprint")
+    before = files.read_json(about, "remove it").get("fingerprint")
   if before != fingerprint:
     raise errors.InputError(
       f"{path}: holds results for other data: set --output to another place, or"

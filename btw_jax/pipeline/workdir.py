@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import importlib.metadata
 import itertools
-import json
 import os
 import pathlib
 import platform
 from typing import Any
 
+from absl import logging
 import numpy as np
 
 import btw_jax
@@ -27,6 +27,7 @@ from btw_jax.training import vectorized_runs
 
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 _CONFIG, _RESULTS = "config.json", "results.json"
+_METRICS = "metrics.csv"
 # The weights of the training examples of a run that was given arrays.
 WEIGHTS = "train_weights.npy"
 _STALE = (
@@ -142,7 +143,7 @@ class Workdir:
 
     penalties = routers.PENALTIES if is_mixture else ()
     self._metrics = open_table(
-      "metrics.csv", "stage", "run", *_RUN_COLUMNS, "split", "loss", unit,
+      _METRICS, "stage", "run", *_RUN_COLUMNS, "split", "loss", unit,
       *penalties,
     )  # fmt: skip
     self._weights = open_table(
@@ -169,13 +170,22 @@ class Workdir:
     The first `num_epochs` of the stage are kept.
     """
 
-    def keep(row):
+    def of_stage(row):
       # Only the multimodal stage has weights, so weights.csv names no stage.
-      of_stage = row.get("stage", "multimodal") == stage
-      return not of_stage or int(row["epoch"]) < num_epochs
+      return row.get("stage", "multimodal") == stage
 
-    for table in self._tables:
-      table.retain(keep)
+    num_lost, *_ = [
+      table.keep_epochs(num_epochs, of_stage) for table in self._tables
+    ]
+    if num_lost:
+      logging.warning(
+        "%s: lacks %d of the first %d epochs of %s: these rows were lost, the"
+        " models were not",
+        self.path / _METRICS,
+        num_lost,
+        num_epochs,
+        stage,
+      )
 
   def log_epoch(
     self,
@@ -365,9 +375,13 @@ def is_finished(config: config_lib.RunConfig) -> bool:
 
 
 def read_results(workdir: str | os.PathLike) -> dict[str, Any]:
-  """Reads the `results.json` of a finished run."""
+  """Reads the `results.json` of a finished run.
+
+  Raises:
+    InputError: if the file is missing or cannot be read.
+  """
   file = pathlib.Path(workdir) / _RESULTS
-  return json.loads(file.read_text(encoding="utf-8"))
+  return files.read_json(file, "remove it, and start the run again")
 
 
 def read(path: str | os.PathLike) -> SavedConfig:
@@ -379,8 +393,8 @@ def read(path: str | os.PathLike) -> SavedConfig:
   file = pathlib.Path(path) / _CONFIG
   if not file.exists():
     raise errors.InputError(f"{file}: no such file: set --workdir to a run.")
+  values = files.read_json(file, "copy it again, or train again")
   try:
-    values = json.loads(file.read_text(encoding="utf-8"))
     shape = {
       k: tuple(v) if isinstance(v, list) else v
       for k, v in values["data"]["shape"].items()
@@ -396,7 +410,7 @@ def read(path: str | os.PathLike) -> SavedConfig:
       values["data"]["sizes"],
       values["data"].get("fingerprint", ""),
     )
-  except (json.JSONDecodeError, KeyError, TypeError) as error:
+  except (KeyError, TypeError) as error:
     raise errors.InputError(
       f"{file}: is not a configuration of this version ({error!r}): train"
       " again."

@@ -8,9 +8,11 @@ from typing import Any
 from matplotlib import axes as axes_lib
 from matplotlib import ticker
 import numpy as np
+import pyarrow
 from pyarrow import compute
 from pyarrow import csv
 
+from btw_jax import errors
 from btw_jax.reports import palette
 from btw_jax.reports import study as study_lib
 from btw_jax.reports import svg
@@ -166,19 +168,35 @@ def read_rows(
 
   Returns:
     Column -> `[epochs, S]`.
+
+  Raises:
+    InputError: if the table is damaged.
   """
-  keys = ["seed", "epoch", *where]
-  table = csv.read_csv(
-    run.path / file,
-    convert_options=csv.ConvertOptions(
-      include_columns=list(dict.fromkeys([*keys, *columns]))
-    ),
-  )
-  for name, value in where.items():
-    table = table.filter(compute.equal(table[name], value))
-  table = table.sort_by([("epoch", "ascending"), ("seed", "ascending")])
+  types = {name: _cell_type(value) for name, value in where.items()}
+  types |= {name: pyarrow.int64() for name in ("seed", "epoch")}
+  types |= dict.fromkeys(columns, pyarrow.float64())
   num_seeds = len(run.results["seeds"])
-  return {c: table[c].to_numpy().reshape(-1, num_seeds) for c in columns}
+  try:
+    table = csv.read_csv(
+      run.path / file,
+      convert_options=csv.ConvertOptions(
+        include_columns=list(types), column_types=types
+      ),
+    )
+    for name, value in where.items():
+      table = table.filter(compute.equal(table[name], value))
+    table = table.sort_by([("epoch", "ascending"), ("seed", "ascending")])
+    return {c: table[c].to_numpy().reshape(-1, num_seeds) for c in columns}
+  except (OSError, pyarrow.ArrowException, ValueError) as error:
+    raise errors.InputError(
+      f"{run.path / file}: cannot be read ({str(error).splitlines()[0]}): the"
+      " file is damaged: train again for its curves."
+    ) from error
+
+
+def _cell_type(value):
+  is_number = isinstance(value, int | float)
+  return pyarrow.float64() if is_number else pyarrow.string()
 
 
 def plot_losses(

@@ -7,7 +7,6 @@ it.
 """
 
 from collections.abc import Mapping, Sequence
-import json
 import pathlib
 from typing import Any
 
@@ -118,15 +117,14 @@ def _names(folders):
 def _interactions(folder):
   """Returns the rows of an audit that have atoms."""
   path = pathlib.Path(folder, run.RESULTS)
+  content = files.read_json(path, "name the folder that btw-jax audit left")
   try:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    rows = content["interactions"]
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    rows = [row for row in content["interactions"] if row["atoms"] is not None]
+  except (KeyError, TypeError) as error:
     raise errors.InputError(
       f"{path}: is no result of an audit: name the folder that btw-jax audit"
       " left."
     ) from error
-  rows = [row for row in rows if row["atoms"] is not None]
   if not rows:
     raise errors.InputError(
       f"{path}: has no interactions: audit three conditions, such as both,"

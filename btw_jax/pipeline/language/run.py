@@ -4,7 +4,6 @@ from collections.abc import Mapping
 import contextlib
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
 import time
@@ -87,7 +86,9 @@ def train(config: config_lib.LanguageConfig) -> dict[str, Any]:
       "%s: the run is finished, nothing is trained; --noresume trains it anew",
       folder,
     )
-    return json.loads((folder / _RESULTS).read_text(encoding="utf-8"))
+    return files.read_json(
+      folder / _RESULTS, "remove it, and start the run again"
+    )
   setup = _start_from(setup_lib.make(config))
   splits = {split: setup.questions(split) for split in ("train", "valid")}
   _start_files(folder, config)
@@ -243,7 +244,7 @@ def _callbacks(config, progress, interrupt):
 
   def on_resume(num_epochs, num_batches):
     del num_batches
-    metrics.retain(lambda row: int(row["epoch"]) < num_epochs)
+    metrics.keep_epochs(num_epochs, lambda row: True)
     progress.resume(num_epochs)
     if num_epochs:
       logging.info("going on after epoch %d", num_epochs)
@@ -296,9 +297,10 @@ def _read_config(folder):
   file = folder / _CONFIG
   if not file.exists():
     raise errors.InputError(f"{file}: no such file: set --workdir to a run.")
+  content = files.read_json(file, "copy it again, or train again")
   try:
-    values = json.loads(file.read_text(encoding="utf-8"))["language"]
-  except (json.JSONDecodeError, KeyError, TypeError) as error:
+    values = content["language"]
+  except KeyError as error:
     raise errors.InputError(
       f"{file}: is not a run of the language model: train one with the program"
       " train_language."

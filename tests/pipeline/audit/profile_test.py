@@ -132,7 +132,7 @@ def test_few_points_have_no_correlation(tmp_path):
 @pytest.mark.parametrize(
   ("rows", "message"),
   [
-    (None, "audit.json: is no result of an audit"),
+    (None, "audit.json: cannot be read .*: name the folder that btw-jax audi"),
     ([], "has no interactions"),
     ([_row("", (1, 1, 1, 1), None)], "has no accuracy"),
     (

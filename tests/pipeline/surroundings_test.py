@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import surroundings
+from btw_jax.pipeline import surroundings
 from support import environment
 
 
@@ -61,7 +61,7 @@ def test_settings_that_the_programs_do_not_support_are_refused(monkeypatch):
 
 
 _PRINT = """
-from experiments import surroundings
+from btw_jax.pipeline import surroundings
 surroundings.prepare_streams()
 import sys
 print("Δ MAE  1.2 ± 0.3, ρ −.5, Zürich → 日")
