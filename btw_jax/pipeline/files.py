@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from btw_jax import errors
+from btw_jax.pipeline import folders
 
 
 def read_json(path: str | os.PathLike, remedy: str) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def write(
   if jax.process_index():
     return
   path = pathlib.Path(path)
+  folders.check_local(str(path), path)
   partial = path.with_name(path.name + ".partial")
   with name_in_errors(path):
     path.parent.mkdir(parents=True, exist_ok=True)

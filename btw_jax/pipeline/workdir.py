@@ -21,6 +21,7 @@ from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import config_sections
 from btw_jax.pipeline import csv_table
 from btw_jax.pipeline import files
+from btw_jax.pipeline import folders
 from btw_jax.pipeline import tensorboard
 from btw_jax.training import train_checkpoints
 from btw_jax.training import vectorized_runs
@@ -118,22 +119,16 @@ class Workdir:
       unit: name of the mean score.
 
     Raises:
-      InputError: if the folder cannot be made.
+      InputError: if the folder cannot be made, or another process holds it.
     """
     config, self._shape = saved.config, saved.shape
     self.about = {
       "config": config_lib.to_dict(config),
       "data": saved.fingerprint,
     }
-    self.path = pathlib.Path(config.workdir)
+    self.path = folders.make("workdir", config.workdir)
+    self._lock = folders.Lock("workdir", self.path)
     self._seeds, self._unit = config.seeds, unit
-    try:
-      self.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise errors.InputError(
-        f"--workdir={self.path}: cannot be made ({error.strerror}): choose"
-        " another."
-      ) from error
     files.remove(self.path / name for name in _STALE)
     files.write_json(self.path / _CONFIG, _to_json(saved))
     is_mixture = config.model.kind == "moe"
@@ -161,8 +156,9 @@ class Workdir:
     )
 
   def close(self) -> None:
-    """Closes the event files."""
+    """Closes the event files, and lets other processes use the folder."""
     self._events.close()
+    self._lock.close()
 
   def rewind(self, stage: str, num_epochs: int) -> None:
     """Removes a stage's rows of epochs that will be trained again.

@@ -17,6 +17,7 @@ from btw_jax import errors
 from btw_jax.data.answers import catalog
 from btw_jax.data.answers import conditions
 from btw_jax.pipeline import files
+from btw_jax.pipeline import folders
 from btw_jax.pipeline.audit import measure as measure_lib
 from btw_jax.pipeline.audit import options as options_lib
 from btw_jax.reports import csv_text
@@ -82,14 +83,7 @@ def write(measured: measure_lib.Measured, folder: str) -> pathlib.Path:
 
   Files of an earlier audit in the folder are replaced or removed.
   """
-  path = pathlib.Path(folder)
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise errors.InputError(
-      f"--output={folder}: cannot be made ({error.strerror}): choose another"
-      " folder."
-    ) from error
+  path = folders.make("output", folder)
   # The results are written last: a folder that has them is whole.
   if (path / RESULTS).exists():
     earlier = [p for pattern in _BY_QUESTION for p in path.glob(pattern)]

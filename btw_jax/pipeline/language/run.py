@@ -20,6 +20,7 @@ from btw_jax.data import fingerprints
 from btw_jax.data.questions import question_set
 from btw_jax.pipeline import csv_table
 from btw_jax.pipeline import files
+from btw_jax.pipeline import folders
 from btw_jax.pipeline import interrupt as interrupt_lib
 from btw_jax.pipeline import progress as progress_lib
 from btw_jax.pipeline.language import answers
@@ -91,9 +92,11 @@ def train(config: config_lib.LanguageConfig) -> dict[str, Any]:
     )
   setup = _start_from(setup_lib.make(config))
   splits = {split: setup.questions(split) for split in ("train", "valid")}
-  _start_files(folder, config)
+  folder = folders.make("workdir", config.workdir)
   progress = progress_lib.Progress(1, config.num_epochs)
-  with contextlib.closing(progress):
+  with folders.Lock("workdir", folder), contextlib.closing(progress):
+    files.remove([folder / _RESULTS])
+    files.write_json(folder / _CONFIG, {"language": config_lib.to_dict(config)})
     best = _fit(setup, splits, progress, interrupt)
     if interrupt.requested:
       raise interrupt_lib.Interrupted(
@@ -279,17 +282,6 @@ def _start_from(setup):
 
   trainer = dataclasses.replace(setup.trainer, start=start)
   return dataclasses.replace(setup, trainer=trainer)
-
-
-def _start_files(folder, config):
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise errors.InputError(
-      f"--workdir={folder}: cannot be made ({error.strerror}): choose another."
-    ) from error
-  files.remove([folder / _RESULTS])
-  files.write_json(folder / _CONFIG, {"language": config_lib.to_dict(config)})
 
 
 def _read_config(folder):
