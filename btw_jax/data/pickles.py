@@ -14,21 +14,20 @@ import pathlib
 import stat
 
 from btw_jax import errors
+from btw_jax.data import limits
 from btw_jax.data.unpickling import finish
 from btw_jax.data.unpickling import machine
 from btw_jax.data.unpickling import placeholders
 from btw_jax.data.unpickling import stream as stream_lib
-
-# The most bytes that a file may unpack to: unaligned CMU-MOSEI, the largest
-# known one, takes about 13 GB.
-MAX_BYTES = 32 * 2**30
 
 _GZIP = b"\x1f\x8b"
 # The most characters of a message that may come from the file.
 _MAX_REASON = 160
 
 
-def load(path: str | pathlib.Path, *, max_bytes: int = MAX_BYTES) -> object:
+def load(
+  path: str | pathlib.Path, *, max_bytes: int = limits.MAX_BYTES
+) -> object:
   """Reads a pickle of any protocol, gzipped or not, of Python 2 or 3.
 
   The result consists of containers, strings, numbers, NumPy arrays and pandas

@@ -15,6 +15,7 @@ from pyarrow import parquet
 import python_calamine
 
 from btw_jax import errors
+from btw_jax.data import limits
 
 # Tables of pictures hold cells of several megabytes.
 _BLOCK = 1 << 26
@@ -133,6 +134,7 @@ def read_table(path: str) -> dict[str, list[Any]]:
     if kind == "xlsx":
       return _read_xlsx(path)
     if kind == "parquet":
+      limits.check_parquet(path, parquet.read_metadata(path))
       table = parquet.read_table(path)
     else:
       table = _read_csv(path, "\t" if kind == "tsv" else ",")
@@ -160,6 +162,8 @@ def read_columns(path: str) -> list[str]:
 
 
 def _read_csv(path, delimiter):
+  if _is_packed(path):
+    limits.check_gzip(path)
   names = _header(path, delimiter)
   with _open(path) as file:
     # Not a file of Python: Arrow's threads may still read it when the program
@@ -206,9 +210,12 @@ def _cell(value):
 
 def _open(path):
   """Opens a file of bytes, and unpacks it if it begins as gzip does."""
+  return gzip.open(path, "rb") if _is_packed(path) else open(path, "rb")
+
+
+def _is_packed(path):
   with open(path, "rb") as file:
-    packed = file.read(2) == b"\x1f\x8b"
-  return gzip.open(path, "rb") if packed else open(path, "rb")
+    return file.read(2) == b"\x1f\x8b"
 
 
 def _start(path):

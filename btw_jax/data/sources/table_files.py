@@ -12,6 +12,7 @@ import pyarrow
 from pyarrow import parquet
 
 from btw_jax import errors
+from btw_jax.data import limits
 from btw_jax.data.sources import table_text
 from btw_jax.data.sources import table_values
 
@@ -141,9 +142,7 @@ def read(path: pathlib.Path, rules: Rules) -> Table:
       f"{path}: is not text in {error.encoding} (byte {error.start}): set"
       " --encoding, to cp1252 for instance."
     ) from error
-  except (
-    OSError, EOFError, zlib.error, pyarrow.ArrowException
-  ) as error:  # fmt: skip
+  except (OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
     reason = " ".join(str(error).split()).rstrip(".")[:160]
     raise errors.InputError(
       f"{path}: cannot be read as a table ({reason}): give rows of numbers, the"
@@ -171,7 +170,15 @@ def read(path: pathlib.Path, rules: Rules) -> Table:
 
 def _read_parquet(path, rules):
   del rules  # A Parquet file says all that they say of text.
-  table = parquet.read_table(path)
+  metadata = parquet.read_metadata(path)
+  limits.check_parquet(path, metadata)
+  # A word that many rows have is stored once: it is repeated below, when the
+  # size of that is known.
+  words = [
+    f.name for f in parquet.read_schema(path) if table_values.is_text(f.type)
+  ]
+  table = parquet.read_table(path, read_dictionary=words)
+  limits.check(path, sum(map(table_values.text_bytes, table.columns)))
   try:
     about = table.schema.pandas_metadata or {}
   except ValueError as error:  # Damaged JSON or text.
@@ -184,10 +191,13 @@ def _read_parquet(path, rules):
     for name in about.get("index_columns", [])
     if name in table.column_names
   ]
-  return _Cells(table.column_names, table.columns, index, True, ".", [])
+  columns = [table_values.without_dictionary(c) for c in table.columns]
+  return _Cells(table.column_names, columns, index, True, ".", [])
 
 
 def _read_text(path, rules):
+  if path.suffix == ".gz":
+    limits.check_gzip(path)
   encoding = table_text.find_encoding(path, rules.encoding)
   separator = table_text.find_separator(path, encoding, rules.separator)
   table, notes = table_text.read_cells(path, encoding, separator), []

@@ -18,6 +18,29 @@ def is_text(kind: pyarrow.DataType) -> bool:
   return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
 
 
+def text_bytes(column: pyarrow.ChunkedArray) -> int:
+  """Returns the bytes that the words of a dictionary take, one per row.
+
+  It is 0 for other columns.
+  """
+  kind = column.type
+  if not (pyarrow.types.is_dictionary(kind) and is_text(kind.value_type)):
+    return 0
+  total = 0
+  for chunk in column.chunks:
+    lengths = compute.binary_length(chunk.dictionary)
+    lengths = lengths.cast(pyarrow.int64()).take(chunk.indices)
+    total += compute.sum(lengths, min_count=0).as_py()
+  return total
+
+
+def without_dictionary(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
+  """Returns a column whose rows hold their values, not numbers of words."""
+  kind = column.type
+  is_dictionary = pyarrow.types.is_dictionary(kind)
+  return column.cast(kind.value_type) if is_dictionary else column
+
+
 def texts(column: pyarrow.ChunkedArray) -> np.ndarray:
   """Returns a column as `[N]` strings."""
   return np.array(column.to_pylist()).astype(str)
@@ -33,8 +56,6 @@ def read(
   for messages.
   """
   kind = column.type
-  if pyarrow.types.is_dictionary(kind):
-    return read(path, name, column.cast(kind.value_type), decimal)
   if is_text(kind):
     return _read_strings(column, decimal)
   if pyarrow.types.is_boolean(kind) and not column.null_count:
