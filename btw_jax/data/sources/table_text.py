@@ -11,6 +11,7 @@ import gzip
 import itertools
 import pathlib
 import re
+from typing import NamedTuple
 
 import pyarrow
 from pyarrow import csv
@@ -38,6 +39,9 @@ _NUMBER = re.compile(
 )
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
+# The line by which Excel is told the separator; it may stand in quotes.
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\w\r\n"])"?\s*', re.IGNORECASE)
+_MAX_LINE = 16
 # Fewer names that are whole numbers may be an example of small numbers.
 _LEAST_RUN = 4
 
@@ -69,7 +73,8 @@ def find_encoding(path: pathlib.Path, encoding: str) -> str:
 def find_separator(path: pathlib.Path, encoding: str, separator: str) -> str:
   """Returns the character that splits the first rows into equally many cells.
 
-  A `separator` other than "auto" is returned; "tab" and "space" are names.
+  A first line `sep=;` names it. A `separator` other than "auto" is returned;
+  "tab" and "space" are names.
 
   Raises:
     InputError: if `separator` is not one character.
@@ -83,8 +88,11 @@ def find_separator(path: pathlib.Path, encoding: str, separator: str) -> str:
         " character, tab or space."
       )
     return character
+  named = _named_separator(path, encoding)
+  if named:
+    return named
   for character in _SEPARATORS:
-    rows = _first_rows(path, encoding, character)
+    rows = _read_start(path, encoding, character).rows
     widths = set(map(len, rows))
     if len(widths) == 1 and widths != {1}:
       cells = itertools.chain(*rows[1:])
@@ -97,20 +105,22 @@ def read_cells(
   path: pathlib.Path, encoding: str, separator: str
 ) -> pyarrow.Table:
   """Reads all rows of a file, a header too, as `[N, D]` strings."""
-  width = len(next(iter(_first_rows(path, encoding, separator)), [""]))
+  start = _read_start(path, encoding, separator)
+  width = len(next(iter(start.rows), [""]))
   strings = {f"f{i}": pyarrow.string() for i in range(width)}
   # pyarrow knows the mark of UTF-8 by itself.
   name = "utf8" if encoding.startswith("utf-8") else encoding
   return csv.read_csv(
     path,
     read_options=csv.ReadOptions(
-      autogenerate_column_names=True, encoding=name, block_size=1 << 24
+      autogenerate_column_names=True, encoding=name, block_size=1 << 24,
+      skip_rows=start.num_skipped,
     ),
     parse_options=csv.ParseOptions(
       delimiter=separator, newlines_in_values=True
     ),
     convert_options=csv.ConvertOptions(column_types=strings),
-  )
+  )  # fmt: skip
 
 
 def sample(cells: pyarrow.Table, start: int) -> list[list[str]]:
@@ -226,11 +236,40 @@ def _opener(path):
   return gzip.open if path.suffix == ".gz" else open
 
 
-def _first_rows(path, encoding, separator) -> list[list[str]]:
-  """Returns the first rows that are not empty; none if they cannot be split."""
-  with _opener(path)(path, "rt", encoding=encoding, newline="") as lines:
-    reader = std_csv.reader(lines, delimiter=separator)
+class _Start(NamedTuple):
+  """The first rows of a text table.
+
+  Attributes:
+    rows: those that are not empty; none if they cannot be split.
+    num_skipped: the number of lines before them, which are no rows.
+  """
+
+  rows: list[list[str]]
+  num_skipped: int
+
+
+def _read_start(path, encoding, separator) -> _Start:
+  num_skipped = int(bool(_named_separator(path, encoding)))
+  with _open_text(path, encoding) as lines:
+    reader = std_csv.reader(
+      itertools.islice(lines, num_skipped, None), delimiter=separator
+    )
     try:
-      return list(itertools.islice(filter(None, reader), 20))
+      rows = list(itertools.islice(filter(None, reader), 20))
     except std_csv.Error:  # A cell is too long: the separator is another one.
-      return []
+      rows = []
+  return _Start(rows, num_skipped)
+
+
+def _named_separator(path, encoding):
+  """Returns the separator that a first line `sep=;` names, or ""."""
+  with _open_text(path, encoding) as lines:
+    match = _SEPARATOR_LINE.fullmatch(lines.readline(_MAX_LINE))
+  return match[1] if match else ""
+
+
+def _open_text(path, encoding):
+  # The mark of UTF-8 is no part of the text, even if a flag says "utf-8".
+  is_marked = re.fullmatch("utf-?8", encoding, re.IGNORECASE)
+  encoding = "utf-8-sig" if is_marked else encoding
+  return _opener(path)(path, "rt", encoding=encoding, newline="")

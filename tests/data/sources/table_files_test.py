@@ -150,6 +150,36 @@ def test_text_in_another_encoding_is_named(tmp_path):
     _read(tmp_path, "é,label\n1.5,0\n", "cp1252")
 
 
+@pytest.mark.parametrize("line", ["sep={}\n", '"sep={}"\r\n', "SEP={}\r\n"])
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("written_in", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("header", [["a", "label"], []])
+def test_a_line_that_tells_the_separator_is_no_row(
+  tmp_path, line, separator, written_in, header
+):
+  rows = [header] if header else []
+  rows += [[f"{i / 4}", f"{i % 2}"] for i in range(6)]
+  text = "".join(separator.join(row) + "\n" for row in rows)
+  text = line.format(separator) + text
+  for rules in ({}, {"separator": separator}):
+    table = _read(tmp_path, text, written_in, **rules)
+    assert list(table.values) == (header or ["f0", "f1"])
+    features, label = table.values.values()
+    np.testing.assert_array_equal(features, np.arange(6) / 4)
+    np.testing.assert_array_equal(label, np.arange(6) % 2)
+
+
+def test_the_line_decides_where_the_rows_do_not(tmp_path):
+  # Every row splits into three cells at the commas too.
+  text = "sep=;\n" + "1,5;2,5;0\n2,5;3,5;1\n" * 3
+  table = _read(tmp_path, text)
+  np.testing.assert_array_equal(table.values["f1"], [2.5, 3.5] * 3)
+  # A separator is no letter, and no more than one character.
+  for first in ("sep=a", "sep=;;", "sep="):
+    table = _read(tmp_path, f"{first}\n1\n2\n")
+    assert list(table.values) == [first]
+
+
 def test_lists_of_several_lengths_are_named(tmp_path):
   path = tmp_path / "a_train.parquet"
   frame = pd.DataFrame({"v": [[1.0, 2.0], None, [3.0]], "label": [0, 1, 0]})
