@@ -93,6 +93,8 @@ def find_separator(path: pathlib.Path, encoding: str, separator: str) -> str:
     return named
   for character in _SEPARATORS:
     rows = _read_start(path, encoding, character).rows
+    if _has_row_names(rows, character):
+      return character
     widths = set(map(len, rows))
     if len(widths) == 1 and widths != {1}:
       cells = itertools.chain(*rows[1:])
@@ -104,23 +106,34 @@ def find_separator(path: pathlib.Path, encoding: str, separator: str) -> str:
 def read_cells(
   path: pathlib.Path, encoding: str, separator: str
 ) -> pyarrow.Table:
-  """Reads all rows of a file, a header too, as `[N, D]` strings."""
+  """Reads all rows of a file, a header too, as `[N, D]` strings.
+
+  If the header has no name for the names of rows, it gets an empty cell.
+  """
   start = _read_start(path, encoding, separator)
-  width = len(next(iter(start.rows), [""]))
+  first = next(iter(start.rows), [""])
+  has_row_names = _has_row_names(start.rows, separator)
+  width = len(first) + has_row_names
   strings = {f"f{i}": pyarrow.string() for i in range(width)}
   # pyarrow knows the mark of UTF-8 by itself.
   name = "utf8" if encoding.startswith("utf-8") else encoding
-  return csv.read_csv(
+  cells = csv.read_csv(
     path,
     read_options=csv.ReadOptions(
-      autogenerate_column_names=True, encoding=name, block_size=1 << 24,
-      skip_rows=start.num_skipped,
+      autogenerate_column_names=True,
+      encoding=name,
+      block_size=1 << 24,
+      skip_rows=start.first_end if has_row_names else start.num_skipped,
     ),
     parse_options=csv.ParseOptions(
       delimiter=separator, newlines_in_values=True
     ),
     convert_options=csv.ConvertOptions(column_types=strings),
-  )  # fmt: skip
+  )
+  if not has_row_names:
+    return cells
+  header = dict(zip(strings, ([cell] for cell in ("", *first)), strict=True))
+  return pyarrow.concat_tables([pyarrow.table(header, cells.schema), cells])
 
 
 def sample(cells: pyarrow.Table, start: int) -> list[list[str]]:
@@ -242,10 +255,12 @@ class _Start(NamedTuple):
   Attributes:
     rows: those that are not empty; none if they cannot be split.
     num_skipped: the number of lines before them, which are no rows.
+    first_end: the number of lines up to the end of the first row.
   """
 
   rows: list[list[str]]
   num_skipped: int
+  first_end: int
 
 
 def _read_start(path, encoding, separator) -> _Start:
@@ -254,11 +269,40 @@ def _read_start(path, encoding, separator) -> _Start:
     reader = std_csv.reader(
       itertools.islice(lines, num_skipped, None), delimiter=separator
     )
+    rows, first_end = [], num_skipped
     try:
-      rows = list(itertools.islice(filter(None, reader), 20))
+      for row in itertools.islice(filter(None, reader), 20):
+        rows.append(row)
+        if len(rows) == 1:
+          first_end += reader.line_num
     except std_csv.Error:  # A cell is too long: the separator is another one.
       rows = []
-  return _Start(rows, num_skipped)
+  return _Start(rows, num_skipped, first_end)
+
+
+def _has_row_names(rows, separator):
+  """Returns True if each row has a cell more than the header of words.
+
+  R's `write.table` writes the names of rows so, and a space between cells. The
+  names are all different, and no fractions.
+  """
+  if len(rows) < 2:
+    return False
+  header, *others = rows
+  if set(map(len, others)) != {len(header) + 1} or any(map(is_value, header)):
+    return False
+  names = [row[0].strip() for row in others]
+  if len(set(names)) < len(names) or not all(
+    _WHOLE.fullmatch(name) or not is_value(name) for name in names
+  ):
+    return False
+  # Some programs end every line but the header with a separator.
+  if not any(row[-1] for row in others):
+    return False
+  # A comma may split the numbers of the only column in two, and a space the
+  # words of a row that commas separate.
+  is_blank = separator in NAMES
+  return len(header) > 1 or (is_blank and not set(header[0]) & {*",;|"})
 
 
 def _named_separator(path, encoding):

@@ -180,6 +180,90 @@ def test_the_line_decides_where_the_rows_do_not(tmp_path):
     assert list(table.values) == [first]
 
 
+def _r_table(separator=" ", names=None, decimal=".", quote='"', dose=True):
+  """Returns the text that R's `write.table` writes of a data frame."""
+  names = names or [f"{i + 1}" for i in range(6)]
+  header = (["dose"] if dose else []) + ["grade"]
+  lines = [[f"{quote}{name}{quote}" for name in header]]
+  for i, name in enumerate(names):
+    number = "NA" if i == 4 else f"{i / 4 + 1:g}".replace(".", decimal)
+    grade = f"{quote}{('low', 'very high')[i % 2]}{quote}"
+    row = [f"{quote}{name}{quote}", *([number] if dose else []), grade]
+    lines.append(row)
+  return "".join(separator.join(line) + "\n" for line in lines)
+
+
+R_TABLES = {
+  "default": {},
+  "sorted": {"names": ["4", "2", "6", "1", "3", "5"]},
+  "words": {"names": [f"Mazda RX{i}" for i in range(6)]},
+  "tab": {"separator": "\t"},
+  "comma": {"separator": ","},
+  "decimal": {"separator": ";", "decimal": ","},
+  "space and decimal": {"decimal": ","},
+  "one column": {"dose": False, "names": [f"s{i}" for i in range(6)]},
+}
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("name", R_TABLES)
+def test_the_names_of_rows_of_r_are_an_index(tmp_path, name, marked):
+  options = R_TABLES[name]
+  text = _r_table(**options)
+  if marked:
+    text = f"sep={options.get('separator', ' ')}\n\n{text}"
+  table = _read(tmp_path, text)
+  grades = table.values.pop("grade")
+  assert grades.tolist() == ["low", "very high"] * 3
+  if options.get("dose", True):
+    dose = [1, 1.25, 1.5, 1.75, np.nan, 2.25]
+    np.testing.assert_array_equal(table.values.pop("dose"), dose)
+  assert not table.values
+  names = options.get("names", ["1", "2", "3", "4", "5", "6"])
+  assert table.names["index"].tolist() == names
+  assert any("without name, is an index" in note for note in table.notes)
+
+
+def test_words_of_r_without_quotes_are_read(tmp_path):
+  text = _r_table("\t", quote="", names=[f"TCGA-{i}" for i in range(6)])
+  table = _read(tmp_path, text)
+  assert list(table.values) == ["dose", "grade"]
+  assert table.names["index"][2] == "TCGA-2"
+
+
+@pytest.mark.parametrize(
+  ("header", "row"),
+  [
+    ("a,b,label", "{},2,3,"),
+    ("a,b,label", "{}.5,2,3,1"),
+    ("a,b,label", "1,2,{},1"),
+    ("1,2,label", "{},2,3,1"),
+  ],
+)
+def test_a_header_that_lacks_a_name_is_no_table_of_r(tmp_path, header, row):
+  text = f"{header}\n" + "".join(f"{row.format(i)}\n" for i in range(6))
+  with pytest.raises(errors.InputError, match="Expected 3 columns, got 4"):
+    _read(tmp_path, text)
+
+
+def test_a_mark_inside_numbers_or_names_separates_no_names_of_rows(tmp_path):
+  rows = "".join(f'"{i + 1}" {i},25\n' for i in range(6))
+  table = _read(tmp_path, '"dose"\n' + rows)
+  np.testing.assert_array_equal(table.values["dose"], np.arange(6) + 0.25)
+  for blank in " \t":
+    rows = "".join(f"s{i}{blank}b,{i / 4},1\n" for i in range(6))
+    table = _read(tmp_path, "dose,grade\n" + rows)
+    assert list(table.values) == ["dose", "grade"]
+    assert table.names["index"][2] == f"s2{blank}b"
+
+
+def test_the_first_column_of_write_csv_is_an_index(tmp_path):
+  rows = "".join(f'"{i * 7 % 5 + 1}",{i / 4},"b"\n' for i in range(5))
+  table = _read(tmp_path, '"","dose","grade"\n' + rows)
+  assert list(table.values) == ["dose", "grade"]
+  assert table.names["index"].tolist() == ["1", "3", "5", "2", "4"]
+
+
 def test_lists_of_several_lengths_are_named(tmp_path):
   path = tmp_path / "a_train.parquet"
   frame = pd.DataFrame({"v": [[1.0, 2.0], None, [3.0]], "label": [0, 1, 0]})
