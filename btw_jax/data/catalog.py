@@ -182,6 +182,7 @@ SOURCES = {
   "npz": DatasetLoader(_load_npz, _NPZ_FILES),
   "csv": DatasetLoader(_load_csv, "{modality}_{split}.{csv,tsv}[.gz]"),
   "parquet": DatasetLoader(_load_parquet, "{modality}_{split}.parquet"),
+  "mat": _file_loader("mat", "{split}.mat", "labelled", "widths", "seed"),
   "mmsa_mosi": _file_loader("mmsa", "[un]aligned_50.pkl", "modalities"),
   "mmsa_mosei": _file_loader("mmsa", "[un]aligned_50.pkl", "modalities"),
   "multibench_mosi": _file_loader("multibench", "mosi_raw.pkl", "modalities"),
