@@ -191,6 +191,9 @@ SOURCES = {
   ),
   "mmim_mosi": _file_loader("mmim", "{train,dev,test}.pkl"),
   "mmim_mosei": _file_loader("mmim", "{train,dev,test}.pkl"),
+  "mogonet": _file_loader(
+    "mogonet", "{number}_{tr,te}.csv, labels_{tr,te}.csv", "labelled"
+  ),
   **{
     f"mimic_{task}": _mimic_loader(task, missing=False)
     for task in mimic_tasks.TASKS

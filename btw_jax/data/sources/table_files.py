@@ -1,6 +1,7 @@
 """The reading of one table, CSV or Parquet: its columns by what they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -133,21 +134,10 @@ def read(path: pathlib.Path, rules: Rules) -> Table:
   Raises:
     InputError: if the file is unreadable, or has no columns but names.
   """
-  try:
+  with _named_errors(path):
     cells = (_read_parquet if path.suffix == ".parquet" else _read_text)(
       path, rules
     )
-  except UnicodeError as error:
-    raise errors.InputError(
-      f"{path}: is not text in {error.encoding} (byte {error.start}): set"
-      " --encoding, to cp1252 for instance."
-    ) from error
-  except (OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
-    reason = " ".join(str(error).split()).rstrip(".")[:160]
-    raise errors.InputError(
-      f"{path}: cannot be read as a table ({reason}): give rows of numbers, the"
-      " label last."
-    ) from error
   notes = list(cells.notes)
   columns = dict(
     zip(_tell_apart(cells.names, notes), cells.columns, strict=True)
@@ -166,6 +156,40 @@ def read(path: pathlib.Path, rules: Rules) -> Table:
     for name, column in columns.items()
   }
   return Table(path, values, names, cells.has_header, tuple(notes))
+
+
+def read_lines(path: pathlib.Path) -> list[str]:
+  """Reads a file of words that has one in each line.
+
+  Raises:
+    InputError: if the file is unreadable, or a line has several words.
+  """
+  with _named_errors(path):
+    encoding = table_text.find_encoding(path, table_text.AUTO)
+    cells = table_text.read_cells(path, encoding, "\t")
+  if cells.num_columns > 1:
+    raise errors.InputError(
+      f"{path}: has {cells.num_columns} columns: give one word in each line."
+    )
+  return cells.columns[0].to_pylist()
+
+
+@contextlib.contextmanager
+def _named_errors(path) -> Iterator[None]:
+  """Turns the errors of a damaged file into one line each."""
+  try:
+    yield
+  except UnicodeError as error:
+    raise errors.InputError(
+      f"{path}: is not text in {error.encoding} (byte {error.start}): set"
+      " --encoding, to cp1252 for instance."
+    ) from error
+  except (OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
+    reason = " ".join(str(error).split()).rstrip(".")[:160]
+    raise errors.InputError(
+      f"{path}: cannot be read as a table ({reason}): give rows of numbers, the"
+      " label last."
+    ) from error
 
 
 def _read_parquet(path, rules):
