@@ -26,6 +26,14 @@ _CHUNK = 2**20
 _FLOAT_BYTES = 8
 
 
+def check_regular(path: str | pathlib.Path) -> None:
+  """Raises `InputError` for a pipe or a device, which may never end."""
+  path = pathlib.Path(path)
+  if path.exists() and not path.is_file():
+    kind = "is a folder" if path.is_dir() else "is a pipe or a device"
+    raise errors.InputError(f"{path}: {kind}: give a regular file.")
+
+
 def of_file(path: str | pathlib.Path) -> int:
   """Returns the most bytes that a packed file may unpack to, by its size."""
   size = pathlib.Path(path).stat().st_size

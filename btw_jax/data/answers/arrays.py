@@ -13,6 +13,8 @@ import zipfile
 import numpy as np
 
 from btw_jax import errors
+from btw_jax.data import limits
+from btw_jax.data import npz_file
 from btw_jax.data.answers import conditions
 from btw_jax.data.answers import joining
 from btw_jax.data.answers import labels as labels_lib
@@ -77,30 +79,21 @@ def from_arrays(
 
 def _load(path):
   """Returns name -> array."""
+  remedy = (
+    "write it again with numpy.savez or numpy.save, without object arrays;"
+    " convert a log of inspect-ai to JSON"
+  )
+  if zipfile.is_zipfile(path):
+    return npz_file.load(path, remedy)
+  files = sorted(path.glob("*.npy")) if path.is_dir() else [path]
+  for file in files:
+    limits.check_regular(file)
   try:
-    # Object arrays are pickles, and a pickle can run code: never allowed.
-    if path.is_dir():
-      return {
-        file.stem: np.load(file, allow_pickle=False)
-        for file in sorted(path.glob("*.npy"))
-      }
-    content = np.load(path, allow_pickle=False)
-    if isinstance(content, np.ndarray):
-      return {path.stem: content}
-    with content as archive:
-      return {name: _array(archive[name]) for name in archive.files}
-  except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    return {file.stem: np.load(file, allow_pickle=False) for file in files}
+  except npz_file.DAMAGE as error:
     raise errors.InputError(
-      f"{path}: cannot be read as arrays: write it again with numpy.savez or"
-      " numpy.save, without object arrays; convert a log of inspect-ai to JSON."
+      f"{path}: cannot be read as arrays: {remedy}."
     ) from error
-
-
-def _array(content):
-  """Returns a member of an archive; raises `ValueError` if it is no array."""
-  if not isinstance(content, np.ndarray):
-    raise ValueError("no array")
-  return content
 
 
 def _take(arrays, names):

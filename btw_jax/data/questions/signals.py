@@ -3,14 +3,13 @@
 import functools
 import pathlib
 from typing import NamedTuple
-import zipfile
-import zlib
 
 import numpy as np
 from sklearn import datasets
 from sklearn import model_selection
 
 from btw_jax import errors
+from btw_jax.data import npz_file
 
 SIDE = 8
 _SPLITS = ("train", "valid", "test")
@@ -127,15 +126,9 @@ def _spoken(split, data_dir):
 
 def _read(path):
   """Returns the arrays of a file of spoken digits."""
-  try:
-    with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
-      missing = [name for name in _NEEDED if name not in archive.files]
-      arrays = {n: archive[n] for n in _NEEDED if n not in missing}
-  except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-    raise errors.InputError(
-      f"{path}: cannot be read as an npz file: set --data_dir to the folder of"
-      " the spoken digits."
-    ) from error
+  remedy = "set --data_dir to the folder of the spoken digits"
+  arrays = npz_file.load(path, remedy, lambda name: name in _NEEDED)
+  missing = [name for name in _NEEDED if name not in arrays]
   if missing:
     raise errors.InputError(
       f"{path}: has no array {missing[0]!r}: set --data_dir to the folder of"

@@ -8,12 +8,15 @@ on, ascending) and `observed_<modality>` (`[N, T, D]` 0/1).
 """
 
 import pathlib
-import zipfile
 
 import numpy as np
 
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import npz_file
+
+_FIELDS = ("y", "id", "subject")
+_OF_MODALITIES = ("x_", "length_", "present_", "time_", "observed_")
 
 
 def load(*, path: str, labelled: bool = True) -> dataset_lib.LoadedSplits:
@@ -40,15 +43,8 @@ def load(*, path: str, labelled: bool = True) -> dataset_lib.LoadedSplits:
 
 
 def _read_file(path: pathlib.Path, labelled: bool) -> dataset_lib.Examples:
-  try:
-    # Object arrays are pickles, and a pickle can run code: never allowed.
-    with np.load(path, allow_pickle=False) as archive:
-      arrays = {name: archive[name] for name in archive.files}
-  except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-    raise errors.InputError(
-      f"{path}: cannot be read as npz: write it again with"
-      " numpy.savez, without object arrays."
-    ) from error
+  remedy = "write it again with numpy.savez, without object arrays"
+  arrays = npz_file.load(path, remedy, _is_field)
   arrays = {name: _plain(path, name, x) for name, x in arrays.items()}
   if labelled and "y" not in arrays:
     raise errors.InputError(
@@ -76,6 +72,11 @@ def _read_file(path: pathlib.Path, labelled: bool) -> dataset_lib.Examples:
     subjects=_field(path, "subject", arrays, rows),
     name=str(path),
   )
+
+
+def _is_field(name):
+  """Returns True for the name of a field; others are not read."""
+  return name in _FIELDS or name.startswith(_OF_MODALITIES)
 
 
 def _plain(path, name, array):

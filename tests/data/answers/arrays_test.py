@@ -129,7 +129,7 @@ def test_a_pickle_in_an_archive_is_never_run(tmp_path):
       return os.system, (f"touch {marker}",)
 
   np.savez(tmp_path / "a.npz", both=np.array([Attack()], object))
-  with answer_files.refuses("a.npz: cannot be read as arrays"):
+  with answer_files.refuses("a.npz: cannot be read as npz"):
     arrays.read(str(tmp_path / "a.npz"), OPTIONS)
   assert not marker.exists()
 
