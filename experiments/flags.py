@@ -222,13 +222,15 @@ def define_split(text: str) -> tuple[flags.FlagHolder, flags.FlagHolder]:
 
 
 def check_values(values: flags.FlagValues) -> None:
-  """Raises `ValidationError` for infinite numbers, NaN and an empty workdir."""
+  """Raises `ValidationError` for numbers out of range and an empty workdir."""
   for name in values:
     value = values[name].value
     if isinstance(value, float) and not math.isfinite(value):
       raise flags.ValidationError(
         f"--{name}={value}: {value} is not a finite number"
       )
+    if isinstance(value, int | float) and not sections.is_moderate(value):
+      raise flags.ValidationError(f"--{name}={value}: {sections.MODERATE}")
     if name == "workdir" and values[name].present and value in ("", []):
       raise flags.ValidationError("--workdir= is empty: name a folder")
 
@@ -296,7 +298,9 @@ def _check_numbers_or(name, meta, values):
       number = float(value)
     except ValueError:
       return value == meta["numbers_or"]
-    return low < number < math.inf if high is None else low <= number <= high
+    if not sections.is_moderate(number):
+      return False
+    return low < number if high is None else low <= number <= high
 
   def validate(given):
     for value in given.split(","):

@@ -1,6 +1,7 @@
 """The tests read the commands of the launch scripts and start nothing."""
 
 import os
+import re
 import shlex
 import subprocess
 
@@ -77,6 +78,35 @@ def test_a_sweep_runs_every_combination_once():
   ]  # fmt: skip
   # A task of a job array runs its own command.
   assert _dry("sweep.sh", *arguments, SLURM_ARRAY_TASK_ID="4") == [lines[4]]
+
+
+def test_values_of_a_sweep_are_quoted_and_stay_in_the_folder():
+  lines = _dry("sweep.sh", "runs/s", "data_dir=a b,../../x,*%", "--", "--task=")
+  assert [line[-2:] for line in lines] == [
+    ["--data_dir=a b", "--workdir=runs/s/data_dir=a b"],
+    ["--data_dir=../../x", "--workdir=runs/s/data_dir=..%2F..%2Fx"],
+    ["--data_dir=*%", "--workdir=runs/s/data_dir=*%25"],
+  ]
+
+
+@pytest.mark.parametrize(
+  ("arguments", "task", "message"),
+  [
+    (["", "seed=1", "--"], "", "give a folder, NAME=VALUE"),
+    (["s", "seed=", "--"], "", "give a folder, NAME=VALUE"),
+    (["s", "a b=3", "--"], "", "not a\\\\ b=3"),
+    (["s", "--"], "", "give a folder, NAME=VALUE"),
+    (["s", "seed=1,2,1", "--"], "", "seed: has 1 twice"),
+    (["s", "seed=1\n2", "--"], "", "seed: a value has a control character"),
+    (["s", "seed=1,2", "--"], "2", "SLURM_ARRAY_TASK_ID=2: give the tasks 0 t"),
+    (["s", "seed=1,2", "--"], "abc", "give the tasks 0 to 1: --array=0-1"),
+  ],
+)
+def test_a_wrong_sweep_is_told(arguments, task, message):
+  with pytest.raises(subprocess.CalledProcessError) as error:
+    _dry("sweep.sh", *arguments, SLURM_ARRAY_TASK_ID=task)
+  assert error.value.returncode == 2
+  assert re.match(f"launch: .*{message}", error.value.stderr)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from btw_jax import errors
 
 # Control characters, and halves of characters that no file can hold.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# The names of modalities stand in file names and in lists of flags.
-_NOT_IN_MODALITIES = re.compile(r"[/\\,=]")
+# The names of modalities stand in file names, lists of flags and pictures,
+# where a dollar sign begins a formula.
+_NOT_IN_MODALITIES = re.compile(r"[/\\,=$]")
 _MAX_LENGTH = 100
 _MAX_SHOWN = 40
 
@@ -23,7 +24,7 @@ def check_modality(place: str, name: str) -> None:
   Raises:
     InputError: if the name is empty, has more than 100 characters, begins with
       a point or a hyphen, begins or ends with a blank, or has a control
-      character, a slash of either kind, a comma or `=`.
+      character, a slash of either kind, a comma, `=` or `$`.
   """
   reason = ""
   if not name or len(name) > _MAX_LENGTH:

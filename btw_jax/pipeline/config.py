@@ -24,7 +24,9 @@ class RunConfig:
   workdir: str = sections.field(
     "runs/run", "folder of the run's files", free=True
   )
-  num_seeds: int = sections.field(5, "number of seeds, trained together", low=1)
+  num_seeds: int = sections.field(
+    5, "number of seeds, trained together", low=1, high=1000
+  )
   # All seeds stay below 2**31, which NumPy, scikit-learn and JAX accept.
   seed: int = sections.field(0, "first seed", low=0, high=10**9)
   resume: bool = sections.field(

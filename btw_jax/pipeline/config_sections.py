@@ -35,6 +35,17 @@ REMOVALS = ("absent", "shuffle")
 ANALYSES = ("interference", "interactions", "contribution")
 
 
+# Larger numbers leave float32 or the memory, and smaller ones are 0 there.
+MODERATE = "give 0, or a number from 1e-30 to 1e30; whole ones up to 1e9"
+
+
+def is_moderate(number: float) -> bool:
+  """Returns whether a setting is a number that a run can compute with."""
+  if isinstance(number, int):
+    return abs(number) <= 10**9
+  return number == 0 or 1e-30 <= abs(number) <= 1e30
+
+
 def field(default, text, **metadata):
   """Returns a dataclass field with a help text, bounds or choices."""
   return dataclasses.field(default=default, metadata={"text": text, **metadata})
@@ -104,7 +115,7 @@ class DataConfig:
     choices=READINGS,
   )
   num_buckets: int = field(
-    4, "padded shapes of sequence batches when streaming", low=1
+    4, "padded shapes of sequence batches when streaming", low=1, high=10000
   )
   modalities: tuple[str, ...] = field(
     (), "modalities to use, in this order; all if empty"
@@ -114,7 +125,7 @@ class DataConfig:
   )
   num_train: int = field(400, "number of labelled examples (digits)", low=20)
   noise_modalities: int = field(
-    0, "number of modalities of pure noise to add (digits)", low=0
+    0, "number of modalities of pure noise to add (digits)", low=0, high=1000
   )
   valid_share: float = field(
     0.3,
@@ -194,13 +205,14 @@ class WeightingConfig:
     low=10,
   )
   num_refinements: int = field(
-    1, "refinements of the weights of an unseen example", low=0
+    1, "refinements of the weights of an unseen example", low=0, high=100
   )
   num_exchanges: int = field(
     20,
     "exchanges between examples in the tests of what each modality tells; 0"
     " for no tests",
     low=0,
+    high=100000,
   )
 
   def __post_init__(self):
@@ -252,7 +264,7 @@ class MitigationConfig:
     (), "modalities that may be perturbed; all if empty"
   )
   num_copies: int = field(
-    1, "number of copies of every example (heuristic)", low=1
+    1, "number of copies of every example (heuristic)", low=1, high=1000
   )
   noise_share: float = _share(1.0, "with normal noise")
   zero_share: float = _share(0.0, "with zeros")
@@ -269,7 +281,9 @@ class MitigationConfig:
   adversarial_rate: float = field(
     0.1, "step of the ascent, as a share of the radius", low=0.0
   )
-  adversarial_steps: int = field(2, "number of steps of the ascent", low=0)
+  adversarial_steps: int = field(
+    2, "number of steps of the ascent", low=0, high=1000
+  )
   adversarial_by: str = field(
     "sign",
     "ascend by the sign of the gradient, or by the gradient",
@@ -340,15 +354,17 @@ class ModelConfig:
     "encoder of sequences; mean averages the steps, then applies an MLP",
     choices=ENCODERS,
   )
-  hidden_dim: int = field(64, "number of hidden units", low=1)
-  embedding_dim: int = field(64, "number of units of an embedding", low=1)
+  hidden_dim: int = field(64, "number of hidden units", low=1, high=1048576)
+  embedding_dim: int = field(
+    64, "number of units of an embedding", low=1, high=1048576
+  )
   dropout: float = field(
     0.1, "share of hidden units that are dropped", low=0.0, high=0.95
   )
-  num_heads: int = field(4, "number of attention heads", low=1)
-  num_layers: int = field(2, "number of attention layers", low=1)
+  num_heads: int = field(4, "number of attention heads", low=1, high=1024)
+  num_layers: int = field(2, "number of attention layers", low=1, high=128)
   num_points: int = field(
-    16, "number of reference times of the mtand encoder", low=1
+    16, "number of reference times of the mtand encoder", low=1, high=4096
   )
   predictive: str = field(
     "gaussian", "predictive distribution of a regression", choices=PREDICTIVE
@@ -359,7 +375,7 @@ class ModelConfig:
 class MixtureConfig:
   """The sparse mixture of experts."""
 
-  num_experts: int = field(16, "number of experts", low=1)
+  num_experts: int = field(16, "number of experts", low=1, high=65536)
   num_selected: int = field(2, "number of experts per token", low=1)
   gating: str = field("laplace", "gating function", choices=GATINGS)
   noisy_gating: bool = field(

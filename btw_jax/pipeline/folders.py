@@ -17,6 +17,7 @@ except ImportError:  # Windows has no such locks.
 
 _LOCK = ".lock"
 # `pathlib` makes one slash of two. One letter is a drive of Windows.
+_PATTERN = re.compile(r"[\[\]*?\\]" if os.sep == "/" else r"[\[\]*?]")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -34,6 +35,21 @@ def check_local(place: str, path: str | os.PathLike) -> None:
     raise errors.InputError(
       f"{place}: is not a local path: give a folder of this machine, or one"
       " where the storage is mounted."
+    )
+
+
+def check_plain(flag: str, path: str | os.PathLike) -> None:
+  """Refuses a folder of models whose path has signs of patterns.
+
+  The library that reads checkpoints takes them for patterns of file names.
+
+  Raises:
+    InputError: naming the first such sign.
+  """
+  if wrong := _PATTERN.search(str(pathlib.Path(path).absolute())):
+    raise errors.InputError(
+      f"--{flag}={os.fspath(path)}: its full path has the sign {wrong[0]!r},"
+      " with which checkpoints could not be read again: choose another folder."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from btw_jax import errors
 from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import config_sections
 
 
 @contextlib.contextmanager
@@ -109,6 +110,8 @@ def _check_number(name, field, value):
       f"of at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
     )
     raise errors.InputError(f"{name}={value!r}: give {noun} {span}.")
+  if not config_sections.is_moderate(number):
+    raise errors.InputError(f"{name}={value!r}: {config_sections.MODERATE}.")
   return number
 
 
@@ -127,7 +130,8 @@ def _check_numbers(name, meta, value):
     except (TypeError, ValueError):
       number = math.nan
     above = number > low if high == math.inf else number >= low
-    if not (above and number <= high and math.isfinite(number)):
+    is_valid = math.isfinite(number) and config_sections.is_moderate(number)
+    if not (above and number <= high and is_valid):
       span = f"{low:g} to {high:g}" if high < math.inf else f"above {low:g}"
       raise errors.InputError(
         f"{name}={part!r}: give numbers {span}, or {meta['numbers_or']!r}."

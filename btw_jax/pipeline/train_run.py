@@ -16,6 +16,7 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import fingerprints
 from btw_jax.data import loading
 from btw_jax.methods.balance import catalog
+from btw_jax.mutual_information import knn
 from btw_jax.pipeline import balancing
 from btw_jax.pipeline import build
 from btw_jax.pipeline import choices as choices_lib
@@ -154,6 +155,7 @@ def prepare(
     config, shape, plan.variants, saved.sizes["train"], hook
   )
   balancing.check(config, trainers, shape.modalities)
+  _check_num_samples(saved, trainers)
   if plan.gate and not weighting.num_exchanges:
     raise errors.InputError(
       f"--num_exchanges=0: --weighting={','.join(weighting.names)} needs the"
@@ -177,6 +179,20 @@ def prepare(
     ),
     interrupt=interrupt,
   )
+
+
+def _check_num_samples(saved, trainers):
+  """Refuses too few examples for the nearest-neighbour estimate."""
+  rule, least = trainers.multimodal.rule, knn.NUM_NEIGHBOURS + 2
+  if trainers.task.unit != "mae" or "mi" not in rule.measures:
+    return
+  split = rule.information_from
+  if saved.sizes[split] < least:
+    raise errors.InputError(
+      f"{split}: has {saved.sizes[split]} examples: the information of"
+      f" modalities needs {least} (regression): give more, or use"
+      " --weighting=uniform."
+    )
 
 
 def _num_stages(config, plan):

@@ -22,6 +22,7 @@ from btw_jax.pipeline import config_sections
 from btw_jax.pipeline import csv_table
 from btw_jax.pipeline import files
 from btw_jax.pipeline import folders
+from btw_jax.pipeline import settings
 from btw_jax.pipeline import tensorboard
 from btw_jax.training import train_checkpoints
 from btw_jax.training import vectorized_runs
@@ -29,6 +30,8 @@ from btw_jax.training import vectorized_runs
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 _CONFIG, _RESULTS = "config.json", "results.json"
 _METRICS = "metrics.csv"
+# The folders of models, while they train and afterwards.
+_MODELS = ("snapshots", "checkpoints", "tensorboard")
 # The weights of the training examples of a run that was given arrays.
 WEIGHTS = "train_weights.npy"
 _STALE = (
@@ -126,7 +129,14 @@ class Workdir:
       "config": config_lib.to_dict(config),
       "data": saved.fingerprint,
     }
+    folders.check_plain("workdir", config.workdir)
     self.path = folders.make("workdir", config.workdir)
+    for name in _MODELS:
+      if (self.path / name).exists() and not (self.path / name).is_dir():
+        raise errors.InputError(
+          f"{self.path / name}: is no folder, and the run keeps its models"
+          " there: remove it, or choose another --workdir."
+        )
     self._lock = folders.Lock("workdir", self.path)
     self._seeds, self._unit = config.seeds, unit
     files.remove(self.path / name for name in _STALE)
@@ -358,8 +368,8 @@ def _earlier(config):
     return
   for path, about in train_checkpoints.read_about(folder).items():
     if "data" in about:
-      settings = {**about["config"], "workdir": config.workdir}
-      yield str(path), config_lib.from_dict(settings), about["data"]
+      values = {**about["config"], "workdir": config.workdir}
+      yield str(path), config_lib.from_dict(values), about["data"]
 
 
 def is_finished(config: config_lib.RunConfig) -> bool:
@@ -399,9 +409,10 @@ def read(path: str | os.PathLike) -> SavedConfig:
     if not shape.get("classes") and shape["task"] != "regression":
       number = 2 if shape["task"] == "binary" else shape["num_classes"]
       shape["classes"] = tuple(range(number))
-    settings = {**values["config"], "workdir": str(path)}
+    saved = {**values["config"], "workdir": str(path)}
+    _check_settings(file, saved)
     return SavedConfig(
-      config_lib.from_dict(settings),
+      config_lib.from_dict(saved),
       DataShape(**shape),
       values["data"]["sizes"],
       values["data"].get("fingerprint", ""),
@@ -411,6 +422,16 @@ def read(path: str | os.PathLike) -> SavedConfig:
       f"{file}: is not a configuration of this version ({error!r}): train"
       " again."
     ) from error
+
+
+def _check_settings(file, values):
+  """Refuses values in a file that no flag could have."""
+  fields = {s.name: s.field for s in config_lib.settings()}
+  known = {name: v for name, v in values.items() if name in fields}
+  try:
+    settings.check(known, fields, see="")
+  except errors.InputError as error:
+    raise errors.InputError(f"{file}: {error}") from error
 
 
 def _expert_columns(num_experts):

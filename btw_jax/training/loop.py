@@ -121,7 +121,8 @@ def fit(
     The best epoch of every run by validation loss, `[R, S, ...]`.
 
   Raises:
-    DivergedError: if `trainer.max_skipped` steps in a row were skipped.
+    DivergedError: if `trainer.max_skipped` steps in a row were skipped, or all
+      steps, or if under no setting a seed has a finite validation loss.
   """
   runner = make_runner(trainer, specs, seeds, train, valid)
   loop = _Loop(trainer, runner, callbacks or Callbacks(), checkpoints)
@@ -129,7 +130,14 @@ def fit(
     loop.run_epoch(num_epochs, specs, seeds)
   if checkpoints:
     checkpoints.close()
-  return hosts.to_host(runner.run.best)
+  best = hosts.to_host(runner.run.best)
+  lost = ~np.isfinite(best.loss).any(axis=0)
+  if lost.any():
+    raise DivergedError(
+      f"no epoch of {specs[0].variant}, seed {seeds[np.argwhere(lost)[0][0]]},"
+      " has a finite validation loss: lower --learning_rate, or scale the data."
+    )
+  return best
 
 
 def make_runner(
@@ -187,7 +195,10 @@ class _Loop:
     self._callbacks.on_epoch(epoch, log)
     if np.any(log["skipped"]):
       self._callbacks.on_skipped(_skipped_steps(runner, epoch, log["skipped"]))
-      _check_diverged(self._trainer, specs, seeds, epoch, log["skipped"])
+      is_last = epoch + 1 == num_epochs
+      _check_diverged(
+        self._trainer, specs, seeds, epoch, log["skipped"], is_last
+      )
     should_stop, is_due = self._ask_all_processes()
     self.num_done += 1
     self.stopped = should_stop or self._has_waited()
@@ -234,9 +245,13 @@ def _skipped_steps(runner, epoch, counts):
   ]
 
 
-def _check_diverged(trainer, specs, seeds, epoch, counts):
-  if np.max(counts) >= trainer.max_skipped:
-    r, s, step = np.argwhere(counts >= trainer.max_skipped)[0]
+def _check_diverged(trainer, specs, seeds, epoch, counts, is_last):
+  """Refuses to go on after too many skipped steps, or to end with no others."""
+  limit = trainer.max_skipped
+  if is_last:
+    limit = min(limit, (epoch + 1) * counts.shape[-1])
+  if np.max(counts) >= limit:
+    r, s, step = np.argwhere(counts >= limit)[0]
     raise DivergedError(
       f"epoch {epoch + 1}, step {step + 1}: the gradient of"
       f" {specs[r].variant}, seed {seeds[s]}, was not finite"

@@ -46,6 +46,10 @@ BAD = {
     {"y": _with(np.linspace(0, 1, 20), 6, np.inf)},
     r"train.npz: the target of row 6 is inf",
   ),
+  "target beyond float32": (
+    {"y": _with(np.linspace(0, 1, 20), 6, 1e300)},
+    r"the target of row 6 is 1e\+300: give a finite number up to 1e\+30",
+  ),
   "constant target": (
     {"y": np.ones(20)},
     r"train.npz: every training target is 1",
@@ -74,7 +78,7 @@ BAD = {
   ),
   "objects": (
     {"y": np.array([None] * 20, object)},
-    r"train.npz: cannot be read as npz: write it again with numpy.savez",
+    r"train.npz: cannot be read as npz .'y' holds objects.: write it again",
   ),
   "length out of range": (
     {"x_text": np.ones((20, 4, 3)), "length_text": np.full(20, 5)},

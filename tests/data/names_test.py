@@ -17,7 +17,8 @@ def test_names_that_files_and_flags_can_hold_are_accepted(name):
   [
     ("", "has 0 characters"), ("a" * 300, "has 300 characters"),
     ("../../x", "has the character '/'"), ("a\\b", "has the character"),
-    ("a,b", "has the character ','"), ("a=b", "has the character '='"),
+    ("a,b", "has the character ','"), ("$x^$", "has the character '$'"),
+    ("a=b", "has the character '='"),
     ("a\nb", r"has the character '\\n'"), ("\x1b[31m", r"'\\x1b'"),
     (".hidden", "begins with a point"), ("-x", "begins with a point or a hyp"),
     (" x", "has a blank at an end"), ("\ud800", r"'\\ud800'"),

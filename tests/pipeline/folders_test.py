@@ -27,6 +27,19 @@ def test_local_folders_are_made(tmp_path):
     folders.make("workdir", tmp_path / "file/x")
 
 
+@pytest.mark.parametrize("sign", list("[]*?\\"))
+def test_a_path_that_checkpoints_would_take_for_a_pattern_is_refused(
+  sign, tmp_path, monkeypatch
+):
+  with pytest.raises(errors.InputError, match="has the sign"):
+    folders.check_plain("workdir", tmp_path / f"a{sign}b" / "run")
+  (tmp_path / f"a{sign}b").mkdir()
+  monkeypatch.chdir(tmp_path / f"a{sign}b")
+  with pytest.raises(errors.InputError, match="^--workdir=run: its full path"):
+    folders.check_plain("workdir", "run")
+  folders.check_plain("workdir", tmp_path / "a b=1,c.d")
+
+
 _HOLD = """
 import pathlib, sys
 from btw_jax.pipeline import folders

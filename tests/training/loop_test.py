@@ -53,3 +53,24 @@ def test_a_run_that_learns_from_nothing_is_ended():
     errors.InputError, match="epoch 2, step 1: .* not finite 4 times in a row"
   ):
     problems.fit(trainer, problems.PLAIN, [0], bad, valid, num_epochs=5)
+
+
+def test_a_run_that_learned_from_no_step_is_no_result():
+  """Three skipped steps are all steps of the run, if fewer than allowed."""
+  train, valid = problems.splits()
+  everywhere = train.batch._replace(
+    features=train.batch.features.at[:].set(jnp.inf)
+  )
+  trainer = dataclasses.replace(problems.trainer(), max_skipped=100)
+  with pytest.raises(loop.DivergedError, match="epoch 1, .* 3 times in a row"):
+    loop.fit(
+      trainer, problems.PLAIN, [0], train._replace(batch=everywhere), valid,
+      num_epochs=1,
+    )  # fmt: skip
+
+
+def test_a_run_without_a_finite_validation_loss_is_no_result():
+  train, valid = problems.splits()
+  lost = valid._replace(batch=_unsound(valid.batch, 2))
+  with pytest.raises(loop.DivergedError, match="seed 7, has a finite validat"):
+    loop.fit(problems.trainer(), problems.PLAIN, [7], train, lost, num_epochs=2)

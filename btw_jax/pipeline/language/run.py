@@ -92,6 +92,7 @@ def train(config: config_lib.LanguageConfig) -> dict[str, Any]:
     )
   setup = _start_from(setup_lib.make(config))
   splits = {split: setup.questions(split) for split in ("train", "valid")}
+  folders.check_plain("workdir", config.workdir)
   folder = folders.make("workdir", config.workdir)
   progress = progress_lib.Progress(1, config.num_epochs)
   with folders.Lock("workdir", folder), contextlib.closing(progress):
