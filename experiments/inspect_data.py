@@ -3,7 +3,7 @@
   python -m experiments.inspect_data --dataset=npz --data_dir=mine
 
 Prints sizes, labels, shapes, what is missing, repeated or shared between
-splits, and what the reader decided, and draws a picture. A data set that
+splits, and what the reader decided; --picture draws it. A data set that
 training would refuse is shown too, followed by the reason.
 """
 
@@ -26,7 +26,9 @@ _TASK = flags.DEFINE_enum(
   "task", "", ["", *sections.TASKS], "kind of target; inferred if empty"
 )
 flags_lib.define_table_options()
-_PICTURE = flags.DEFINE_string("picture", "data.png", "PNG file to write")
+_PICTURE = flags.DEFINE_string(
+  "picture", "", "PNG file to write; no picture by default"
+)
 
 
 def main() -> None:
@@ -47,16 +49,19 @@ def main() -> None:
   loaded = catalog.read(name, options)
   summary = assembly.summarise(loaded, options.task)
   print(data_summary.text(summary))
-  path = pathlib.Path(_PICTURE.value)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture_lib.picture(name, summary, path)
-  except OSError as error:
-    raise errors.InputError(
-      f"--picture={path}: cannot be written ({error.strerror}): choose another."
-    ) from error
+  if _PICTURE.value:
+    path = pathlib.Path(_PICTURE.value)
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      picture_lib.picture(name, summary, path)
+    except OSError as error:
+      raise errors.InputError(
+        f"--picture={path}: cannot be written ({error.strerror}): choose"
+        " another."
+      ) from error
+    print(f"\n{path}")
   # Printed before the checks, which may refuse the data.
-  print(*["", path, *loaded.notes], sep="\n", flush=True)
+  print(*["", *loaded.notes], sep="\n", flush=True)
   for note in assembly.assemble(name, loaded, options).notes:
     if note not in loaded.notes:
       print(note)

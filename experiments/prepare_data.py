@@ -57,6 +57,7 @@ def main() -> None:
   from btw_jax.data import builders
   from btw_jax.data import prepared
   from btw_jax.pipeline import data_summary
+  from btw_jax.pipeline import folders
 
   options = catalog.Options(
     average_steps=False,
@@ -69,26 +70,30 @@ def main() -> None:
     raise errors.InputError(
       f"--source={_SOURCE.value} reads files ({source.reads}): set --input."
     )
-  builder = builders.make(
-    _SOURCE.value,
-    _INPUT.value,
-    _DATA_DIR.value,
-    options,
-    overwrite=_OVERWRITE.value,
-  )
-  if pathlib.Path(builder.data_dir).exists():
-    logging.info("%s exists: --overwrite converts it again", builder.data_dir)
-  else:
-    _convert(builder)
+  folder = folders.make("data_dir", _DATA_DIR.value)
+  with folders.Lock("data_dir", folder):
+    builder = builders.make(
+      _SOURCE.value,
+      _INPUT.value,
+      _DATA_DIR.value,
+      options,
+      overwrite=_OVERWRITE.value,
+    )
+    if pathlib.Path(builder.data_dir).exists():
+      logging.info("%s exists: --overwrite converts it again", builder.data_dir)
+    else:
+      _convert(builder)
   data = prepared.open_records(_DATA_DIR.value, _SOURCE.value)
   for note in data.notes:
     logging.info("%s", note)
   print(data_summary.text(data.summary))
-  print(f"\n{builder.data_dir}")
+  print(f"\n{folder / builder.name / str(builder.version)}")
 
 
 def _convert(builder):
   """Writes the records, without TFDS's own messages."""
+  from btw_jax.data import builders
+
   builder.observe = _progress
   # TFDS warns that the data set, which is to be written, does not exist.
   logging.get_absl_handler().addFilter(
@@ -98,7 +103,7 @@ def _convert(builder):
     tempfile.TemporaryDirectory() as scratch,
     contextlib.redirect_stdout(io.StringIO()),
   ):
-    builder.download_and_prepare(download_dir=scratch)
+    builders.prepare(builder, scratch)
 
 
 def _progress(split: str, count: int) -> Callable[[Iterable], Iterable]:

@@ -31,6 +31,8 @@ from btw_jax.data import records
 from btw_jax.data import schema
 
 # The size of a file of records, about.
+# The folder of a data set that will replace a prepared one.
+_REPLACEMENT = ".replacement"
 _SHARD_BYTES = 256 * 2**20
 
 
@@ -87,22 +89,15 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     *,
     source_path: str = "",
     options: catalog.Options | None = None,
-    overwrite: bool = False,
     **kwargs: Any,
   ):
     """Opens a prepared data set, or loads `source_path` to prepare it.
-
-    `overwrite` loads again, and removes the prepared data set after that.
 
     Raises:
       InputError: if the files cannot be read or their content is invalid.
     """
     options = options or catalog.Options(average_steps=False)
     self._options = dataclasses.replace(options, data_dir=source_path)
-    # Reading `loaded` raises on bad input before anything is removed.
-    if overwrite and self.loaded.splits:
-      old = pathlib.Path(kwargs["data_dir"], self.name)
-      shutil.rmtree(old, ignore_errors=True)
     super().__init__(file_format="array_record", **kwargs)
 
   @functools.cached_property
@@ -212,9 +207,9 @@ def make(
   *,
   overwrite: bool = False,
 ) -> Builder:
-  """Returns the builder of a dataset loader.
+  """Returns the builder of a dataset loader, for `prepare`.
 
-  `overwrite` replaces a prepared data set once the files have been read.
+  `overwrite` converts a prepared data set again, beside the old one.
 
   Raises:
     InputError: if the loader is unknown or `data_dir` cannot be created.
@@ -223,16 +218,33 @@ def make(
     raise errors.InputError(
       f"--source={source}: unknown: use one of {', '.join(BUILDERS)}."
     )
+  folder = pathlib.Path(data_dir)
   try:
-    pathlib.Path(data_dir).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise errors.InputError(
       f"--data_dir={data_dir}: cannot be made ({error.strerror}): choose"
       " another."
     ) from error
+  if overwrite and (folder / source).exists():
+    folder /= _REPLACEMENT
+    shutil.rmtree(folder, ignore_errors=True)
   return BUILDERS[source](
-    source_path=source_path,
-    data_dir=data_dir,
-    options=options,
-    overwrite=overwrite,
+    source_path=source_path, data_dir=str(folder), options=options
   )
+
+
+def prepare(builder: Builder, scratch: str) -> None:
+  """Converts a data set, and then puts it in the place of an older one.
+
+  Args:
+    builder: of `make`.
+    scratch: a folder for files that are not kept.
+  """
+  builder.download_and_prepare(download_dir=scratch)
+  new = pathlib.Path(builder.data_dir).parent
+  if new.parent.name == _REPLACEMENT:
+    place, old = new.parents[1] / builder.name, new.parent / "old"
+    place.rename(old)
+    new.rename(place)
+    shutil.rmtree(new.parent)

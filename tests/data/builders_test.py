@@ -92,6 +92,30 @@ def test_wrong_input_leaves_nothing_and_keeps_what_was_there(tmp_path):
     builders.make("digits", "", str(tmp_path / "file/x"), _OPTIONS)
 
 
+def test_a_data_set_is_replaced_when_the_new_one_is_whole(tmp_path):
+  out = tmp_path / "out"
+  path, _ = dataset_files.mmsa(tmp_path)
+  dataset_files.prepare("mmsa_mosi", path, out)
+  labels = np.full(12, 2.5)
+  labels[0] = -1
+  dataset_files.mmsa(tmp_path, changes={"train": {"regression_labels": labels}})
+
+  def target():
+    options = dataclasses.replace(_OPTIONS, data_dir=str(out))
+    return assembly.load("tfds:mmsa_mosi", options).splits["train"].target
+
+  def make():
+    return builders.make(
+      "mmsa_mosi", str(path), str(out), _OPTIONS, overwrite=True
+    )
+
+  make()
+  assert not np.array_equal(target(), labels)
+  builders.prepare(make(), str(tmp_path / "scratch"))
+  np.testing.assert_array_equal(target(), labels)
+  assert {p.name for p in out.iterdir()} == {"mmsa_mosi", "scratch"}
+
+
 @pytest.mark.slow
 def test_a_conversion_that_was_killed_starts_over_cleanly(tmp_path):
   rng = np.random.default_rng(0)

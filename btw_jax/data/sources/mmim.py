@@ -77,7 +77,7 @@ def _parse(file, row, example):
     if len(lengths) > 1:
       audio = audio[: int(np.ravel(lengths[1])[0])]
     target = float(np.ravel(label)[0])
-  except (TypeError, ValueError, IndexError) as error:
+  except (TypeError, ValueError, IndexError, OverflowError) as error:
     raise errors.InputError(
       f"{file}: row {row} is not ((words, visual, acoustic, actual words, vlen,"
       f" alen), label, id) ({error}): give an MMIM pickle."

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import padding
 from btw_jax.data import sentiment
@@ -36,18 +37,35 @@ def load(
 
 def _align(split, modality, x):
   """Returns `[N, T, D]` with sequences from step 0 on, and `[N]` lengths."""
-  length = None
   if modality == "text" and "text_bert" in split:
-    tokens = split.array("text_bert", 3)[:, 1]
+    field = "text_bert"
+    tokens = split.array(field, 3)[:, 1]
     length = np.count_nonzero(tokens, axis=1)
     first = np.argmax(tokens != 0, axis=1)
   elif f"{modality}_lengths" in split:
-    length = split.array(f"{modality}_lengths", 1).astype(int)
-    first = None
-  if length is None or len(length) != len(x):
+    field = f"{modality}_lengths"
+    length, first = _whole(split, field), None
+  else:
     return padding.move_to_front(x)
+  if len(length) != len(x):
+    raise errors.InputError(
+      f"{split.name}: field {field!r} has {len(length)} rows, {modality!r} has"
+      f" {len(x)}: give one for each row."
+    )
   length = np.clip(length, 0, x.shape[1])
   if first is None:
     first = padding.first_steps(x, length)
   absent = ~np.any(x, axis=(1, 2))
   return padding.rotate(x, first), np.where(absent, 0, length)
+
+
+def _whole(split, field):
+  """Returns the checked `[N]` lengths of sequences."""
+  values = split.array(field, 1)
+  wrong = np.flatnonzero(~np.isfinite(values) | (values != np.round(values)))
+  if len(wrong):
+    raise errors.InputError(
+      f"{split.name}: field {field!r} of row {wrong[0]} is {values[wrong[0]]}:"
+      " give the number of steps, 0 if the modality is missing."
+    )
+  return values.astype(int)

@@ -153,3 +153,18 @@ def test_a_modality_that_the_file_lacks_can_be_left_out(tmp_path, name):
   for options in ({}, {"modalities": ("text", "vision")}):
     with pytest.raises(errors.InputError, match=message):
       dataset_files.load(name, path, **options)
+
+
+@pytest.mark.parametrize(
+  ("lengths", "message"),
+  [
+    ([3.0] * 4 + [np.nan] + [3.0] * 7, "'audio_lengths' of row 4 is nan: give"),
+    ([2.5] + [3] * 11, "'audio_lengths' of row 0 is 2.5: give the number"),
+    ([3] * 11, "'audio_lengths' has 11 rows, 'audio' has 12: give one for"),
+  ],
+)
+def test_lengths_that_are_none_are_named(tmp_path, lengths, message):
+  changes = {"train": {"audio_lengths": np.array(lengths)}}
+  dataset_files.mmsa(tmp_path, aligned=False, changes=changes)
+  with pytest.raises(errors.InputError, match=message):
+    dataset_files.load("mmsa_mosi", tmp_path)
