@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 
 from btw_jax import errors
 from btw_jax.data.answers import catalog as answers
@@ -69,6 +70,27 @@ def _write_npz(folder):
   (folder / "data").rmdir()
 
 
+def _write_mat(folder):
+  for split, n in written_files.SIZES.items():
+    rng = np.random.default_rng(n)
+    y = np.arange(n) % 3 + 1.0
+    views = np.empty((1, 2), object)
+    for view, width in enumerate((4, 3)):
+      views[0, view] = y[:, None] + rng.normal(size=(n, width))
+    content = {"X": views, "Y": y[:, None]}
+    scipy.io.savemat(folder / f"{split}.mat", content)
+
+
+def _write_mogonet(folder):
+  rng = np.random.default_rng(0)
+  for split, n in (("tr", 30), ("te", 12)):
+    y = np.arange(n) % 2
+    np.savetxt(folder / f"labels_{split}.csv", y, delimiter=",")
+    for number in (1, 2):
+      x = y[:, None] + rng.normal(size=(n, 2 + number))
+      np.savetxt(folder / f"{number}_{split}.csv", x, delimiter=",")
+
+
 def _write_tables(folder, writer, suffix):
   written_files.tables(folder, writer, suffix=suffix)
 
@@ -87,6 +109,8 @@ FORMATS = {
       ("parquet", _PARQUET, "parquet"),
     )
   },
+  "mat": _dataset(_write_mat, "mat"),
+  "mogonet": _dataset(_write_mogonet, "mogonet"),
   "mmsa": _dataset(
     functools.partial(dataset_files.mmsa, aligned=False), "mmsa_mosi"
   ),

@@ -190,4 +190,5 @@ _CONTENT = {
   ".csv": _mutate_text, ".tsv": _mutate_text, ".gz": _mutate_text,
   ".parquet": _mutate_parquet, ".npz": _mutate_npz, ".pkl": _mutate_pickle,
   ".json": _mutate_json, ".jsonl": _mutate_json, ".xlsx": _mutate_bytes,
+  ".mat": _mutate_bytes,
 }  # fmt: skip
