@@ -68,11 +68,11 @@ def main() -> None:
   from btw_jax.pipeline import finished_run
   from btw_jax.pipeline import interactions
   from btw_jax.pipeline import progress
-  from btw_jax.pipeline import workdir as workdir_lib
+  from btw_jax.pipeline import saved_config
   from btw_jax.reports import tables as tables_lib
 
   workdir = pathlib.Path(_WORKDIR.value)
-  modalities = workdir_lib.read(workdir).shape.modalities
+  modalities = saved_config.read(workdir).shape.modalities
   control = interactions.control_position(modalities, _CONTROL.value)
   run = finished_run.load(workdir, _SPLIT.value, _DATA_DIR.value)
   options = interactions.Options(

@@ -35,7 +35,7 @@ _OUTPUT = flags.DEFINE_string(
 def main() -> None:
   """Loads a run, predicts, and prints where the predictions are."""
   from btw_jax.pipeline import predict_run
-  from btw_jax.pipeline import workdir as workdir_lib
+  from btw_jax.pipeline import saved_config
 
   cluster.join()
   prediction, path = predict_run.write(
@@ -46,7 +46,7 @@ def main() -> None:
     seed=_SEED.value,
     output=_OUTPUT.value,
   )
-  print(predict_run.describe(workdir_lib.read(_WORKDIR.value), prediction))
+  print(predict_run.describe(saved_config.read(_WORKDIR.value), prediction))
   print(f"\n{path}")
 
 

@@ -20,7 +20,7 @@ from btw_jax.models import fusion
 from btw_jax.models import networks
 from btw_jax.parallel import device_map
 from btw_jax.pipeline import config as config_lib
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.training import model_checkpoints
 from btw_jax.training import state as state_lib
 from btw_jax.training import trainer as trainer_lib
@@ -44,7 +44,7 @@ class Trainers:
 
 def build_trainers(
   config: config_lib.RunConfig,
-  shape: workdir_lib.DataShape,
+  shape: saved_config.DataShape,
   variants: Sequence[str],
   num_train: int,
   hook: hooks.Hook | None = None,
@@ -207,7 +207,7 @@ def _mixture(mixture, shape):
 
 def checkpoint_shapes(
   trainers: Trainers,
-  shape: workdir_lib.DataShape,
+  shape: saved_config.DataShape,
   num_seeds: int,
   multimodal: Mapping[str, trainer_lib.Trainer],
 ) -> tuple[model_checkpoints.Unimodal, dict[str, model_checkpoints.Multimodal]]:

@@ -11,7 +11,7 @@ from btw_jax.pipeline import predict_run
 from btw_jax.pipeline import prediction_table
 from btw_jax.pipeline import restore
 from btw_jax.pipeline import run_data
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 
 
 def evaluate(
@@ -32,7 +32,7 @@ def evaluate(
     InputError: if there is no such run, the data does not fit its models, or
       the file belongs to other data.
   """
-  saved = workdir_lib.read(workdir)
+  saved = saved_config.read(workdir)
   config, shape = saved.config, saved.shape
   models = restore.load_models(saved)
   examples = run_data.read_split(saved, split, data_dir)

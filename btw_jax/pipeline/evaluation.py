@@ -15,7 +15,7 @@ from btw_jax.evaluation import evaluate
 from btw_jax.pipeline import baselines
 from btw_jax.pipeline import prediction_table
 from btw_jax.pipeline import restore
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.training import model_checkpoints
 from btw_jax.training import predictor
 from btw_jax.training import state as state_lib
@@ -80,7 +80,7 @@ class MultimodalPredictor:
 
 def score(
   models: restore.Models,
-  shape: workdir_lib.DataShape,
+  shape: saved_config.DataShape,
   examples: Sequence[dataset_lib.Examples],
   seeds: Sequence[int],
   *,

@@ -19,7 +19,7 @@ from btw_jax.pipeline import evaluation
 from btw_jax.pipeline import mitigations
 from btw_jax.pipeline import restore
 from btw_jax.pipeline import run_data
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.training import predictor
 
 
@@ -35,7 +35,7 @@ class FinishedRun:
     ids: of the examples, one array for all seeds or one for each.
   """
 
-  saved: workdir_lib.SavedConfig
+  saved: saved_config.SavedConfig
   models: restore.Models
   batch: types.Batch
   ids: Sequence[np.ndarray]
@@ -176,13 +176,13 @@ def load(
 
 def load_models(
   workdir: str | os.PathLike,
-) -> tuple[workdir_lib.SavedConfig, restore.Models]:
+) -> tuple[saved_config.SavedConfig, restore.Models]:
   """Loads the configuration and the models of a finished run.
 
   Raises:
     InputError: if there is no such run.
   """
-  saved = workdir_lib.read(workdir)
+  saved = saved_config.read(workdir)
   config = config_lib.replace(saved.config, reading="memory")
   saved = dataclasses.replace(saved, config=config)
   models = restore.load_models(saved)
@@ -192,7 +192,7 @@ def load_models(
 
 
 def with_examples(
-  saved: workdir_lib.SavedConfig,
+  saved: saved_config.SavedConfig,
   models: restore.Models,
   examples: Sequence[dataset_lib.Examples],
 ) -> FinishedRun:

@@ -16,7 +16,7 @@ from btw_jax.pipeline import finished_run
 from btw_jax.pipeline import prediction_table
 from btw_jax.pipeline import restore
 from btw_jax.pipeline import run_data
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.reports import tables
 
 
@@ -161,7 +161,7 @@ def write(
   return prediction, path
 
 
-def describe(saved: workdir_lib.SavedConfig, prediction: Prediction) -> str:
+def describe(saved: saved_config.SavedConfig, prediction: Prediction) -> str:
   """Says in a line what was predicted, by which models."""
   decision = prediction.predicted.decision
   shape = saved.shape
@@ -182,7 +182,7 @@ def describe(saved: workdir_lib.SavedConfig, prediction: Prediction) -> str:
 
 
 def output_file(
-  saved: workdir_lib.SavedConfig, data_dir: str, output: str, name: str
+  saved: saved_config.SavedConfig, data_dir: str, output: str, name: str
 ) -> pathlib.Path:
   """Returns the file to write results for examples into.
 

@@ -9,7 +9,7 @@ import numpy as np
 from btw_jax.data import labels
 from btw_jax.evaluation import evaluate
 from btw_jax.pipeline import files
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.reports import csv_text
 
 # The seed of the rows of all seeds' models together.
@@ -20,7 +20,7 @@ _DIGITS = 12
 
 
 def columns(
-  shape: workdir_lib.DataShape, *, has_target: bool = True
+  shape: saved_config.DataShape, *, has_target: bool = True
 ) -> list[str]:
   """Returns the columns of the table.
 
@@ -43,7 +43,7 @@ def columns(
 
 
 def rows(
-  shape: workdir_lib.DataShape,
+  shape: saved_config.DataShape,
   weighting: str,
   seed: int | str,
   ids: Sequence[str],
@@ -71,7 +71,7 @@ def rows(
     yield dict(zip(names, cells, strict=True))
 
 
-def to_text(shape: workdir_lib.DataShape, value: np.ndarray) -> str:
+def to_text(shape: saved_config.DataShape, value: np.ndarray) -> str:
   """Writes a class by its name, several labels as 0 or 1, or a number."""
   if shape.task == "regression":
     return f"{value:.{_DIGITS}g}"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from btw_jax.pipeline import balancing
 from btw_jax.pipeline import build
 from btw_jax.pipeline import choices as choices_lib
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.training import model_checkpoints
 from btw_jax.training import trainer as trainer_lib
 
@@ -39,7 +39,7 @@ class Models:
     return self.balanced.get(name, self.trainers.multimodal)
 
 
-def load_models(saved: workdir_lib.SavedConfig) -> Models:
+def load_models(saved: saved_config.SavedConfig) -> Models:
   """Restores the models of both stages, on any number of devices."""
   config, shape = saved.config, saved.shape
   devices = dataclasses.replace(config.devices, expert_parallelism=1)

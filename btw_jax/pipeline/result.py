@@ -23,6 +23,7 @@ from btw_jax.pipeline import modalities as modalities_lib
 from btw_jax.pipeline import predict_run
 from btw_jax.pipeline import results_table
 from btw_jax.pipeline import run_data
+from btw_jax.pipeline import saved_config
 from btw_jax.pipeline import settings as settings_lib
 from btw_jax.pipeline import workdir as workdir_lib
 
@@ -49,7 +50,7 @@ def load(folder: str | os.PathLike) -> "Result":
     InputError: a `ValueError`, if the folder holds no finished run.
   """
   with settings_lib.named_in_python():
-    saved = workdir_lib.read(folder)
+    saved = saved_config.read(folder)
   if not workdir_lib.is_finished(saved.config):
     raise errors.InputError(
       f"{folder}: the run is not finished: train it with the same settings."

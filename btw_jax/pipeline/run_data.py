@@ -10,7 +10,7 @@ from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import loading
 from btw_jax.pipeline import config as config_lib
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 
 
 def reading(config: config_lib.RunConfig) -> loading.Reading:
@@ -53,7 +53,7 @@ def read(
 
 
 def read_split(
-  saved: workdir_lib.SavedConfig,
+  saved: saved_config.SavedConfig,
   split: str,
   data_dir: str,
   *,
@@ -94,7 +94,7 @@ def read_split(
   return [fit_shape(saved, examples)]
 
 
-def split_options(saved: workdir_lib.SavedConfig) -> catalog.Options:
+def split_options(saved: saved_config.SavedConfig) -> catalog.Options:
   """Returns the options to read examples for the models of a finished run."""
   shape = saved.shape
   return dataclasses.replace(
@@ -107,7 +107,7 @@ def split_options(saved: workdir_lib.SavedConfig) -> catalog.Options:
 
 
 def fit_shape(
-  saved: workdir_lib.SavedConfig, examples: dataset_lib.Examples
+  saved: saved_config.SavedConfig, examples: dataset_lib.Examples
 ) -> dataset_lib.Examples:
   """Pads examples to the numbers of steps that the models were trained on.
 

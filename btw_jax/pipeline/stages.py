@@ -19,6 +19,7 @@ from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import evaluation
 from btw_jax.pipeline import interrupt as interrupt_lib
 from btw_jax.pipeline import progress as progress_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.pipeline import workdir as workdir_lib
 from btw_jax.training import loop
 from btw_jax.training import model_checkpoints
@@ -45,7 +46,7 @@ class Run:
 
   config: config_lib.RunConfig
   inputs: loading.Inputs
-  shape: workdir_lib.DataShape
+  shape: saved_config.DataShape
   trainers: build.Trainers
   workdir: workdir_lib.Workdir
   progress: progress_lib.Progress

@@ -13,6 +13,7 @@ from btw_jax.pipeline import interactions
 from btw_jax.pipeline import interference
 from btw_jax.pipeline import interrupt as interrupt_lib
 from btw_jax.pipeline import progress
+from btw_jax.pipeline import saved_config
 from btw_jax.pipeline import study_grid
 from btw_jax.pipeline import train_run
 from btw_jax.pipeline import workdir as workdir_lib
@@ -34,7 +35,7 @@ def run(
   Returns the report as Markdown; its files are in the workdir.
   """
   for one_run in planned:
-    workdir_lib.check_same_config(one_run.config)
+    saved_config.check_same_config(one_run.config)
   interrupt = interrupt_lib.Interrupt()
   for number, one_run in enumerate(planned, 1):
     path = pathlib.Path(one_run.config.workdir)

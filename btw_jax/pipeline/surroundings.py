@@ -1,4 +1,4 @@
-"""What surrounds a program: its environment, streams, devices and memory."""
+"""The surroundings of a program: environment, streams, devices and memory."""
 
 import codecs
 import errno

@@ -33,6 +33,7 @@ from btw_jax.pipeline import refit
 from btw_jax.pipeline import restore
 from btw_jax.pipeline import results_table
 from btw_jax.pipeline import run_data
+from btw_jax.pipeline import saved_config
 from btw_jax.pipeline import stages
 from btw_jax.pipeline import workdir as workdir_lib
 from btw_jax.reports import training_plot
@@ -68,7 +69,7 @@ def train(
   interrupt = interrupt or interrupt_lib.Interrupt()
   datasets, saved = read_datasets(config, loaded)
   if config.resume:
-    workdir_lib.check_same_data(saved)
+    saved_config.check_same_data(saved)
     if workdir_lib.is_finished(config):
       logging.info(
         "%s: the run is finished, nothing is trained; --noresume trains it"
@@ -123,25 +124,25 @@ def train(
 def read_datasets(
   config: config_lib.RunConfig,
   loaded: dataset_lib.LoadedSplits | None = None,
-) -> tuple[list[dataset_lib.Dataset], workdir_lib.SavedConfig]:
+) -> tuple[list[dataset_lib.Dataset], saved_config.SavedConfig]:
   """Reads the data of a run, and what `config.json` is to say of both.
 
   Raises:
     InputError: if the data is wrong, or the workdir holds another run.
   """
-  workdir_lib.check_same_config(config)
+  saved_config.check_same_config(config)
   datasets = run_data.read(config, loaded)
   # Those of other seeds hold the same examples, in other splits.
   first = datasets[0]
-  shape = workdir_lib.DataShape.from_dataset(first, len(datasets))
+  shape = saved_config.DataShape.from_dataset(first, len(datasets))
   workdir_lib.check_modalities(shape.modalities)
   sizes = {s: len(e) for s, e in first.splits.items()}
   fingerprint = fingerprints.of_examples(list(first.splits.values()))
-  return datasets, workdir_lib.SavedConfig(config, shape, sizes, fingerprint)
+  return datasets, saved_config.SavedConfig(config, shape, sizes, fingerprint)
 
 
 def prepare(
-  saved: workdir_lib.SavedConfig,
+  saved: saved_config.SavedConfig,
   datasets: Sequence[dataset_lib.Dataset],
   interrupt: interrupt_lib.Interrupt,
 ) -> stages.Run:

@@ -83,8 +83,8 @@ def _data_sets():
 def _train(name, settings):
   """Trains a run that is not finished, and returns its workdir."""
   from btw_jax.pipeline import config as config_lib
+  from btw_jax.pipeline import saved_config
   from btw_jax.pipeline import train_run
-  from btw_jax.pipeline import workdir as workdir_lib
 
   workdir = pathlib.Path(_WORKDIR.value, "runs", name)
   config = config_lib.make(
@@ -96,7 +96,7 @@ def _train(name, settings):
     information_from=_SOURCE.value,
     **settings,
   )
-  workdir_lib.check_same_config(config)
+  saved_config.check_same_config(config)
   if not (workdir / "results.json").exists():
     train_run.train(config)
   return workdir

@@ -83,12 +83,12 @@ def _rises(seeds):
   from btw_jax.pipeline import build
   from btw_jax.pipeline import config as config_lib
   from btw_jax.pipeline import modality_tests
-  from btw_jax.pipeline import workdir as workdir_lib
+  from btw_jax.pipeline import saved_config
   from btw_jax.training import crossfit
   from btw_jax.training import loop
   from btw_jax.training import vectorized_runs
 
-  shape = workdir_lib.DataShape(
+  shape = saved_config.DataShape(
     _NAMES, (_WIDTH,) * 3, "binary", 2, (0,) * 3, len(seeds)
   )
   config = config_lib.make(hidden_dim=32, embedding_dim=16, learning_rate=3e-3)

@@ -5,7 +5,7 @@ import jax
 
 from btw_jax.pipeline import build
 from btw_jax.pipeline import run_data
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from experiments import flags as flags_lib
 
 
@@ -16,7 +16,7 @@ def num_bytes(path: str, *more_flags: str) -> int:
   values([__name__, f"--flagfile={path}", *more_flags])
   config = flags_lib.read_config(values)
   dataset = run_data.read(config)[0]
-  shape = workdir_lib.DataShape.from_dataset(dataset, 1)
+  shape = saved_config.DataShape.from_dataset(dataset, 1)
   num_train = len(dataset.splits["train"])
   trainers = build.build_trainers(
     config, shape, config.weighting.names, num_train

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from btw_jax.pipeline import restore
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 
 _FILES = ("metrics.csv", "weights.csv", "predictions.csv")
 # Tables hold six digits of a number, so that the last one may differ.
@@ -68,5 +68,5 @@ def _close(first, second, tolerance):
 
 def _models(workdir):
   """Loads the parameters of every model of a run, by name."""
-  models = restore.load_models(workdir_lib.read(workdir))
+  models = restore.load_models(saved_config.read(workdir))
   return {"unimodal": models.unimodal.params, **models.multimodal}

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from btw_jax.pipeline import saved_config
 from btw_jax.pipeline import workdir
 from support import environment
 
@@ -35,4 +36,5 @@ def test_the_tutorial_says_what_it_promises(tmp_path):
   assert sorted(os.listdir(tmp_path / "tutorial")) == [
     "report.html", "run", "training.png",
   ]  # fmt: skip
-  assert workdir.is_finished(workdir.read(tmp_path / "tutorial/run").config)
+  saved = saved_config.read(tmp_path / "tutorial/run")
+  assert workdir.is_finished(saved.config)

@@ -16,8 +16,8 @@ from btw_jax.pipeline import build
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import finished_run
 from btw_jax.pipeline import interrupt as interrupt_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.pipeline import train_run
-from btw_jax.pipeline import workdir as workdir_lib
 from btw_jax.training import model_checkpoints
 from support import dataset_files
 
@@ -30,7 +30,7 @@ _TINY = {
 def _built(config, modalities=("a", "b"), hook=None):
   """Returns the plan and the trainers of a configuration."""
   plan, count = balancing.plan(config), len(modalities)
-  shape = workdir_lib.DataShape(
+  shape = saved_config.DataShape(
     modalities, (3,) * count, "multiclass", 3, (0,) * count, 1
   )
   trainers = build.build_trainers(config, shape, plan.variants, 100, hook)

@@ -2,7 +2,7 @@ from btw_jax.models import fusion
 from btw_jax.models import networks
 from btw_jax.pipeline import build
 from btw_jax.pipeline import config as config_lib
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.training import weighting_rule
 
 
@@ -15,7 +15,7 @@ def test_every_setting_of_the_rule_has_its_flag():
     refresh_every=2,
     num_refinements=3,
   )
-  shape = workdir_lib.DataShape(("a", "b"), (3, 4), "regression", 1, (0, 0), 1)
+  shape = saved_config.DataShape(("a", "b"), (3, 4), "regression", 1, (0, 0), 1)
   built = build.build_trainers(config, shape, ["kl+mi"], num_train=50)
   assert built.multimodal.rule == weighting_rule.Rule(
     variants=("kl+mi",),
@@ -52,7 +52,7 @@ def test_every_setting_of_the_mixture_has_its_flag():
     embedding_dim=16,
     dropout=0.2,
   )
-  shape = workdir_lib.DataShape(
+  shape = saved_config.DataShape(
     ("a", "b", "c"), (3, 4, 3), "regression", 1, (5, 0, 5), 1
   )
   trainers = build.build_trainers(config, shape, ("uniform",), 10)

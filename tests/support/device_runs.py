@@ -12,7 +12,7 @@ from btw_jax.parallel import device_map
 from btw_jax.pipeline import build
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import run_data
-from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.pipeline import saved_config
 from btw_jax.training import vectorized_runs
 from experiments import cluster
 from support import problems
@@ -31,7 +31,7 @@ def train(parallelism, **settings):
   )  # fmt: skip
   prepared = loading.prepare(run_data.read(config), run_data.reading(config))
   dataset = prepared.dataset
-  shape = workdir_lib.DataShape.from_dataset(dataset, len(prepared.scalers))
+  shape = saved_config.DataShape.from_dataset(dataset, len(prepared.scalers))
   num_train = len(dataset.splits["train"])
   trainers = build.build_trainers(
     config, shape, ("uniform", "kl+mi"), num_train
