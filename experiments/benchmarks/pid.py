@@ -12,6 +12,8 @@ from experiments.benchmarks import timing
 
 _SHAPE, _NUM_PROBLEMS = (10, 10, 3), 256
 _GAP = 1e-3
+# The gap that is reported includes rounding.
+_TOLERANCE = 0.9 * _GAP
 # dit needs long for a problem, so that its turn has only a few.
 _NUM_DIT_PROBLEMS = 4
 _BATCHES = (1, 16)
@@ -77,7 +79,7 @@ def _problems(shape, count):
 
 def _broja(shape, count) -> Callable[[], None]:
   """Returns a batched solve, which fails if a duality gap stays too large."""
-  solve = jax.jit(lambda joint: pid.broja(joint, tolerance=_GAP))
+  solve = jax.jit(lambda joint: pid.broja(joint, tolerance=_TOLERANCE))
   problems = jax.device_put(_problems(shape, count))
 
   def solve_all():
