@@ -31,9 +31,9 @@ from btw_jax.data import records
 from btw_jax.data import schema
 
 # The size of a file of records, about.
+_SHARD_BYTES = 256 * 2**20
 # The folder of a data set that will replace a prepared one.
 _REPLACEMENT = ".replacement"
-_SHARD_BYTES = 256 * 2**20
 
 
 def write(

@@ -38,7 +38,9 @@ class Trainers:
   @property
   def unweighted(self) -> trainer_lib.Trainer:
     """The trainer of multimodal models that keep no table of weights."""
-    rule = dataclasses.replace(self.multimodal.rule, variants=("uniform",))
+    rule = dataclasses.replace(
+      self.multimodal.rule, variants=("uniform",), examples={}
+    )
     return dataclasses.replace(self.multimodal, rule=rule)
 
 

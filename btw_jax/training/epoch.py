@@ -232,4 +232,7 @@ def finish_epoch(
   )
   hook_state = trainer.hook.end_epoch(run.train.hook_state)
   train = run.train._replace(hook_state=hook_state)
-  return state_lib.RunState(train, weights, best), log
+  after = state_lib.RunState(train, weights, best)
+  # Some values have 64 bits under `JAX_ENABLE_X64`; the state keeps its dtypes.
+  after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, run)
+  return after, log

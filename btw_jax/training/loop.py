@@ -132,7 +132,8 @@ def fit(
     checkpoints.close()
   best = hosts.to_host(runner.run.best)
   lost = ~np.isfinite(best.loss).any(axis=0)
-  if lost.any():
+  # A run that was stopped in its first epoch has no validation loss yet.
+  if loop.num_done and lost.any():
     raise DivergedError(
       f"no epoch of {specs[0].variant}, seed {seeds[np.argwhere(lost)[0][0]]},"
       " has a finite validation loss: lower --learning_rate, or scale the data."

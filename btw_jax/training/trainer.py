@@ -114,6 +114,8 @@ class Trainer:
       params = self.network.init(key, batch, None, train=False)["params"]
     else:
       params = self.start(seed)
+    # Models are float32, under `JAX_ENABLE_X64` too.
+    params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
     num_models = self.network.training_mask(batch.present).shape[0]
     weights = unseen_prior = None
     num_examples, num_modalities = train.batch.present.shape
@@ -122,9 +124,12 @@ class Trainer:
         num_examples, num_modalities, train.batch.present
       )
       information = {
-        name: jnp.zeros(num_modalities) for name in self.rule.statistics
+        name: jnp.zeros(num_modalities, jnp.float32)
+        for name in self.rule.statistics
       }
-      examples = jnp.ones((num_examples, 1)) if self.rule.examples else None
+      examples = None
+      if self.rule.examples:
+        examples = jnp.ones((num_examples, 1), jnp.float32)
       weights = state_lib.Weights(average, information, examples)
       # Uniform, because a device knows the presence of its own examples only.
       prior = jnp.full(num_modalities, 1 / num_modalities, jnp.float32)

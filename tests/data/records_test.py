@@ -15,9 +15,10 @@ def test_a_split_has_several_files_and_any_order(tmp_path, monkeypatch):
   folder = prepared.find(str(tmp_path / "out"), "mmsa_mosi")
   assert len(list(folder.glob("*train*record*"))) == 1
   monkeypatch.setattr(builders, "_SHARD_BYTES", 4 * 4 * 50 * 900)
-  builders.make(
+  again = builders.make(
     "mmsa_mosi", str(path), str(tmp_path / "out"), _OPTIONS, overwrite=True
-  ).download_and_prepare(download_dir=str(tmp_path / "scratch"))
+  )
+  builders.prepare(again, str(tmp_path / "scratch"))
   assert len(list(folder.glob("*train*record*"))) == 3
   reader = prepared.open_records(str(tmp_path / "out"), "mmsa_mosi").readers
   order = np.random.default_rng(0).permutation(dataset_files.SIZES["train"])

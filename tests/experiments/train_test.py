@@ -1,11 +1,14 @@
 """Training on data of every kind, started as users do."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from support import dataset_files
+from support import environment
 from support import programs
 
 pytestmark = pytest.mark.slow
@@ -210,6 +213,36 @@ def test_sequences_go_the_whole_way(tmp_path):
   )
   message = "has 6 steps of 2 features, but the model was trained on 5 steps of"
   assert message in done.stderr
+
+
+def test_programs_work_in_double_precision(tmp_path):
+  """`JAX_ENABLE_X64` is read when JAX is imported: a process of its own."""
+  data = dataset_files.write_npz(tmp_path / "data", missing=0.3)
+  variables = {"JAX_ENABLE_X64": "1", "XLA_FLAGS": environment.XLA_FLAGS}
+
+  def run(program, *flags):
+    done = subprocess.run(
+      [
+        sys.executable, "-m", f"experiments.{program}", *flags,
+        f"--workdir={tmp_path / 'run'}",
+      ],
+      cwd=environment.ROOT,
+      env={**environment.of_child(), **variables},
+      capture_output=True,
+      text=True,
+      check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+  run(
+    "train", *programs.TINY, "--dataset=npz", f"--data_dir={data}",
+    "--model=moe", "--weighting=kl+mi,pid", "--balance=ogm_ge",
+  )  # fmt: skip
+  assert "kl+mi" in run("evaluate")
+  results = dataset_files.read_json(tmp_path / "run/results.json")
+  for row in results["rows"]:
+    assert np.isfinite(row["metrics"]["nll"]).all()
 
 
 def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):

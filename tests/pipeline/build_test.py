@@ -28,6 +28,15 @@ def test_every_setting_of_the_rule_has_its_flag():
   )
 
 
+def test_models_without_weights_have_no_factors_of_examples():
+  """The rule of a run with --weighting=pid has them."""
+  shape = saved_config.DataShape(("a", "b"), (3, 4), "binary", 1, (0, 0), 1)
+  built = build.build_trainers(config_lib.make(), shape, ["pid"], num_train=50)
+  assert set(built.multimodal.rule.examples) == {"pid"}
+  assert built.unweighted.rule == weighting_rule.Rule()
+  assert built.unweighted.importance(None, None) is None
+
+
 def test_every_setting_of_the_mixture_has_its_flag():
   config = config_lib.make(
     model="moe",
