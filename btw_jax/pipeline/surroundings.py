@@ -7,12 +7,19 @@ import sys
 import traceback
 import unicodedata
 
+try:
+  import resource
+except ImportError:  # Windows has no such limits.
+  resource = None
+
 # Settings of JAX under which the programs do not run -> values that are fine.
 _SETTINGS = {
   "JAX_DISABLE_JIT": ("0", "false", "off"),
   "JAX_NUMPY_RANK_PROMOTION": ("allow", "warn"),
   "JAX_NUMPY_DTYPE_PROMOTION": ("standard",),
 }
+# Files that may be open at a time: wanted, and needed by the checkpoints.
+_OPEN_FILES, _LEAST_FILES = 1024, 64
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc")
 _REASON_LENGTH = 160
@@ -25,7 +32,20 @@ _ASCII = {
 
 
 def check_environment() -> str:
-  """Returns what is wrong with a variable of the environment, or nothing."""
+  """Returns what is wrong with a variable or a limit, or nothing.
+
+  The limit of open files is raised as far as the system allows.
+  """
+  if resource is not None:
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit < _OPEN_FILES:
+      limit = min(_OPEN_FILES, most) if most >= 0 else _OPEN_FILES
+      resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    if limit < _LEAST_FILES:
+      return (
+        f"only {limit} files may be open: raise this limit to {_OPEN_FILES}"
+        f" with ulimit -n {_OPEN_FILES}."
+      )
   for variable, fine in _SETTINGS.items():
     value = os.environ.get(variable, "")
     if value and value.lower() not in fine:

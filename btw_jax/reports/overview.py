@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib import figure as figure_lib
 import numpy as np
 
+from btw_jax.reports import named_rows
 from btw_jax.reports import palette
 from btw_jax.reports import tables
 
@@ -58,6 +59,8 @@ def picture(
   lines = list_warnings(summary)
   if lines:
     text = f"Warning: {'; '.join(lines)}"
+    # A dollar sign in a name would begin a formula.
+    text = text.replace("$", r"\$")
     drawing.supxlabel(text, fontsize=9, wrap=True)
   drawing.savefig(path, dpi=110)
 
@@ -79,7 +82,8 @@ def _draw_labels(ax, summary):
     shares = np.array(list(labels.values())) / max(description["examples"], 1)
     style = palette.bar(number)
     ax.bar(place, 100 * shares, 0.27, label=split, **style)
-    ax.set_xticks(np.arange(len(labels)), list(labels), fontsize=8)
+    names = list(map(named_rows.label, labels))
+    ax.set_xticks(np.arange(len(labels)), names, fontsize=8)
   multilabel = summary["task"] == "multilabel"
   ax.set_title("examples with each label, %" if multilabel else "labels, %")
   # Room for the legend above the bars.
@@ -96,7 +100,7 @@ def _draw_bars(ax, title, modalities, value):
       place = m + (i - (len(splits) - 1) / 2) * 0.27
       style = palette.bar(_SPLITS[split])
       ax.barh(place, value(description), 0.27, **style)
-  ax.set_yticks(range(len(names)), names)
+  ax.set_yticks(range(len(names)), list(map(named_rows.label, names)))
   ax.invert_yaxis()
   if not ax.dataLim.width:
     ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center")
@@ -114,7 +118,9 @@ def _draw_values(ax, modalities):
         description["mean"], m + (i - (len(splits) - 1) / 2) * 0.2,
         xerr=description["std"], capsize=3, **palette.line(_SPLITS[split]),
       )  # fmt: skip
-  titles = [f"{name}\n{m['shape']}" for name, m in modalities.items()]
+  titles = [
+    f"{named_rows.label(name)}\n{m['shape']}" for name, m in modalities.items()
+  ]
   ax.set_yticks(range(len(titles)), titles, fontsize=8)
   ax.invert_yaxis()
   ax.set_title("mean ± standard deviation of values")

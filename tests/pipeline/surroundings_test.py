@@ -60,6 +60,26 @@ def test_settings_that_the_programs_do_not_support_are_refused(monkeypatch):
     assert surroundings.check_environment() == ""
 
 
+_OPEN = """
+import resource
+from btw_jax.pipeline import surroundings
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+print(surroundings.check_environment())
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize(
+  ("soft", "hard", "wrong", "raised"),
+  [(40, 2000, False, 1024), (40, 100, False, 100), (31, 31, True, 31)],
+)
+def test_the_limit_of_open_files_is_raised_or_named(soft, hard, wrong, raised):
+  done = environment.run_code(_OPEN.format(soft=soft, hard=hard))
+  message, limit = done.stdout.splitlines()
+  assert message.startswith("only 31 files may be open: raise") == wrong
+  assert (bool(message), int(limit)) == (wrong, raised)
+
+
 _PRINT = """
 from btw_jax.pipeline import surroundings
 surroundings.prepare_streams()

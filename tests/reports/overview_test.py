@@ -35,3 +35,18 @@ def test_the_picture_shows_missing_shares(tmp_path, task):
   changed = np.any(drawn[0] != drawn[1], axis=-1)
   assert changed[: height // 2, width // 2 :].mean() > 0.02
   assert changed[: height // 2, : width // 3].mean() < 0.01
+
+
+@pytest.mark.training
+def test_names_are_drawn_as_text(tmp_path):
+  """`$x^$` would be a formula, and a wrong one."""
+  splits = {
+    split: dataclasses.replace(
+      e,
+      target=np.array(["$x^$", "\\frac{1}", "$\\frac$"])[np.arange(len(e)) % 3],
+    )
+    for split, e in datasets.splits().items()
+  }
+  path = tmp_path / "data.png"
+  picture_lib.picture("mine", describe.describe(splits, "multiclass"), path)
+  assert image.imread(path).size
