@@ -129,6 +129,7 @@ class _Fields(NamedTuple):
 
 def _read_file(path, labelled, widths, notes):
   """Returns the examples of a file; `widths` may be empty."""
+  limits.check_regular(path)
   with _named_errors(path):
     with open(path, "rb") as file:
       if file.read(len(_HDF5)) == _HDF5:

@@ -134,6 +134,7 @@ def read(path: pathlib.Path, rules: Rules) -> Table:
   Raises:
     InputError: if the file is unreadable, or has no columns but names.
   """
+  limits.check_regular(path)
   with _named_errors(path):
     cells = (_read_parquet if path.suffix == ".parquet" else _read_text)(
       path, rules

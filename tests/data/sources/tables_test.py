@@ -1,4 +1,5 @@
 import gzip
+import os
 import pathlib
 
 import numpy as np
@@ -261,4 +262,10 @@ def test_labels_are_words_or_numbers(tmp_path):
   path.write_text("\n".join(lines))
   message = "sound_test.csv: the label of row 2 is empty: give every label"
   with pytest.raises(errors.InputError, match=message):
+    dataset_files.load("csv", tmp_path)
+
+
+def test_a_pipe_is_refused(tmp_path):
+  os.mkfifo(tmp_path / "audio_train.csv")
+  with pytest.raises(errors.InputError, match="train.csv: is a pipe or a dev"):
     dataset_files.load("csv", tmp_path)
