@@ -16,8 +16,9 @@ except ImportError:  # Windows has no such locks.
   fcntl = None
 
 _LOCK = ".lock"
-# `pathlib` makes one slash of two. One letter is a drive of Windows.
+# Wildcards of file names; the backslash separates folders on Windows.
 _PATTERN = re.compile(r"[\[\]*?\\]" if os.sep == "/" else r"[\[\]*?]")
+# `pathlib` makes one slash of two. One letter is a drive of Windows.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -39,12 +40,12 @@ def check_local(place: str, path: str | os.PathLike) -> None:
 
 
 def check_plain(flag: str, path: str | os.PathLike) -> None:
-  """Refuses a folder of models whose path has signs of patterns.
+  """Refuses a folder of models whose full path has a wildcard.
 
-  The library that reads checkpoints takes them for patterns of file names.
+  Orbax takes such a path for a pattern when it reads checkpoints.
 
   Raises:
-    InputError: naming the first such sign.
+    InputError: naming the first wildcard.
   """
   if wrong := _PATTERN.search(str(pathlib.Path(path).absolute())):
     raise errors.InputError(

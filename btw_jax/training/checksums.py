@@ -1,4 +1,4 @@
-"""Checksums of arrays, computed on the devices that hold them."""
+"""Checksums of arrays, whichever host or device holds them."""
 
 import chex
 import jax
@@ -26,14 +26,27 @@ def of_tree(tree: chex.ArrayTree) -> dict[str, str]:
     Path of the array in the tree -> checksum, 16 hexadecimal digits.
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-  words = [_as_words(leaf) for _, leaf in leaves]
-  sums = jax.device_get(_sums(words))
   return {
     jax.tree_util.keystr(path, simple=True, separator="/"): "".join(
-      f"{int(part):08x}" for part in parts
+      f"{int(part):08x}" for part in sums(leaf)
     )
-    for (path, _), parts in zip(leaves, sums, strict=True)
+    for path, leaf in leaves
   }
+
+
+def sums(x: chex.Array) -> list[chex.Array]:
+  """Computes both sums of an array.
+
+  They are computed on the host, where nothing is compiled, or by all processes
+  together if none of them has the whole array.
+  """
+  if isinstance(x, jax.Array) and not x.is_fully_addressable:
+    return sums_on_devices(x)
+  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    x = jax.random.key_data(x)
+  x = np.ascontiguousarray(x).reshape(-1)
+  words = x.view(_UNSIGNED.get(x.itemsize, np.uint32)).astype(np.uint32)
+  return _sum_words(words, np.arange(words.size, dtype=np.uint32))
 
 
 def differing(before: dict[str, str], tree: chex.ArrayTree) -> list[str]:
@@ -42,30 +55,21 @@ def differing(before: dict[str, str], tree: chex.ArrayTree) -> list[str]:
   return [name for name in after if before.get(name) != after[name]]
 
 
-def _as_words(x):
-  """Views an array of NumPy as words: JAX would round float64 and int64."""
-  if isinstance(x, jax.Array):
-    return x
-  x = np.ascontiguousarray(x).reshape(-1)
-  return x.view(_UNSIGNED.get(x.itemsize, np.uint32))
-
-
 @jax.jit
-def _sums(arrays):
-  return [_sum_words(x) for x in arrays]
-
-
-def _sum_words(x):
+def sums_on_devices(x: chex.Array) -> list[chex.Array]:
+  """Computes `sums` of an array on the devices that hold it."""
   if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
     x = jax.random.key_data(x)
-  if x.dtype == bool or x.dtype.itemsize < 4:
-    x = x.astype(jnp.uint8) if x.dtype == bool else x
-    words = lax.bitcast_convert_type(x, _UNSIGNED[x.dtype.itemsize])
-    words = words.astype(jnp.uint32)
-  else:
-    words = lax.bitcast_convert_type(x, jnp.uint32)
-  positions = _positions(words.shape)
-  return [jnp.sum(words * _factors(positions, m)) for m in _MULTIPLIERS]
+  x = x.astype(jnp.uint8) if x.dtype == bool else x
+  unsigned = _UNSIGNED.get(x.dtype.itemsize, np.uint32)
+  words = lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
+  return _sum_words(words, _positions(words.shape))
+
+
+def _sum_words(words, positions):
+  return [
+    (words * _factors(positions, m)).sum(dtype=np.uint32) for m in _MULTIPLIERS
+  ]
 
 
 def _positions(shape):

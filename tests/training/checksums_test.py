@@ -48,6 +48,15 @@ def test_arrays_of_jax_have_the_checksums_of_numpy():
   )
 
 
+@pytest.mark.training
+@pytest.mark.parametrize("name", ["float32", "float16", "bool", "scalar"])
+def test_devices_compute_what_the_host_computes(name):
+  x = _arrays()[name]
+  x = jnp.asarray(x, np.float32 if name == "scalar" else None)
+  on_devices = jax.device_get(checksums.sums_on_devices(x))
+  np.testing.assert_array_equal(checksums.sums(x), on_devices)
+
+
 _SHARDED = """
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
@@ -60,6 +69,8 @@ x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 mesh = Mesh(np.array(jax.devices()), ("devices",))
 sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("devices")))
 before = checksums.of_tree([x])
+sums = jax.device_get(checksums.sums_on_devices(sharded))
+assert np.array_equal(checksums.sums(x), sums)
 print(jax.device_count(), checksums.differing(before, [sharded]))
 """
 

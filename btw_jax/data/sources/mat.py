@@ -173,7 +173,6 @@ def _named_errors(path) -> Iterator[None]:
         " save(..., '-v7')."
       ) from error
     reason = " ".join(str(error).split()).rstrip(".")[:_MAX_REASON]
-    reason = "".join(c if c.isprintable() else "?" for c in reason)
     raise errors.InputError(
       f"{path}: cannot be read as a MAT-file ({reason}): save it again with"
       " save(..., '-v7') or scipy.io.savemat."
