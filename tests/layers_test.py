@@ -18,7 +18,7 @@ ALLOWED = {
   "predictions": _BASE,
   "weighting": _BASE | {"predictions"},
   "minmax": {"weighting"},
-  "models": {"types"},
+  "models": {"types", "errors"},
   "data": {"types", "errors"},
   "paired": set(),
   "shapley": set(),

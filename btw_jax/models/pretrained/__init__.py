@@ -1,0 +1,1 @@
+"""Pretrained models, read from local folders in Hugging Face's layout."""
