@@ -42,7 +42,7 @@ MAX_LINES, MAX_ROWS, MAX_EXAMPLE = 200, 8, 15
 # Each of these examples has a test of its own, which also runs it.
 _CHECKED = (
   "weighting.weigh", "np.savez", "pid.broja", "interference.diagnose",
-  "shapley.plan", "btw_jax.fit(", "btw_jax.audit(",
+  "shapley.plan", "btw_jax.fit(", "btw_jax.audit(", "bert.encode",
 )  # fmt: skip
 # first heading of a table -> why it may have more rows in a prose document
 _LONGER = {
@@ -258,6 +258,12 @@ def test_the_example_of_contributions_gives_the_values_in_its_comment():
   written = re.search(r"values\(plan, values\)  # (.*), (.*), (.*)", code)
   expected = [float(x) for x in written.groups()]
   np.testing.assert_allclose(names["shares"], expected, atol=1e-6)
+
+
+def test_the_example_of_a_pretrained_model_encodes_a_text(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  names, _ = _run("bert.encode")
+  assert names["states"].shape == (1, 4, names["model"].config.width)
 
 
 def test_the_example_of_diagnose_ranks_the_modalities():

@@ -11,7 +11,6 @@ import chex
 import jax
 import numpy as np
 
-
 # The axis of the mesh that parameters are split over.
 AXIS = "parameters"
 
