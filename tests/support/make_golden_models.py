@@ -11,8 +11,12 @@ import pathlib
 import shutil
 
 import numpy as np
+from PIL import Image
 import torch
 import transformers
+from transformers.models.clip import image_processing_pil_clip
+from transformers.models.siglip import image_processing_pil_siglip
+from transformers.models.smolvlm import image_processing_pil_smolvlm
 
 ROOT = pathlib.Path(__file__).resolve().parents[1] / "golden"
 _SIZES = {
@@ -54,7 +58,29 @@ def _as_tensors(inputs):
   return {name: torch.from_numpy(x) for name, x in inputs.items()}
 
 
-def _save(name, model, inputs, outputs, half=False, **options):
+def _picture(height=23, width=37):
+  """Returns a picture `[height, width, 3]` with smooth and sharp parts."""
+  rng = np.random.default_rng(2)
+  rows, columns = np.mgrid[:height, :width]
+  smooth = 127 + 90 * np.sin(rows / 5) * np.cos(columns / 7)
+  noise = rng.integers(0, 40, (height, width, 3))
+  return np.clip(smooth[..., None] + noise, 0, 255).astype(np.uint8)
+
+
+def _pixels_of(folder, processor):
+  """Writes a processor, and returns the pixels it makes of pictures."""
+  processor.save_pretrained(folder)
+  arrays = {}
+  for number, shape in enumerate([(23, 37), (61, 20), (16, 16), (7, 90)]):
+    picture = _picture(*shape)
+    made = processor(Image.fromarray(picture), return_tensors="np")
+    arrays[f"picture_{number}"] = picture
+    pixels = np.asarray(made["pixel_values"], np.float32)
+    arrays[f"pixels_{number}"] = pixels.reshape(-1, *pixels.shape[-3:])
+  return arrays
+
+
+def _save(name, model, inputs, outputs, half=False, processor=None, **options):
   """Writes a folder, and what the model makes of the inputs.
 
   With `half` the parameters are written in bfloat16.
@@ -73,6 +99,8 @@ def _save(name, model, inputs, outputs, half=False, **options):
     "out_" + key: np.asarray(read(made), np.float32)
     for key, read in outputs.items()
   }
+  if processor is not None:
+    outputs |= _pixels_of(folder, processor)
   np.savez_compressed(folder / "golden.npz", **inputs, **outputs)
   size = sum(file.stat().st_size for file in folder.iterdir())
   print(f"{name}: {size / 1000:.0f} kB")
@@ -99,6 +127,7 @@ def make_encoders():
     **_SIZES, vocab_size=96, max_position_embeddings=32
   )
   _save("bert", _randomise(transformers.BertModel(config)), inputs, hidden)
+  _save_tokenizer("bert")
   tokens, mask = _tokens(pad=1)
   config = transformers.RobertaConfig(
     **_SIZES, vocab_size=96, max_position_embeddings=32, type_vocab_size=1,
@@ -112,6 +141,32 @@ def make_encoders():
   )
 
 
+def _save_tokenizer(name):
+  """Writes a tokenizer of 96 pieces of words, and the tokens of some texts."""
+  texts = [
+    "The movie was great!", "it is not", "Unbelievably, GREAT movies", "zzz",
+    "",
+  ]  # fmt: skip
+  words = [
+    "the", "movie", "was", "great", "it", "is", "not", "un", "##believ",
+    "##ably", "##s", ",", "!", ".",
+  ]  # fmt: skip
+  letters = [chr(ord("a") + i) for i in range(26)]
+  pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *letters]
+  pieces += [f"##{letter}" for letter in letters]
+  pieces += [f"[unused{i}]" for i in range(96 - len(pieces))]
+  tokenizer = transformers.BertTokenizer(
+    vocab={piece: number for number, piece in enumerate(pieces)}
+  )
+  folder = ROOT / name
+  tokenizer.save_pretrained(folder)
+  made = tokenizer(texts, padding=True, return_tensors="np")
+  with np.load(folder / "golden.npz") as file:
+    arrays = dict(file)
+  arrays |= {"texts": np.array(texts), "text_ids": made["input_ids"]}
+  np.savez_compressed(folder / "golden.npz", **arrays)
+
+
 def make_towers():
   """Makes the vision towers of CLIP and SigLIP."""
   outputs = {
@@ -119,11 +174,28 @@ def make_towers():
     "before_last": lambda made: made.hidden_states[-2],
   }
   inputs = {"pixel_values": _pixels()}
-  for name, config, model in (
-    ("clip", transformers.CLIPVisionConfig, transformers.CLIPVisionModel),
-    ("siglip", transformers.SiglipVisionConfig, transformers.SiglipVisionModel),
-  ):
-    _save(name, _randomise(model(config(**_VISION))), inputs, outputs)
+  of_siglip = image_processing_pil_siglip.SiglipImageProcessorPil(
+    size={"height": 16, "width": 16}
+  )
+  for name, config, model, processor in (
+    (
+      "clip", transformers.CLIPVisionConfig, transformers.CLIPVisionModel,
+      _clip_processor(),
+    ),
+    (
+      "siglip", transformers.SiglipVisionConfig,
+      transformers.SiglipVisionModel, of_siglip,
+    ),
+  ):  # fmt: skip
+    model = _randomise(model(config(**_VISION)))
+    _save(name, model, inputs, outputs, processor=processor)
+
+
+def _clip_processor():
+  """Returns a processor of CLIP for small images."""
+  return image_processing_pil_clip.CLIPImageProcessorPil(
+    size={"shortest_edge": 20}, crop_size={"height": 16, "width": 16}
+  )
 
 
 def make_decoders():
@@ -164,6 +236,7 @@ def make_vision_language():
     _randomise(transformers.LlavaForConditionalGeneration(config)),
     {"input_ids": tokens, "attention_mask": mask, "pixel_values": _pixels()},
     logits,
+    processor=_clip_processor(),
   )
   tokens, mask = _tokens((16, 13))
   tokens[:, 2:10] = _IMAGE  # Two pictures of four tokens each.
@@ -184,6 +257,9 @@ def make_vision_language():
       "pixel_values": _pixels(4).reshape(2, 2, 3, 16, 16),
     },
     logits,
+    processor=image_processing_pil_smolvlm.SmolVLMImageProcessorPil(
+      size={"longest_edge": 40}, max_image_size={"longest_edge": 16}
+    ),
   )
 
 

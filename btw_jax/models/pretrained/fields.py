@@ -45,11 +45,36 @@ class Fields:
   def number(self, name: str, default: float | None = None) -> float:
     """Returns a number above 0."""
     value = self._get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-      raise self.wrong(name, "give a number above 0")
-    if not 0 < value < 1e30:
+    if not _is_number(value) or value <= 0:
       raise self.wrong(name, "give a number above 0")
     return float(value)
+
+  def numbers(
+    self, name: str, length: int, default: Sequence[float]
+  ) -> tuple[float, ...]:
+    """Returns so many finite numbers."""
+    values = self._get(name, default)
+    is_list = isinstance(values, list | tuple) and len(values) == length
+    if not is_list or not all(map(_is_number, values)):
+      raise self.wrong(name, f"give {length} numbers")
+    return tuple(map(float, values))
+
+  def extent(self, name: str, default: int) -> tuple[int, int]:
+    """Returns height and width; one number or a "shortest_edge" means both."""
+    if name not in self or isinstance(self._values[name], int):
+      side = self.size(name, default)
+      return side, side
+    part = self.nested(name)
+    if "shortest_edge" in part:
+      side = part.size("shortest_edge")
+      return side, side
+    return part.size("height"), part.size("width")
+
+  def edge(self, name: str, key: str, default: int) -> int:
+    """Returns the length of one side, a number or the `key` of an object."""
+    if name not in self or isinstance(self._values[name], int):
+      return self.size(name, default)
+    return self.nested(name).size(key)
 
   def flag(self, name: str, default: bool) -> bool:
     """Returns a truth value."""
@@ -92,3 +117,8 @@ class Fields:
 
 def _is_whole(value):
   return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value):
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return is_number and abs(value) < 1e30
