@@ -44,6 +44,7 @@ COMMANDS = {
   "finetune-language": "finetune_language",
   "language-interactions": "language_interactions",
   "language-interference": "language_interference",
+  "questions": "questions",
 }
 WRONG_INPUT, _LOST_PROCESS = 2, 3
 # The start of errors of JAX's runtime that are about other processes.

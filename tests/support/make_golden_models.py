@@ -12,6 +12,7 @@ import shutil
 
 import numpy as np
 from PIL import Image
+import tokenizers
 import torch
 import transformers
 from transformers.models.clip import image_processing_pil_clip
@@ -167,6 +168,31 @@ def _save_tokenizer(name):
   np.savez_compressed(folder / "golden.npz", **arrays)
 
 
+def _save_words(name, bos, special):
+  """Writes a tokenizer of whole words; `special` is token -> its number."""
+  words = [
+    "A", "B", "C", "D", "USER", "ASSISTANT", "User", "Assistant", "Which",
+    "digit", "is", "shown", "two", "plus", "one", "three", "four", "five",
+    "The", "right", "answer", ".", "?", ":", "Answer", "with", "the", "option",
+    "letter", "Snow", "cold",
+  ]  # fmt: skip
+  vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3}
+  vocabulary |= {word: 4 + number for number, word in enumerate(words)}
+  taken = range(len(vocabulary), 96)
+  vocabulary |= {f"<unused_{i}>": i for i in taken if i not in special.values()}
+  vocabulary |= special
+  tokenizer = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(vocabulary, unk_token="<unk>")
+  )
+  tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  tokenizer.add_special_tokens([*special])
+  if bos:
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+      single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+  tokenizer.save(str(ROOT / name / "tokenizer.json"))
+
+
 def make_towers():
   """Makes the vision towers of CLIP and SigLIP."""
   outputs = {
@@ -238,6 +264,7 @@ def make_vision_language():
     logits,
     processor=_clip_processor(),
   )
+  _save_words("llava", True, {"<image>": _IMAGE})
   tokens, mask = _tokens((16, 13))
   tokens[:, 2:10] = _IMAGE  # Two pictures of four tokens each.
   vision = {"hidden_act": "gelu_pytorch_tanh", **_VISION}
@@ -261,6 +288,13 @@ def make_vision_language():
       size={"longest_edge": 40}, max_image_size={"longest_edge": 16}
     ),
   )
+  places = [f"<row_{1 + i // 3}_col_{1 + i % 3}>" for i in range(9)]
+  others = [
+    "<fake_token_around_image>", "<global-img>", "<|im_start|>",
+    "<end_of_utterance>",
+  ]  # fmt: skip
+  special = {token: 76 + i for i, token in enumerate([*places, *others])}
+  _save_words("smolvlm", False, special | {"<image>": _IMAGE})
 
 
 def main() -> None:

@@ -53,9 +53,22 @@ def read(
   Raises:
     InputError: naming the file, the entry and the field that is wrong.
   """
+  asked = entries(path)
+  texts = np.stack([one.tokens(world, facts) for one in asked])
+  unknown = int(np.sum(texts == vocabulary_lib.UNKNOWN))
+  if unknown:
+    logging.warning("%s: %d words are unknown to the model", path, unknown)
+  return _assemble(asked, texts, world)
+
+
+def entries(path: str | os.PathLike) -> list["Entry"]:
+  """Reads the questions of a file, whose images are not read yet.
+
+  Raises:
+    InputError: naming the file, the entry and the field that is wrong.
+  """
   path = pathlib.Path(path)
-  entries = _load(path)
-  asked = [_Entry(path, number, e) for number, e in enumerate(entries)]
+  asked = [Entry(path, number, e) for number, e in enumerate(_load(path))]
   seen = {}
   for one in asked:
     before = seen.setdefault(one.id, one.number)
@@ -64,15 +77,20 @@ def read(
         f"{one.where('id')} is {one.id!r}, as in entry {before}: give each"
         " question an id of its own."
       )
-  texts = np.stack([one.tokens(world, facts) for one in asked])
-  unknown = int(np.sum(texts == vocabulary_lib.UNKNOWN))
-  if unknown:
-    logging.warning("%s: %d words are unknown to the model", path, unknown)
-  return _assemble(asked, texts, world)
+  return asked
 
 
-class _Entry:
-  """One question of a file."""
+class Entry:
+  """One question of a file.
+
+  Attributes:
+    number: its position in the file.
+    id: its id.
+    question: its text.
+    choices: the texts of its options, by their names in the file.
+    label: the position of the right option.
+    facts: texts that do not matter for it, none or some.
+  """
 
   def __init__(self, path: pathlib.Path, number: int, entry: Any):
     """Checks the fields of an entry."""
@@ -112,6 +130,7 @@ class _Entry:
         f" {', '.join(self.choices)}."
       )
     self.label = list(self.choices).index(answer)
+    self.question = entry["question"]
 
   def where(self, field: str) -> str:
     """Names the file, the entry and a field."""
@@ -124,7 +143,7 @@ class _Entry:
 
   def tokens(self, world: world_lib.World, facts: bool) -> np.ndarray:
     """Returns the text `[T]` of the question."""
-    words = vocabulary_lib.split(self._entry["question"])
+    words = vocabulary_lib.split(self.question)
     letters = tasks_lib.LETTERS[: len(self.choices)]
     for letter, content in zip(letters, self.choices.values(), strict=True):
       words += [letter, *vocabulary_lib.split(content)]
@@ -132,8 +151,8 @@ class _Entry:
     tokens = [vocabulary_lib.BOS]
     if self.has_image:
       tokens += [vocabulary_lib.IMAGE] * world.num_image_tokens
-    if facts and self._facts:
-      tokens += world.vocabulary.encode(self._facts[0])
+    if facts and self.facts:
+      tokens += world.vocabulary.encode(self.facts[0])
     tokens += [world.vocabulary[word] for word in words]
     padding = world.num_tokens - len(tokens)
     if padding < 0:
@@ -147,9 +166,9 @@ class _Entry:
   def _check_facts(self):
     """Keeps the facts, a text or a list of texts."""
     given = self._entry.get("facts") or []
-    self._facts = [given] if isinstance(given, str) else given
-    is_list = isinstance(self._facts, list)
-    if not is_list or not all(isinstance(x, str) for x in self._facts):
+    self.facts = [given] if isinstance(given, str) else given
+    is_list = isinstance(self.facts, list)
+    if not is_list or not all(isinstance(x, str) for x in self.facts):
       raise errors.InputError(
         f"{self.where('facts')} is {given!r}: give a list of texts."
       )
@@ -158,7 +177,7 @@ class _Entry:
     """Returns the image in the given shape, from 0 to 1; black without one."""
     if not self.has_image:
       return np.zeros(shape, np.float32)
-    file = self._path.parent / self._entry["image"]
+    file = self._file
     try:
       pixels = _pixels(file)
     except _UNREADABLE as error:
@@ -178,6 +197,26 @@ class _Entry:
       )
     picture = Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BOX)
     return np.asarray(picture, np.float32)
+
+  def picture(self) -> Image.Image:
+    """Returns the image in colours, for models that read photographs.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    try:
+      with Image.open(self._file) as picture:
+        return picture.convert("RGB")
+    except _UNREADABLE as error:
+      raise errors.InputError(
+        f"{self.where('image')}: {self._file} cannot be read as a picture: give"
+        " a .png or .jpg file."
+      ) from error
+
+  @property
+  def _file(self):
+    """The path of the image."""
+    return self._path.parent / self._entry["image"]
 
 
 def _pixels(file):

@@ -64,12 +64,6 @@ def load(
   Raises:
     InputError: naming the file and the field or tensor that is wrong.
   """
-  folder = pathlib.Path(folder)
-  if not folder.is_dir():
-    raise errors.InputError(
-      f"{folder}: is no folder: give the local folder of a model; nothing is"
-      " downloaded."
-    )
   architecture, fields = read_architecture(folder)
   family = ARCHITECTURES[architecture]
   config = family.read_config(fields, architecture)
@@ -90,13 +84,19 @@ def load(
 
 
 def read_architecture(
-  folder: pathlib.Path,
+  folder: str | os.PathLike,
 ) -> tuple[str, fields_lib.Fields]:
   """Returns the architecture of a folder, and the fields of `config.json`.
 
   Raises:
     InputError: if there is none, or it is unknown.
   """
+  folder = pathlib.Path(folder)
+  if not folder.is_dir():
+    raise errors.InputError(
+      f"{folder}: is no folder: give the local folder of a model; nothing is"
+      " downloaded."
+    )
   path = folder / folder_lib.CONFIG
   values = folder_lib.read_json(path, "the configuration of a model")
   named = values.get("architectures")

@@ -1,0 +1,1 @@
+"""Questions to pretrained multimodal language models."""

@@ -1,0 +1,228 @@
+"""Answers of a pretrained model, with all that it sees or some of it masked."""
+
+from collections.abc import Iterator, Sequence
+import functools
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from btw_jax.models.language import decoder
+from btw_jax.models.language import masking
+from btw_jax.models.pretrained import family
+from btw_jax.models.pretrained import layers
+from btw_jax.models.pretrained import llama
+from btw_jax.models.pretrained import vision_language
+from btw_jax.pipeline.language import answers as answers_lib
+from btw_jax.pipeline.pretrained import prompts
+
+# The sources of a decision, in the order of the statistics.
+VISION, TEXT = 0, 1
+# Prompts are padded to a multiple, so that few programs are compiled.
+_MULTIPLE = 64
+
+
+class Ask(NamedTuple):
+  """A prompt and its image.
+
+  Attributes:
+    prompt: the tokens.
+    pixels: `[I, 3, height, width]`, or None without an image.
+  """
+
+  prompt: prompts.Prompt
+  pixels: np.ndarray | None
+
+
+class Scores(NamedTuple):
+  """The scores of the options of N questions.
+
+  Attributes:
+    log_probs: `[N, K]` nats, −inf past the options of a question.
+    mass: `[N]` probability that the letters of the options hold together.
+  """
+
+  log_probs: np.ndarray
+  mass: np.ndarray
+
+
+class _Batch(NamedTuple):
+  """Some questions with equally many tiles.
+
+  Attributes:
+    tokens: `[B, T]`, 0 at padding.
+    mask: `[B, T]` bool, False for padding.
+    is_question: `[B, T]` bool.
+    options: `[B, K]` tokens of the letters, 0 past the last one.
+    pixels: `[B, I, 3, height, width]` or None.
+  """
+
+  tokens: np.ndarray
+  mask: np.ndarray
+  is_question: np.ndarray
+  options: np.ndarray
+  pixels: np.ndarray | None
+
+
+def statistics(
+  model: family.Pretrained, asks: Sequence[Ask], batch_size: int
+) -> masking.EmbeddingStats:
+  """Returns the statistics `[2, D]` of the embeddings of images and questions.
+
+  Args:
+    model: a vision-language model.
+    asks: questions; at least one has an image.
+    batch_size: questions of a batch.
+  """
+  totals = None
+  for rows, batch in _batches(asks, batch_size):
+    # The last batch repeats questions, which must not count twice.
+    real = np.arange(len(batch.mask)) < len(rows)
+    batch = batch._replace(mask=batch.mask & real[:, None])
+    sums = _sums(model.config, model.params, batch)
+    sums = [np.asarray(x, np.float64) for x in sums]
+    if totals is not None:
+      sums = [a + b for a, b in zip(totals, sums, strict=True)]
+    totals = sums
+  count, first, second = totals
+  count = np.maximum(count, 1)[:, None]
+  mean = first / count
+  std = np.sqrt(np.maximum(second / count - mean**2, 0))
+  return masking.EmbeddingStats(
+    *(jnp.asarray(x, jnp.float32) for x in (mean, std))
+  )
+
+
+def score(
+  model: family.Pretrained,
+  asks: Sequence[Ask],
+  batch_size: int,
+  *,
+  masked: int | None = None,
+  stats: masking.EmbeddingStats | None = None,
+  seed: int = 0,
+  least_mass: float = answers_lib.LEAST_MASS,
+) -> Scores:
+  """Scores the options of questions.
+
+  Args:
+    model: a vision-language model.
+    asks: N questions.
+    batch_size: questions of a batch.
+    masked: `VISION` or `TEXT`, the source whose embeddings become noise.
+    stats: from `statistics`, what the noise imitates; needed with `masked`.
+    seed: draws the noise.
+    least_mass: options that together hold less of the probability count as
+      equally likely.
+
+  Returns:
+    The scores.
+  """
+  width = max(len(ask.prompt.letters) for ask in asks)
+  scores = Scores(np.full((len(asks), width), -np.inf), np.zeros(len(asks)))
+  base = jax.random.key(seed)
+  for rows, batch in _batches(asks, batch_size):
+    padded = np.resize(rows, len(batch.tokens))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(base, jnp.asarray(padded))
+    of_batch = _score(
+      model.config, masked, model.params, batch, stats, keys, least_mass
+    )
+    for array, values in zip(scores, of_batch, strict=True):
+      array[rows] = np.asarray(values)[: len(rows)]
+  return scores
+
+
+def _batches(
+  asks: Sequence[Ask], batch_size: int
+) -> Iterator[tuple[np.ndarray, _Batch]]:
+  """Yields the positions of questions and their batch, of few shapes.
+
+  The last questions of a group are repeated until the batch is full.
+  """
+  tiles = np.array([0 if a.pixels is None else len(a.pixels) for a in asks])
+  lengths = np.array([len(a.prompt.ids) for a in asks])
+  width = max(len(a.prompt.letters) for a in asks)
+  for number in np.unique(tiles):
+    (members,) = np.nonzero(tiles == number)
+    members = members[np.argsort(lengths[members], kind="stable")]
+    for start in range(0, len(members), batch_size):
+      rows = members[start : start + batch_size]
+      chosen = [asks[row] for row in np.resize(rows, batch_size)]
+      longest = -(-lengths[rows].max() // _MULTIPLE) * _MULTIPLE
+      yield (
+        rows,
+        _Batch(
+          _pad([a.prompt.ids for a in chosen], longest, np.int32),
+          _pad([np.ones(len(a.prompt.ids)) for a in chosen], longest, bool),
+          _pad([a.prompt.is_question for a in chosen], longest, bool),
+          _pad([a.prompt.letters for a in chosen], width, np.int32),
+          np.stack([a.pixels for a in chosen]) if number else None,
+        ),
+      )
+
+
+def _pad(values: Sequence[Any], width: int, dtype: Any) -> np.ndarray:
+  """Returns rows `[B, width]` with zeros past their ends."""
+  padded = np.zeros((len(values), width), dtype)
+  for row, value in zip(padded, values, strict=True):
+    row[: len(value)] = value
+  return padded
+
+
+def _owners(config, batch):
+  """Returns a mask `[2, B, T]` of the tokens of images and of questions."""
+  is_image = batch.tokens == config.image_token
+  return jnp.stack([is_image, batch.is_question]) & batch.mask
+
+
+def _embed(params, config, batch):
+  """Returns the embeddings `[B, T, D]` of a batch."""
+  images = None
+  if batch.pixels is not None:
+    images = vision_language.encode_images(params, config, batch.pixels)
+  return vision_language.embed(params, config, batch.tokens, images)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sums(config, params, batch: _Batch):
+  """Returns counts `[2]`, and sums and sums of squares `[2, D]`."""
+  embedded = _embed(params, config, batch).astype(jnp.float32)
+  owners = _owners(config, batch).astype(jnp.float32)
+  return (
+    jnp.sum(owners, axis=(1, 2)),
+    jnp.einsum("mbt,btd->md", owners, embedded),
+    jnp.einsum("mbt,btd->md", owners, embedded**2),
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score(
+  config: vision_language.Config,
+  masked: int | None,
+  params: layers.Params,
+  batch: _Batch,
+  stats: masking.EmbeddingStats | None,
+  keys: chex.PRNGKey,
+  least_mass: chex.Array,
+) -> Scores:
+  """Returns the scores of a batch."""
+  embedded = _embed(params, config, batch)
+  if masked is not None:
+    shape = embedded.shape[1:]
+    noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    noise = stats.mean[masked] + stats.std[masked] * noise
+    where = _owners(config, batch)[masked]
+    embedded = jnp.where(
+      where[..., None], noise.astype(embedded.dtype), embedded
+    )
+  text = layers.scope(params, "text")
+  hidden = llama.decode(text, config.text, embedded, batch.mask)
+  last = jnp.sum(batch.mask, axis=1, keepdims=True) - 1
+  logits = llama.logits(text, config.text, decoder.take(hidden, last)[:, 0])
+  probs = jnp.take_along_axis(jax.nn.softmax(logits), batch.options, axis=1)
+  return Scores(
+    answers_lib.option_log_probs(logits, batch.options, least_mass),
+    jnp.sum(jnp.where(batch.options > 0, probs, 0.0), axis=1),
+  )

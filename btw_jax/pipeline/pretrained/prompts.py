@@ -1,0 +1,121 @@
+"""Prompts: questions with options, as a pretrained model reads them.
+
+The answer is the letter of an option, and the next token after the prompt. A
+prompt knows which of its tokens ask the question; the others are the frame that
+the model expects around any question.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tokenizers
+
+from btw_jax import errors
+from btw_jax.models.pretrained import images as images_lib
+from btw_jax.models.pretrained import vision_language
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# The wording of the interference paper, arXiv 2505.19616, and of LLaVA.
+_INSTRUCTION = (
+  "Answer with the option's letter from the given choices directly."
+)
+_IMAGE = "<image>"
+_FAKE, _GLOBAL = "<fake_token_around_image>", "<global-img>"
+
+
+class Prompt(NamedTuple):
+  """The tokens of a question.
+
+  Attributes:
+    ids: `[T]` int.
+    is_question: `[T]` bool, the tokens of question, options and statements.
+    letters: the token of the letter of each option.
+  """
+
+  ids: np.ndarray
+  is_question: np.ndarray
+  letters: tuple[int, ...]
+
+
+def question_text(
+  question: str, choices: Sequence[str], statement: str = ""
+) -> str:
+  """Returns a question with its options, after a statement if there is one."""
+  lines = [statement] if statement else []
+  lines.append(question)
+  for letter, choice in zip(LETTERS, choices, strict=False):
+    lines.append(f"{letter}. {choice}")
+  return "\n".join([*lines, _INSTRUCTION])
+
+
+def make(
+  tokenizer: tokenizers.Tokenizer,
+  config: vision_language.Config,
+  text: str,
+  num_options: int,
+  tiles: images_lib.Tiles | None,
+) -> Prompt:
+  """Returns the prompt of a question.
+
+  Args:
+    tokenizer: of the model.
+    config: of the model.
+    text: from `question_text`.
+    num_options: number of its options, at most 26.
+    tiles: the image, or None without one.
+
+  Raises:
+    InputError: if the tokenizer lacks what the model's prompts need.
+  """
+  before, after = _frame(config, tiles)
+  encoded = tokenizer.encode(before + text + after)
+  start, end = len(before), len(before) + len(text)
+  is_question = np.array(
+    [start <= first < last <= end for first, last in encoded.offsets]
+  )
+  ids = np.array(encoded.ids, np.int32)
+  if tiles is not None:
+    needed = len(tiles.pixels) * config.num_image_tokens
+    given = int(np.sum(ids == config.image_token))
+    if given != needed:
+      raise errors.InputError(
+        f"tokenizer.json: reads {given} of {needed} {_IMAGE} as the token"
+        f" {config.image_token}: give the tokenizer of the same model."
+      )
+  return Prompt(ids, is_question, _letters(tokenizer, num_options, after))
+
+
+def _frame(config, tiles):
+  """Returns what stands before and after the text of a question."""
+  image = _IMAGE * config.num_image_tokens
+  if config.activation is not None:
+    # LLaVA.
+    shown = "" if tiles is None else f"{image}\n"
+    return f"USER: {shown}", " ASSISTANT:"
+  after = "<end_of_utterance>\nAssistant:"
+  if tiles is None:
+    return "<|im_start|>User: ", after
+  shown = ""
+  for row in range(1, tiles.rows + 1):
+    for column in range(1, tiles.columns + 1):
+      shown += f"{_FAKE}<row_{row}_col_{column}>{image}"
+    shown += "\n"
+  if tiles.rows:
+    shown += "\n"
+  shown += f"{_FAKE}{_GLOBAL}{image}{_FAKE}"
+  return f"<|im_start|>User:{shown}", after
+
+
+def _letters(tokenizer, num_options, after):
+  """Returns the tokens of letters, as they follow the frame of a question."""
+  letters = tuple(
+    tokenizer.encode(f"{after} {letter}").ids[-1]
+    for letter in LETTERS[:num_options]
+  )
+  if len(set(letters)) < num_options:
+    raise errors.InputError(
+      f"tokenizer.json: has no token of its own for each of the {num_options}"
+      " letters of the options: give the tokenizer of the same model."
+    )
+  return letters

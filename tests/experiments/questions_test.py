@@ -1,0 +1,52 @@
+"""The program that asks pretrained models, on golden folders."""
+
+import json
+
+import pytest
+
+from support import golden
+from support import programs
+from support import question_files
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", ["llava", "smolvlm"])
+def test_questions_are_answered_and_audited(tmp_path, name):
+  path = question_files.write(tmp_path)
+  done = programs.run(
+    "questions", f"--pretrained={golden.ROOT / name}", f"--questions={path}",
+    f"--output={tmp_path / 'out'}", "--least_mass=0", "--dtype=float32",
+  )  # fmt: skip
+  assert "misleading_text" in done.stdout
+  assert "Interactions (PID)" in done.stdout
+  for kind, condition in (
+    ("image_questions", "misleading_text"), ("text_questions", "noise_image"),
+  ):  # fmt: skip
+    folder = tmp_path / "out" / kind
+    content = json.loads((folder / "audit.json").read_text())
+    assert {"both", condition} <= {
+      row["condition"] for row in content["conditions"]
+    }
+    assert (folder / "audit.html").exists()
+
+
+def test_wrong_input_is_one_line(tmp_path):
+  path = question_files.write(tmp_path, 2)
+  for flags, message in (
+    ([f"--pretrained={tmp_path / 'none'}", f"--questions={path}"], "no folder"),
+    (
+      [f"--pretrained={golden.ROOT / 'bert'}", f"--questions={path}"],
+      "give LLaVA or SmolVLM",
+    ),
+    (
+      [f"--pretrained={golden.ROOT / 'llava'}", "--questions=none.json"],
+      "none.json: cannot be read",
+    ),
+  ):
+    done = programs.run(
+      "questions", *flags, f"--output={tmp_path / 'out'}", status=2
+    )
+    (line,) = done.stderr.strip().splitlines()
+    assert message in line
+  assert not (tmp_path / "out").exists()
