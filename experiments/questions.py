@@ -70,7 +70,9 @@ def main() -> None:
   )
   for kind, answers in questions.answer(answerer, entries).items():
     measured = run.run(answers, options_lib.Options(seed=_SEED.value))
-    path = run.write(measured, str(pathlib.Path(_OUTPUT.value) / kind))
+    folder = pathlib.Path(_OUTPUT.value) / kind
+    path = run.write(measured, str(folder))
+    questions.write(folder, answers)
     print(audit_tables.write(measured.content))
     print(path)
 

@@ -29,6 +29,17 @@ def test_questions_are_answered_and_audited(tmp_path, name):
       row["condition"] for row in content["conditions"]
     }
     assert (folder / "audit.html").exists()
+    # The answers can be audited again.
+    programs.run(
+      "audit", f"--input={folder / 'answers.npz'}",
+      f"--output={tmp_path / 'again'}",
+    )  # fmt: skip
+    again = json.loads((tmp_path / "again" / "audit.json").read_text())
+    for row, before in zip(
+      again["conditions"], content["conditions"], strict=True
+    ):
+      assert row["nll"] == pytest.approx(before["nll"], rel=1e-12)
+      assert row["accuracy"] == before["accuracy"]
 
 
 def test_wrong_input_is_one_line(tmp_path):

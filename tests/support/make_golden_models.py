@@ -32,7 +32,7 @@ _DECODER = {
   **_SIZES,
   "vocab_size": 96,
   "num_key_value_heads": 2,
-  "max_position_embeddings": 64,
+  "max_position_embeddings": 256,
   "bos_token_id": 1,
   "eos_token_id": 2,
   "pad_token_id": 0,

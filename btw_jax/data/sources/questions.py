@@ -14,6 +14,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 from PIL import Image
+from PIL import ImageOps
 
 from btw_jax import errors
 from btw_jax.data.questions import question_set
@@ -206,7 +207,7 @@ class Entry:
     """
     try:
       with Image.open(self._file) as picture:
-        return picture.convert("RGB")
+        return ImageOps.exif_transpose(picture).convert("RGB")
     except _UNREADABLE as error:
       raise errors.InputError(
         f"{self.where('image')}: {self._file} cannot be read as a picture: give"

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from btw_jax import errors
 from btw_jax.models.pretrained import fields as fields_lib
 from btw_jax.models.pretrained import folder as folder_lib
 
@@ -132,17 +131,30 @@ def _read_sizes(fields, kind):
   return (side, side), min(scaled, _MAX_SIDE)
 
 
-def preprocess(processor: Processor, image: Image.Image) -> Tiles:
-  """Returns the pixels of an image, normalised as the model wants them.
+def grid(processor: Processor, width: int, height: int) -> tuple[int, int]:
+  """Returns the rows and columns of tiles of an image; 0 if it is not cut."""
+  if not processor.splits:
+    return 0, 0
+  side = processor.shape[0]
+  height, width = _scaled(processor, width, height)
+  ratio = width / height
+  # The shorter side follows the longer one, after that has been rounded up.
+  if width >= height:
+    columns = math.ceil(width / side)
+    rows = math.ceil(int(columns * side / ratio) / side)
+  else:
+    rows = math.ceil(height / side)
+    columns = math.ceil(int(rows * side * ratio) / side)
+  # A very narrow image still has a tile.
+  rows, columns = max(rows, 1), max(columns, 1)
+  return (0, 0) if rows == columns == 1 else (rows, columns)
 
-  Raises:
-    InputError: if the image has no width or no height.
-  """
+
+def preprocess(processor: Processor, image: Image.Image) -> Tiles:
+  """Returns the pixels of an image, normalised as the model wants them."""
   width, height = image.size
-  if not width or not height:
-    raise errors.InputError("an image has no pixels: give another one.")
   image = image.convert("RGB")
-  rows = columns = 0
+  rows, columns = grid(processor, width, height)
   if processor.kind == "square":
     parts = [_resize(processor, image, processor.shape)]
   elif processor.kind == "crop":
@@ -150,12 +162,10 @@ def preprocess(processor: Processor, image: Image.Image) -> Tiles:
     parts = [_middle(image, processor.shape)]
   else:
     image = _resize(processor, image, _scaled(processor, width, height))
-    parts = []
-    if processor.splits:
-      image, rows, columns = _to_multiples(processor, image)
-      if rows:
-        parts = _cut(image, processor.shape[0], rows, columns)
-    # Even an image of one tile is scaled to it.
+    parts, side = [], processor.shape[0]
+    if rows:
+      image = _resize(processor, image, (rows * side, columns * side))
+      parts = _cut(image, side, rows, columns)
     parts.append(_resize(processor, image, processor.shape))
   pixels = np.stack([np.asarray(part, np.float32) for part in parts])
   pixels = pixels * np.float32(processor.factor)
@@ -191,26 +201,6 @@ def _middle(image, shape):
   top = (image.height - shape[0]) // 2
   left = (image.width - shape[1]) // 2
   return image.crop((left, top, left + shape[1], top + shape[0]))
-
-
-def _to_multiples(processor, image):
-  """Scales both sides to multiples of a tile.
-
-  Returns the image and its rows and columns of tiles, 0 if one is enough.
-  """
-  side, (width, height) = processor.shape[0], image.size
-  ratio = width / height
-  # The shorter side follows the longer one, after that has been rounded up.
-  if width >= height:
-    columns = math.ceil(width / side)
-    rows = math.ceil(int(columns * side / ratio) / side)
-  else:
-    rows = math.ceil(height / side)
-    columns = math.ceil(int(rows * side * ratio) / side)
-  # A very narrow image still has a tile.
-  rows, columns = max(rows, 1), max(columns, 1)
-  image = _resize(processor, image, (rows * side, columns * side))
-  return (image, 0, 0) if rows == columns == 1 else (image, rows, columns)
 
 
 def _cut(image, side, rows, columns):

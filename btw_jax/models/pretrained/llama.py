@@ -61,6 +61,7 @@ class Config(NamedTuple):
     out_bias: whether the output of attention has one.
     mlp_bias: whether the perceptrons have biases.
     tied: whether the head is the embedding of the tokens.
+    num_positions: largest number of tokens of a text.
   """
 
   vocab_size: int
@@ -76,6 +77,7 @@ class Config(NamedTuple):
   out_bias: bool
   mlp_bias: bool
   tied: bool
+  num_positions: int
 
 
 def read_config(fields: fields_lib.Fields, architecture: str) -> Config:
@@ -113,6 +115,9 @@ def read_decoder(
     out_bias=bias and not is_qwen,
     mlp_bias=fields.flag("mlp_bias", False),
     tied=fields.flag("tie_word_embeddings", False) if tied is None else tied,
+    num_positions=fields.size(
+      "max_position_embeddings", 32768 if is_qwen else 2048
+    ),
   )
   if num_heads % config.num_kv_heads:
     raise fields.wrong(

@@ -1,6 +1,6 @@
 """Answers of a pretrained model, with all that it sees or some of it masked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import functools
 from typing import Any, NamedTuple
 
@@ -25,15 +25,17 @@ _MULTIPLE = 64
 
 
 class Ask(NamedTuple):
-  """A prompt and its image.
+  """A prompt and its image, which is read when its turn comes.
 
   Attributes:
     prompt: the tokens.
-    pixels: `[I, 3, height, width]`, or None without an image.
+    num_tiles: I, the number of tiles of the image; 0 without one.
+    read: returns the pixels `[I, 3, height, width]`; None without an image.
   """
 
   prompt: prompts.Prompt
-  pixels: np.ndarray | None
+  num_tiles: int = 0
+  read: Callable[[], np.ndarray] | None = None
 
 
 class Scores(NamedTuple):
@@ -131,7 +133,9 @@ def score(
     )
     for array, values in zip(scores, of_batch, strict=True):
       array[rows] = np.asarray(values)[: len(rows)]
-  return scores
+  # The devices round to float32, after which the sums are no longer 1.
+  total = np.logaddexp.reduce(scores.log_probs, axis=1, keepdims=True)
+  return scores._replace(log_probs=scores.log_probs - total)
 
 
 def _batches(
@@ -141,15 +145,16 @@ def _batches(
 
   The last questions of a group are repeated until the batch is full.
   """
-  tiles = np.array([0 if a.pixels is None else len(a.pixels) for a in asks])
+  tiles = np.array([ask.num_tiles for ask in asks])
   lengths = np.array([len(a.prompt.ids) for a in asks])
   width = max(len(a.prompt.letters) for a in asks)
   for number in np.unique(tiles):
     (members,) = np.nonzero(tiles == number)
     members = members[np.argsort(lengths[members], kind="stable")]
-    for start in range(0, len(members), batch_size):
-      rows = members[start : start + batch_size]
-      chosen = [asks[row] for row in np.resize(rows, batch_size)]
+    size = min(batch_size, len(members))
+    for start in range(0, len(members), size):
+      rows = members[start : start + size]
+      chosen = [asks[row] for row in np.resize(rows, size)]
       longest = -(-lengths[rows].max() // _MULTIPLE) * _MULTIPLE
       yield (
         rows,
@@ -158,7 +163,7 @@ def _batches(
           _pad([np.ones(len(a.prompt.ids)) for a in chosen], longest, bool),
           _pad([a.prompt.is_question for a in chosen], longest, bool),
           _pad([a.prompt.letters for a in chosen], width, np.int32),
-          np.stack([a.pixels for a in chosen]) if number else None,
+          np.stack([a.read() for a in chosen]) if number else None,
         ),
       )
 

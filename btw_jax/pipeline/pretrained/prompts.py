@@ -12,7 +12,6 @@ import numpy as np
 import tokenizers
 
 from btw_jax import errors
-from btw_jax.models.pretrained import images as images_lib
 from btw_jax.models.pretrained import vision_language
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -54,7 +53,7 @@ def make(
   config: vision_language.Config,
   text: str,
   num_options: int,
-  tiles: images_lib.Tiles | None,
+  grid: tuple[int, int] | None,
 ) -> Prompt:
   """Returns the prompt of a question.
 
@@ -63,20 +62,37 @@ def make(
     config: of the model.
     text: from `question_text`.
     num_options: number of its options, at most 26.
-    tiles: the image, or None without one.
+    grid: rows and columns of the tiles of the image, 0 if it is not cut; None
+      without an image.
 
   Raises:
-    InputError: if the tokenizer lacks what the model's prompts need.
+    InputError: if the text holds a token with a meaning of its own, if the
+      prompt is too long, or if the tokenizer lacks what it needs.
   """
-  before, after = _frame(config, tiles)
+  special = [
+    token.content
+    for token in tokenizer.get_added_tokens_decoder().values()
+    if token.special and token.content in text
+  ]
+  if special:
+    raise errors.InputError(
+      f"has {special[0]!r}, which means something else to the model: take it"
+      " out."
+    )
+  before, after = _frame(config, grid)
   encoded = tokenizer.encode(before + text + after)
   start, end = len(before), len(before) + len(text)
   is_question = np.array(
     [start <= first < last <= end for first, last in encoded.offsets]
   )
   ids = np.array(encoded.ids, np.int32)
-  if tiles is not None:
-    needed = len(tiles.pixels) * config.num_image_tokens
+  if len(ids) > config.text.num_positions:
+    raise errors.InputError(
+      f"makes {len(ids)} tokens, the model reads"
+      f" {config.text.num_positions}: shorten it, or use --nosplit_images."
+    )
+  if grid is not None:
+    needed = num_tiles(grid) * config.num_image_tokens
     given = int(np.sum(ids == config.image_token))
     if given != needed:
       raise errors.InputError(
@@ -86,22 +102,28 @@ def make(
   return Prompt(ids, is_question, _letters(tokenizer, num_options, after))
 
 
-def _frame(config, tiles):
+def num_tiles(grid: tuple[int, int]) -> int:
+  """Returns the number of tiles of an image, the whole image included."""
+  rows, columns = grid
+  return rows * columns + 1
+
+
+def _frame(config, grid):
   """Returns what stands before and after the text of a question."""
   image = _IMAGE * config.num_image_tokens
   if config.activation is not None:
     # LLaVA.
-    shown = "" if tiles is None else f"{image}\n"
+    shown = "" if grid is None else f"{image}\n"
     return f"USER: {shown}", " ASSISTANT:"
   after = "<end_of_utterance>\nAssistant:"
-  if tiles is None:
+  if grid is None:
     return "<|im_start|>User: ", after
-  shown = ""
-  for row in range(1, tiles.rows + 1):
-    for column in range(1, tiles.columns + 1):
+  shown, (rows, columns) = "", grid
+  for row in range(1, rows + 1):
+    for column in range(1, columns + 1):
       shown += f"{_FAKE}<row_{row}_col_{column}>{image}"
     shown += "\n"
-  if tiles.rows:
+  if rows:
     shown += "\n"
   shown += f"{_FAKE}{_GLOBAL}{image}{_FAKE}"
   return f"<|im_start|>User:{shown}", after

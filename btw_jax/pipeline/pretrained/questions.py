@@ -9,8 +9,10 @@ and 2505.19616.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import os
-from typing import Any
+import pathlib
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,7 @@ from btw_jax.models.pretrained import family
 from btw_jax.models.pretrained import images as images_lib
 from btw_jax.models.pretrained import tokens as tokens_lib
 from btw_jax.models.pretrained import vision_language
+from btw_jax.pipeline import files
 from btw_jax.pipeline import progress
 from btw_jax.pipeline.language import answers as language_answers
 from btw_jax.pipeline.pretrained import answers as answers_lib
@@ -35,9 +38,22 @@ DTYPES = ("bfloat16", "float32")
 LEAST_MASS = language_answers.LEAST_MASS
 # The two kinds of questions, and the folders of their audits.
 WITH_IMAGE, WITHOUT_IMAGE = "image_questions", "text_questions"
+ANSWERS = "answers.npz"
 # Height and width of images that do not matter.
 _SIDE = 336
 _MISLEADING = "The right answer is {}."
+
+
+class Picture(NamedTuple):
+  """An image that is read when its turn comes.
+
+  Attributes:
+    size: width and height.
+    read: returns the image.
+  """
+
+  size: tuple[int, int]
+  read: Callable[[], Image.Image]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,19 +80,31 @@ class Answerer:
   def ask(
     self,
     entry: questions_lib.Entry,
-    picture: Image.Image | None,
+    picture: Picture | None,
     statement: str = "",
   ) -> answers_lib.Ask:
-    """Returns what the model reads of a question."""
-    tiles = None
+    """Returns what the model reads of a question.
+
+    Raises:
+      InputError: naming the question, if it does not fit the model.
+    """
+    choices, grid = list(entry.choices.values()), None
     if picture is not None:
-      tiles = images_lib.preprocess(self.processor, picture)
-    choices = list(entry.choices.values())
+      grid = images_lib.grid(self.processor, *picture.size)
     text = prompts.question_text(entry.question, choices, statement)
-    prompt = prompts.make(
-      self.tokenizer, self.model.config, text, len(choices), tiles
-    )
-    return answers_lib.Ask(prompt, None if tiles is None else tiles.pixels)
+    try:
+      prompt = prompts.make(
+        self.tokenizer, self.model.config, text, len(choices), grid
+      )
+    except errors.InputError as error:
+      raise errors.InputError(f"{entry.where('question')} {error}") from error
+    if picture is None:
+      return answers_lib.Ask(prompt)
+
+    def read():
+      return images_lib.preprocess(self.processor, picture.read()).pixels
+
+    return answers_lib.Ask(prompt, prompts.num_tiles(grid), read)
 
   def answer(
     self, asks: Sequence[answers_lib.Ask], **masked: Any
@@ -167,7 +195,7 @@ def answer(
 
 def _answer_with_image(answerer, entries):
   """Returns condition -> scores, of questions with an image."""
-  pictures = [entry.picture() for entry in entries]
+  pictures = [_picture(entry) for entry in entries]
 
   def asks(statements: Callable[[int], str] = lambda row: ""):
     return [
@@ -200,30 +228,41 @@ def _answer_with_image(answerer, entries):
 
 def _answer_without(answerer, entries, others):
   """Returns condition -> scores, of questions without an image."""
-  rng = np.random.default_rng(answerer.seed)
-  side = (_SIDE, _SIDE)
+  side, seed = (_SIDE, _SIDE), answerer.seed
 
   def noise(row):
-    del row
+    rng = np.random.default_rng([seed, row])
     return Image.fromarray(rng.integers(0, 256, (*side, 3), np.uint8))
 
-  kinds = {
+  readers = {
     "noise_image": noise,
     "black_image": lambda row: Image.new("RGB", side, "black"),
     "white_image": lambda row: Image.new("RGB", side, "white"),
   }
+  kinds = {
+    name: [
+      Picture(side, functools.partial(reader, row))
+      for row in range(len(entries))
+    ]
+    for name, reader in readers.items()
+  }
   if others:
-    drawn = rng.integers(len(others), size=len(entries))
-    kinds["exchanged_image"] = lambda row: others[drawn[row]].picture()
+    drawn = np.random.default_rng(seed).integers(len(others), size=len(entries))
+    kinds["exchanged_image"] = [_picture(others[i]) for i in drawn]
   with progress.doing("answering questions without an image"):
     answered = {
       "both": answerer.answer([answerer.ask(entry, None) for entry in entries])
     }
-    for name, picture in kinds.items():
+    for name, pictures in kinds.items():
       answered[name] = answerer.answer(
-        [answerer.ask(e, picture(row)) for row, e in enumerate(entries)]
+        [answerer.ask(*pair) for pair in zip(entries, pictures, strict=True)]
       )
   return answered
+
+
+def _picture(entry):
+  """Returns the image of a question, of which only the size is kept."""
+  return Picture(entry.picture().size, entry.picture)
 
 
 def wrong_option(entry: questions_lib.Entry, rng: np.random.Generator) -> str:
@@ -272,6 +311,21 @@ def _join(
       for name, scores in answered.items()
     ]
   )
+
+
+def write(folder: str | os.PathLike, answers: conditions_lib.Answers) -> None:
+  """Writes the answers to `answers.npz`, which an audit reads again."""
+  arrays = {
+    name: np.where(np.isneginf(x), np.nan, x)
+    for name, x in answers.log_probs.items()
+  }
+
+  def write_file(partial):
+    # An open file, since NumPy adds an ending to a name.
+    with open(partial, "wb") as file:
+      np.savez(file, labels=answers.labels, ids=answers.ids, **arrays)
+
+  files.write(pathlib.Path(folder) / ANSWERS, write_file)
 
 
 def _notes(mass, least_mass):
