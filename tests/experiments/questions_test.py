@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from support import golden
@@ -40,6 +41,24 @@ def test_questions_are_answered_and_audited(tmp_path, name):
     ):
       assert row["nll"] == pytest.approx(before["nll"], rel=1e-12)
       assert row["accuracy"] == before["accuracy"]
+
+
+def test_several_devices_give_the_answers_of_one(tmp_path):
+  path, answers = question_files.write(tmp_path, 12), []
+  for number in (1, 4):
+    output = tmp_path / f"on_{number}"
+    programs.run(
+      "questions", f"--pretrained={golden.ROOT / 'llava'}",
+      f"--questions={path}", f"--output={output}", "--least_mass=0",
+      "--dtype=float32", "--batch_size=4",
+      xla_flags=f"--xla_force_host_platform_device_count={number}",
+    )  # fmt: skip
+    with np.load(output / "image_questions" / "answers.npz") as file:
+      answers.append(dict(file))
+  one, four = answers
+  assert one.keys() == four.keys()
+  for name in ("both", "vision", "text", "misleading_text"):
+    np.testing.assert_allclose(one[name], four[name], atol=1e-5)
 
 
 def test_wrong_input_is_one_line(tmp_path):

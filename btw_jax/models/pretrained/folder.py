@@ -253,7 +253,11 @@ class Reader:
     self._opened = {}
 
   def read(self, source: Source, dtype: Any) -> np.ndarray:
-    """Returns a parameter with a dtype, its layers stacked."""
+    """Returns a parameter with a dtype, its layers stacked.
+
+    Raises:
+      InputError: if a tensor holds values that are not finite.
+    """
     arrays = (self._tensor(tensor) for tensor in source.tensors)
     if not source.is_stacked:
       return next(arrays).astype(dtype)
@@ -267,4 +271,10 @@ class Reader:
     """Returns a tensor of a file, in the dtype of the file."""
     if tensor.file not in self._opened:
       self._opened[tensor.file] = open_file(self._folder / tensor.file)
-    return self._opened[tensor.file].get_tensor(tensor.name)
+    array = self._opened[tensor.file].get_tensor(tensor.name)
+    if not np.isfinite(array).all():
+      raise errors.InputError(
+        f"{self._folder / tensor.file}: tensor {tensor.name!r} holds values"
+        " that are not finite: fetch the file again."
+      )
+    return array

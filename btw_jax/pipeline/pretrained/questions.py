@@ -14,6 +14,7 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -26,6 +27,7 @@ from btw_jax.data.sources import questions as questions_lib
 from btw_jax.models.pretrained import catalog
 from btw_jax.models.pretrained import family
 from btw_jax.models.pretrained import images as images_lib
+from btw_jax.models.pretrained import sharding
 from btw_jax.models.pretrained import tokens as tokens_lib
 from btw_jax.models.pretrained import vision_language
 from btw_jax.pipeline import files
@@ -131,6 +133,8 @@ def load(
 ) -> Answerer:
   """Reads a vision-language model with its tokenizer and image processor.
 
+  With several devices the parameters are spread over them.
+
   Args:
     folder: of the model.
     dtype: a name of `DTYPES`.
@@ -150,7 +154,10 @@ def load(
       " texts: give LLaVA or SmolVLM."
     )
   processor = images_lib.read(folder)
-  model = catalog.load(folder, dtype=jnp.dtype(dtype))
+  place = None
+  if jax.device_count() > 1:
+    place = sharding.placement(sharding.make_mesh(jax.devices()))
+  model = catalog.load(folder, dtype=jnp.dtype(dtype), place=place)
   if processor.shape != (model.config.vision.image_size,) * 2:
     raise errors.InputError(
       f"{folder}: {images_lib.CONFIG} makes images of"

@@ -225,3 +225,20 @@ def test_the_same_parameter_twice(tmp_path):
   golden.edit_weights(folder, repeat)
   assert "are the same parameter" in _message(folder)
   assert name
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["bert", "qwen2"])
+def test_weights_that_are_not_finite_are_named(tmp_path, name, value):
+  folder = golden.copy(name, tmp_path)
+  changed = []
+
+  def edit(tensors):
+    changed.append(sorted(tensors)[3])
+    tensors[changed[0]] = tensors[changed[0]].copy()
+    tensors[changed[0]].flat[1] = value
+
+  golden.edit_weights(folder, edit)
+  assert f"tensor {changed[0]!r} holds values that are not finite" in (
+    _message(folder)
+  )
