@@ -58,7 +58,7 @@ def main() -> None:
   from btw_jax.reports.audit import tables as audit_tables
 
   run.check_output(_OUTPUT.value)
-  entries = questions_lib.entries(_QUESTIONS.value)
+  entries = questions_lib.entries(_QUESTIONS.value, questions.MAX_OPTIONS)
   entries = entries[: _NUM_QUESTIONS.value or None]
   answerer = questions.load(
     _PRETRAINED.value,

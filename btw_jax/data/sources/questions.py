@@ -62,14 +62,23 @@ def read(
   return _assemble(asked, texts, world)
 
 
-def entries(path: str | os.PathLike) -> list["Entry"]:
+def entries(
+  path: str | os.PathLike, max_options: int = len(tasks_lib.LETTERS)
+) -> list["Entry"]:
   """Reads the questions of a file, whose images are not read yet.
+
+  Args:
+    path: of the JSON file.
+    max_options: the largest number of options of a question.
 
   Raises:
     InputError: naming the file, the entry and the field that is wrong.
   """
   path = pathlib.Path(path)
-  asked = [Entry(path, number, e) for number, e in enumerate(_load(path))]
+  asked = [
+    Entry(path, number, entry, max_options)
+    for number, entry in enumerate(_load(path))
+  ]
   seen = {}
   for one in asked:
     before = seen.setdefault(one.id, one.number)
@@ -93,7 +102,9 @@ class Entry:
     facts: texts that do not matter for it, none or some.
   """
 
-  def __init__(self, path: pathlib.Path, number: int, entry: Any):
+  def __init__(
+    self, path: pathlib.Path, number: int, entry: Any, max_options: int
+  ):
     """Checks the fields of an entry."""
     self._path, self.number, self._entry = path, number, entry
     if not isinstance(entry, Mapping):
@@ -111,10 +122,11 @@ class Entry:
     self.id = str(entry["id"])
     self._check_facts()
     choices = entry["multiple_choices"]
-    most = len(tasks_lib.LETTERS)
-    if not isinstance(choices, Mapping) or not 2 <= len(choices) <= most:
+    is_object = isinstance(choices, Mapping)
+    if not is_object or not 2 <= len(choices) <= max_options:
       raise errors.InputError(
-        f"{self.where('multiple_choices')} has no 2 to {most} options: give an"
+        f"{self.where('multiple_choices')} has no 2 to {max_options} options:"
+        " give an"
         ' object such as {"A": "one", "B": "two"}.'
       )
     for name, content in choices.items():
@@ -207,6 +219,10 @@ class Entry:
     """
     try:
       with Image.open(self._file) as picture:
+        if picture.mode.startswith("I"):
+          # Pillow cuts 16 bits off at 255 if it converts them to colours.
+          grey = np.asarray(picture, np.float32) / 257
+          return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
         return ImageOps.exif_transpose(picture).convert("RGB")
     except _UNREADABLE as error:
       raise errors.InputError(

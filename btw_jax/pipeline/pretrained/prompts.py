@@ -19,7 +19,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _INSTRUCTION = (
   "Answer with the option's letter from the given choices directly."
 )
-_IMAGE = "<image>"
+IMAGE = "<image>"
 _FAKE, _GLOBAL = "<fake_token_around_image>", "<global-img>"
 
 
@@ -67,7 +67,7 @@ def make(
 
   Raises:
     InputError: if the text holds a token with a meaning of its own, if the
-      prompt is too long, or if the tokenizer lacks what it needs.
+      prompt is too long, or if a letter has no token.
   """
   special = [
     token.content
@@ -91,14 +91,6 @@ def make(
       f"makes {len(ids)} tokens, the model reads"
       f" {config.text.num_positions}: shorten it, or use --nosplit_images."
     )
-  if grid is not None:
-    needed = num_tiles(grid) * config.num_image_tokens
-    given = int(np.sum(ids == config.image_token))
-    if given != needed:
-      raise errors.InputError(
-        f"tokenizer.json: reads {given} of {needed} {_IMAGE} as the token"
-        f" {config.image_token}: give the tokenizer of the same model."
-      )
   return Prompt(ids, is_question, _letters(tokenizer, num_options, after))
 
 
@@ -110,7 +102,7 @@ def num_tiles(grid: tuple[int, int]) -> int:
 
 def _frame(config, grid):
   """Returns what stands before and after the text of a question."""
-  image = _IMAGE * config.num_image_tokens
+  image = IMAGE * config.num_image_tokens
   if config.activation is not None:
     # LLaVA.
     shown = "" if grid is None else f"{image}\n"
@@ -137,7 +129,7 @@ def _letters(tokenizer, num_options, after):
   )
   if len(set(letters)) < num_options:
     raise errors.InputError(
-      f"tokenizer.json: has no token of its own for each of the {num_options}"
-      " letters of the options: give the tokenizer of the same model."
+      f"has {num_options} options, and the tokenizer has no token of its own"
+      " for each of their letters: give fewer options."
     )
   return letters

@@ -41,6 +41,7 @@ LEAST_MASS = language_answers.LEAST_MASS
 # The two kinds of questions, and the folders of their audits.
 WITH_IMAGE, WITHOUT_IMAGE = "image_questions", "text_questions"
 ANSWERS = "answers.npz"
+MAX_OPTIONS = len(prompts.LETTERS)
 # Height and width of images that do not matter.
 _SIDE = 336
 _MISLEADING = "The right answer is {}."
@@ -167,6 +168,12 @@ def load(
   if not split_images:
     processor = processor._replace(splits=False)
   tokenizer = tokens_lib.read(folder, model.config.text.vocab_size)
+  if tokenizer.token_to_id(prompts.IMAGE) != model.config.image_token:
+    raise errors.InputError(
+      f"{pathlib.Path(folder) / tokens_lib.FILE}: {prompts.IMAGE} is not the"
+      f" token {model.config.image_token}, as config.json says: give the"
+      " tokenizer of the same model."
+    )
   return Answerer(model, tokenizer, processor, batch_size, seed, least_mass)
 
 

@@ -186,3 +186,32 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
       questions.read(path, _WORLD)
   with pytest.raises(errors.InputError, match="cannot be read"):
     questions.read(tmp_path / "none.json", _WORLD)
+
+
+def test_entries_may_have_more_options_for_other_models(tmp_path):
+  many = {letter: f"option {letter}" for letter in "ABCDEFG"}
+  path = _write(tmp_path, [_SHOWN | {"multiple_choices": many}])
+  (entry,) = questions.entries(path, 7)
+  assert entry.choices == many
+  with pytest.raises(errors.InputError, match="no 2 to 6 options"):
+    questions.entries(path, 6)
+
+
+@pytest.mark.parametrize("level", [0, 20_000, 65_535])
+def test_pictures_of_16_bits_keep_their_greys(tmp_path, level):
+  path = _write(tmp_path, [_SHOWN])
+  grey = np.full((4, 6), level, np.uint16)
+  Image.fromarray(grey).save(tmp_path / "seven.png")
+  (entry,) = questions.entries(path)
+  picture = entry.picture()
+  assert (picture.mode, picture.size) == ("RGB", (6, 4))
+  assert np.all(np.asarray(picture) == level // 257)
+
+
+def test_photographs_are_turned_as_their_camera_says(tmp_path):
+  path = _write(tmp_path, [_SHOWN | {"image": "photo.jpg"}])
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  Image.new("RGB", (8, 4)).save(tmp_path / "photo.jpg", exif=exif)
+  (entry,) = questions.entries(path)
+  assert entry.picture().size == (4, 8)

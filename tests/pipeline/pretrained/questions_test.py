@@ -98,6 +98,13 @@ def test_a_processor_of_other_sizes_is_refused(tmp_path):
     questions.load(folder)
 
 
+def test_a_tokenizer_with_another_placeholder_is_refused(tmp_path):
+  folder = golden.copy("llava", tmp_path)
+  golden.edit_config(folder, image_token_index=33)
+  with pytest.raises(errors.InputError, match="<image> is not the token 33"):
+    questions.load(folder)
+
+
 def test_a_picture_that_cannot_be_read_is_named(answerer, tmp_path):
   path = question_files.write(tmp_path, 2)
   (tmp_path / "1.png").write_bytes(b"no picture")
