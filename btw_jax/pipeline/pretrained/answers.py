@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from btw_jax import errors
 from btw_jax.models.language import decoder
 from btw_jax.models.language import masking
 from btw_jax.models.pretrained import family
@@ -121,6 +122,9 @@ def score(
 
   Returns:
     The scores.
+
+  Raises:
+    InputError: if the model computes values that are not numbers.
   """
   width = max(len(ask.prompt.letters) for ask in asks)
   scores = Scores(np.full((len(asks), width), -np.inf), np.zeros(len(asks)))
@@ -133,6 +137,12 @@ def score(
     )
     for array, values in zip(scores, of_batch, strict=True):
       array[rows] = np.asarray(values)[: len(rows)]
+  wrong = np.isnan(scores.mass) | np.isnan(scores.log_probs).any(axis=1)
+  if wrong.any():
+    raise errors.InputError(
+      f"{model.folder}: {wrong.sum()} of {len(asks)} answers of the model are"
+      " not numbers: use --dtype=float32, or fetch the model again."
+    )
   # The devices round to float32, after which the sums are no longer 1.
   total = np.logaddexp.reduce(scores.log_probs, axis=1, keepdims=True)
   return scores._replace(log_probs=scores.log_probs - total)

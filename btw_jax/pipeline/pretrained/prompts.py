@@ -69,6 +69,12 @@ def make(
     InputError: if the text holds a token with a meaning of its own, if the
       prompt is too long, or if a letter has no token.
   """
+  try:
+    text.encode("utf-8")
+  except UnicodeEncodeError as error:
+    raise errors.InputError(
+      f"holds {text[error.start]!r}, which is no character: take it out."
+    ) from error
   special = [
     token.content
     for token in tokenizer.get_added_tokens_decoder().values()

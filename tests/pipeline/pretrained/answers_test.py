@@ -1,7 +1,10 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from btw_jax import errors
 from btw_jax.models.pretrained import llama
 from btw_jax.models.pretrained import vision_language
 from btw_jax.pipeline.pretrained import answers
@@ -72,6 +75,14 @@ def test_answers_that_mean_something_else_are_undecided():
   for ask, row in zip(asks, scores.log_probs, strict=True):
     number = len(ask.prompt.letters)
     np.testing.assert_allclose(row[:number], -np.log(number), atol=1e-6)
+
+
+def test_answers_that_are_not_numbers_are_refused():
+  model = golden.model("llava")
+  params = {name: x * 1e30 for name, x in model.params.items()}
+  broken = dataclasses.replace(model, params=params)
+  with pytest.raises(errors.InputError, match=r"\d of 5 answers of the model"):
+    answers.score(broken, _asks(), 2)
 
 
 def test_statistics_are_those_of_numpy():

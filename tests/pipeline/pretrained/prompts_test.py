@@ -83,3 +83,8 @@ def test_tokens_with_a_meaning_of_their_own_are_refused(token):
 def test_prompts_that_are_too_long_are_refused():
   with pytest.raises(errors.InputError, match=r"makes \d+ tokens, the model"):
     _make("llava", None, "digit " * 300)
+
+
+def test_halves_of_characters_are_refused():
+  with pytest.raises(errors.InputError, match="is no character"):
+    _make("llava", None, "Which \ud800 digit ?")
