@@ -102,6 +102,9 @@ def read(folder: str | pathlib.Path) -> Processor:
   is_clip = kind == "crop"
   half = (0.5,) * 3
   shape, scaled = _read_sizes(fields, kind)
+  std = fields.numbers("image_std", 3, _CLIP_STD if is_clip else half)
+  if min(std) <= 1e-6:
+    raise fields.wrong("image_std", "give numbers above 1e-6")
   return Processor(
     kind,
     shape,
@@ -109,7 +112,7 @@ def read(folder: str | pathlib.Path) -> Processor:
     used,
     fields.number("rescale_factor", 1 / 255),
     fields.numbers("image_mean", 3, _CLIP_MEAN if is_clip else half),
-    fields.numbers("image_std", 3, _CLIP_STD if is_clip else half),
+    std,
     kind == "tiles" and fields.flag("do_image_splitting", True),
   )
 

@@ -89,6 +89,7 @@ def test_older_sizes_are_numbers(tmp_path):
     ("resample", 99),
     ("image_mean", [0.5, 0.5]),
     ("image_std", "0.5"),
+    ("image_std", [0.5, 0, 0.5]),
     ("size", {"shortest_edge": 8}),
     ("size", [16, 16]),
     ("crop_size", {"height": 0, "width": 16}),
