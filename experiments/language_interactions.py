@@ -42,7 +42,6 @@ def main() -> None:
   from btw_jax.pipeline import files
   from btw_jax.pipeline import progress
   from btw_jax.pipeline.language import interactions
-  from btw_jax.pipeline.language import interactions_masked
   from btw_jax.pipeline.language import interactions_plots
   from btw_jax.pipeline.language import interactions_tables
   from btw_jax.pipeline.language import run as run_lib
@@ -82,7 +81,7 @@ def main() -> None:
     interactions_plots.layers(interactions_tables.profiles(measured), paths[-1])
   for name, arrays in measured.answers.items():
     paths.append(output.with_name(f"answers_{name}.npz"))
-    interactions_masked.write(paths[-1], arrays)
+    files.write_arrays(paths[-1], arrays)
   for name, rows in tables.items():
     print(f"{name}\n\n{tables_lib.markdown(rows)}\n")
   print(note, "", *paths, sep="\n")

@@ -3,7 +3,7 @@
 Of several processes only the first one writes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import contextlib
 import json
 import os
@@ -11,6 +11,7 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 
 from btw_jax import errors
 from btw_jax.pipeline import folders
@@ -45,6 +46,19 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def write_text(path: str | os.PathLike, text: str) -> None:
   """Writes text in full or not at all."""
   write(path, lambda p: p.write_text(text, encoding="utf-8", newline=""))
+
+
+def write_arrays(
+  path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
+) -> None:
+  """Writes arrays to an `.npz` file, in full or not at all."""
+
+  def write_file(partial):
+    # An open file, since NumPy adds an ending to a name.
+    with open(partial, "wb") as file:
+      np.savez(file, **arrays)
+
+  write(path, write_file)
 
 
 def write(

@@ -126,8 +126,7 @@ class Entry:
     if not is_object or not 2 <= len(choices) <= max_options:
       raise errors.InputError(
         f"{self.where('multiple_choices')} has no 2 to {max_options} options:"
-        " give an"
-        ' object such as {"A": "one", "B": "two"}.'
+        ' give an object such as {"A": "one", "B": "two"}.'
       )
     for name, content in choices.items():
       if not isinstance(content, str | int | float):

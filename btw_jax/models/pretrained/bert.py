@@ -134,12 +134,11 @@ def encode(
   reads = jnp.broadcast_to(mask[:, None], (*tokens.shape, tokens.shape[1]))
 
   def layer(params, x):
-    query, key, value = (
-      layers.heads(
-        layers.dense(params, f"attention.self.{name}", x),
-        config.width // config.num_heads,
-      )
-      for name in ("query", "key", "value")
+    query, key, value = layers.dense_heads(
+      params,
+      [f"attention.self.{name}" for name in ("query", "key", "value")],
+      x,
+      config.width // config.num_heads,
     )
     y = layers.attend(query, key, value, reads)
     y = layers.dense(params, "attention.output.dense", y)

@@ -22,7 +22,6 @@ INDEX = "model.safetensors.index.json"
 _MAX_JSON = 2**25
 # The number types of weights; others are quantised.
 _DTYPES = ("F64", "F32", "F16", "BF16")
-LAYER = re.compile(r"\.(layers?)\.(\d+)\.")
 # The names of an error message, of many.
 _NAMED = 3
 
@@ -185,7 +184,11 @@ def match(
   Raises:
     InputError: naming tensors that are missing, unexpected or of another shape.
   """
-  wanted = dict(_by_layer(shapes))
+  wanted = {
+    name: shape[1:] if "*" in parameter else shape
+    for parameter, shape in shapes.items()
+    for name in names_of_layers(parameter, shape)
+  }
   named, unexpected = {}, []
   for name, tensor in tensors.items():
     canonical = name
@@ -211,7 +214,7 @@ def match(
         + (f" and {more} more" if more > 0 else "")
         + f": give the weights that belong to {CONFIG}."
       )
-  for name, (_, shape) in wanted.items():
+  for name, shape in wanted.items():
     tensor = named[name]
     if tensor.shape != shape:
       raise errors.InputError(
@@ -221,27 +224,22 @@ def match(
       )
   sources = {
     parameter: Source(
-      [named[name] for name, (owner, _) in wanted.items() if owner == parameter]
-      if "*" not in parameter
-      else [
-        named[parameter.replace("*", str(i))]
-        for i in range(shapes[parameter][0])
-      ],
+      [named[name] for name in names_of_layers(parameter, shape)],
       "*" in parameter,
     )
-    for parameter in shapes
+    for parameter, shape in shapes.items()
   }
   return sources, {name: tensor.name for name, tensor in named.items()}
 
 
-def _by_layer(shapes):
-  """Yields the name of each parameter of one layer, its stack and its shape."""
-  for parameter, shape in shapes.items():
-    if "*" not in parameter:
-      yield parameter, (parameter, shape)
-      continue
-    for i in range(shape[0]):
-      yield parameter.replace("*", str(i)), (parameter, shape[1:])
+def names_of_layers(parameter: str, shape: Sequence[int]) -> list[str]:
+  """Returns the names of a parameter of each layer, in their order.
+
+  A parameter that belongs to no stack has one name, its own.
+  """
+  if "*" not in parameter:
+    return [parameter]
+  return [parameter.replace("*", str(i)) for i in range(shape[0])]
 
 
 class Reader:

@@ -78,13 +78,13 @@ def read(folder: str | pathlib.Path) -> Processor:
     InputError: naming the file and the field that is wrong.
   """
   folder = pathlib.Path(folder)
-  path = folder / CONFIG
-  kind = "the preprocessing of the model's images"
-  if path.exists() or not (folder / NESTED_CONFIG).exists():
-    fields = fields_lib.Fields(folder_lib.read_json(path, kind), str(path))
-  else:
-    path = folder / NESTED_CONFIG
-    fields = fields_lib.Fields(folder_lib.read_json(path, kind), str(path))
+  is_nested = (folder / NESTED_CONFIG).exists() and not (
+    folder / CONFIG
+  ).exists()
+  path = folder / (NESTED_CONFIG if is_nested else CONFIG)
+  values = folder_lib.read_json(path, "the preprocessing of the model's images")
+  fields = fields_lib.Fields(values, str(path))
+  if is_nested:
     fields = fields.nested("image_processor")
   names = [
     f"{name}{ending}" for name in _KINDS for ending in ("", "Fast", "Pil")

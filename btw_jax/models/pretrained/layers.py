@@ -6,7 +6,7 @@ are one array with a leading axis L, and "*" stands for the layer in its name:
 `encoder.layer.*.output.dense.weight` is `[L, D, F]`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import chex
 import jax
@@ -87,9 +87,15 @@ def rms_norm(
   return normed.astype(x.dtype) * params[f"{name}.weight"]
 
 
-def heads(x: chex.Array, head_dim: int) -> chex.Array:
-  """Splits `[B, T, heads · head_dim]` into `[B, T, heads, head_dim]`."""
-  return x.reshape(*x.shape[:-1], -1, head_dim)
+def dense_heads(
+  params: Params, names: Sequence[str], x: chex.Array, head_dim: int
+) -> list[chex.Array]:
+  """Applies dense layers to `[B, T, D]`, and splits what each returns.
+
+  Returns `[B, T, heads, head_dim]` of each layer, in the order of `names`.
+  """
+  outputs = (dense(params, name, x) for name in names)
+  return [y.reshape(*y.shape[:-1], -1, head_dim) for y in outputs]
 
 
 def attend(

@@ -223,11 +223,11 @@ def decode(
 
   def layer(params, x):
     y = layers.rms_norm(params, "input_layernorm", x, config.epsilon)
-    query, key, value = (
-      layers.heads(
-        layers.dense(params, f"self_attn.{name}", y), config.head_dim
-      )
-      for name in ("q_proj", "k_proj", "v_proj")
+    query, key, value = layers.dense_heads(
+      params,
+      [f"self_attn.{name}_proj" for name in "qkv"],
+      y,
+      config.head_dim,
     )
     query, key = (
       attention.rotary(v, rotation).astype(x.dtype) for v in (query, key)

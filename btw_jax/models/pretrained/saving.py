@@ -52,21 +52,21 @@ def save(model: family_lib.Pretrained, target: str | os.PathLike) -> None:
 def _write(model, source, target):
   """Writes a file of weights with the model's parameters in their places."""
   canonical_names = {name: canonical for canonical, name in model.names.items()}
+  # canonical name -> its parameter, and its layer if it has one
+  places = {
+    name: (parameter, number if "*" in parameter else ...)
+    for parameter, x in model.params.items()
+    for number, name in enumerate(
+      folder_lib.names_of_layers(parameter, x.shape)
+    )
+  }
   arrays = {}
   with folder_lib.open_file(source) as opened:
     metadata = opened.metadata()
     for name in opened.keys():  # noqa: SIM118, it is no mapping.
       array = opened.get_tensor(name)
       if name in canonical_names:
-        array = _parameter(model, canonical_names[name]).astype(array.dtype)
+        parameter, layer = places[canonical_names[name]]
+        array = np.asarray(model.params[parameter][layer], array.dtype)
       arrays[name] = np.ascontiguousarray(array)
   safetensors_numpy.save_file(arrays, target, metadata)
-
-
-def _parameter(model, canonical):
-  """Returns a parameter of one layer, by its name."""
-  if canonical in model.params:
-    return np.asarray(model.params[canonical])
-  match = folder_lib.LAYER.search(canonical)
-  stacked = folder_lib.LAYER.sub(r".\1.*.", canonical, count=1)
-  return np.asarray(model.params[stacked][int(match[2])])

@@ -169,12 +169,11 @@ def encode(
 
   def layer(params, x):
     y = layers.layer_norm(params, "layer_norm1", x, config.epsilon)
-    query, key, value = (
-      layers.heads(
-        layers.dense(params, f"self_attn.{name}", y),
-        config.width // config.num_heads,
-      )
-      for name in ("q_proj", "k_proj", "v_proj")
+    query, key, value = layers.dense_heads(
+      params,
+      [f"self_attn.{name}_proj" for name in "qkv"],
+      y,
+      config.width // config.num_heads,
     )
     y = layers.attend(query, key, value, None)
     x += layers.dense(params, "self_attn.out_proj", y)

@@ -48,6 +48,11 @@ class Config(NamedTuple):
   num_vision_layers: int
 
   @property
+  def is_llava(self) -> bool:
+    """Whether the model is LLaVA; otherwise it is SmolVLM."""
+    return self.activation is not None
+
+  @property
   def num_image_tokens(self) -> int:
     """The number of tokens of an image."""
     number = self.vision.num_patches // self.scale**2
@@ -132,7 +137,7 @@ def _read_text(fields):
 def shapes(config: Config) -> layers.Shapes:
   """Returns the shape of each parameter."""
   tower, width = config.vision, config.text.width
-  if config.activation is None:
+  if not config.is_llava:
     connector = layers.dense_shapes(
       "proj", tower.width * config.scale**2, width, bias=False
     )
@@ -177,7 +182,7 @@ def encode_images(
   if config.drops_class:
     x = x[:, 1:]
   connector = layers.scope(params, "connector")
-  if config.activation is None:
+  if not config.is_llava:
     x = layers.dense(connector, "proj", pixel_shuffle(x, config.scale))
   else:
     x = layers.dense(connector, "linear_1", x)

@@ -11,7 +11,6 @@ even by the rule of `answers.LEAST_MASS`: R and U1 become smaller, S larger.
 """
 
 from collections.abc import Mapping, Sequence
-import os
 
 import numpy as np
 
@@ -20,7 +19,6 @@ from btw_jax.data.answers import arrays as answer_arrays
 from btw_jax.data.answers import conditions
 from btw_jax.data.questions import question_set
 from btw_jax.data.questions import vocabulary as vocabulary_lib
-from btw_jax.pipeline import files
 from btw_jax.pipeline.audit import interactions as audit_interactions
 from btw_jax.pipeline.audit import options as options_lib
 from btw_jax.pipeline.audit import roles
@@ -126,17 +124,6 @@ def mean(
   return atoms, interference.interval(
     by_question[:, counted], num_resamples=options.num_resamples
   )
-
-
-def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes the arrays of a task to an `.npz` file, which an audit reads."""
-
-  def write_file(partial):
-    # An open file, since NumPy adds an ending to a name.
-    with open(partial, "wb") as file:
-      np.savez(file, **arrays)
-
-  files.write(path, write_file)
 
 
 def _read(arrays) -> conditions.Answers:

@@ -109,8 +109,7 @@ def num_tiles(grid: tuple[int, int]) -> int:
 def _frame(config, grid):
   """Returns what stands before and after the text of a question."""
   image = IMAGE * config.num_image_tokens
-  if config.activation is not None:
-    # LLaVA.
+  if config.is_llava:
     shown = "" if grid is None else f"{image}\n"
     return f"USER: {shown}", " ASSISTANT:"
   after = "<end_of_utterance>\nAssistant:"

@@ -36,7 +36,6 @@ from btw_jax.pipeline.language import answers as language_answers
 from btw_jax.pipeline.pretrained import answers as answers_lib
 from btw_jax.pipeline.pretrained import prompts
 
-DTYPES = ("bfloat16", "float32")
 LEAST_MASS = language_answers.LEAST_MASS
 # The two kinds of questions, and the folders of their audits.
 WITH_IMAGE, WITHOUT_IMAGE = "image_questions", "text_questions"
@@ -138,7 +137,7 @@ def load(
 
   Args:
     folder: of the model.
-    dtype: a name of `DTYPES`.
+    dtype: "bfloat16" or "float32".
     split_images: whether models that cut large images into tiles do so.
     batch_size: questions of a batch.
     seed: see `Answerer`.
@@ -195,31 +194,30 @@ def answer(
   """
   with_image = [entry for entry in entries if entry.has_image]
   without = [entry for entry in entries if not entry.has_image]
+  # Reading the size of an image decodes the image.
+  pictures = [Picture(e.picture().size, e.picture) for e in with_image]
   answered, least_mass = {}, answerer.least_mass
   if with_image:
     answered[WITH_IMAGE] = _join(
-      with_image, _answer_with_image(answerer, with_image), least_mass
+      with_image, _answer_with_image(answerer, with_image, pictures), least_mass
     )
   if without:
     answered[WITHOUT_IMAGE] = _join(
-      without, _answer_without(answerer, without, with_image), least_mass
+      without, _answer_without(answerer, without, pictures), least_mass
     )
   return answered
 
 
-def _answer_with_image(answerer, entries):
+def _answer_with_image(answerer, entries, pictures):
   """Returns condition -> scores, of questions with an image."""
-  pictures = [_picture(entry) for entry in entries]
 
-  def asks(statements: Callable[[int], str] = lambda row: ""):
+  def asks(statements):
     return [
-      answerer.ask(entry, picture, statements(row))
-      for row, (entry, picture) in enumerate(
-        zip(entries, pictures, strict=True)
-      )
+      answerer.ask(*one)
+      for one in zip(entries, pictures, statements, strict=True)
     ]
 
-  plain = asks()
+  plain = asks([""] * len(entries))
   with progress.doing("answering questions with an image"):
     stats = answers_lib.statistics(answerer.model, plain, answerer.batch_size)
     answered = {
@@ -228,19 +226,15 @@ def _answer_with_image(answerer, entries):
       "text": answerer.answer(plain, masked=answers_lib.VISION, stats=stats),
     }
     rng = np.random.default_rng(answerer.seed)
-    wrong = [wrong_option(entry, rng) for entry in entries]
-    answered["misleading_text"] = answerer.answer(
-      asks(lambda row: _MISLEADING.format(wrong[row]))
-    )
+    misleading = [_MISLEADING.format(wrong_option(e, rng)) for e in entries]
+    answered["misleading_text"] = answerer.answer(asks(misleading))
     facts = _facts(entries, rng)
     if facts:
-      answered["unrelated_facts"] = answerer.answer(
-        asks(lambda row: facts[row])
-      )
+      answered["unrelated_facts"] = answerer.answer(asks(facts))
   return answered
 
 
-def _answer_without(answerer, entries, others):
+def _answer_without(answerer, entries, other_pictures):
   """Returns condition -> scores, of questions without an image."""
   side, seed = (_SIDE, _SIDE), answerer.seed
 
@@ -260,9 +254,11 @@ def _answer_without(answerer, entries, others):
     ]
     for name, reader in readers.items()
   }
-  if others:
-    drawn = np.random.default_rng(seed).integers(len(others), size=len(entries))
-    kinds["exchanged_image"] = [_picture(others[i]) for i in drawn]
+  if other_pictures:
+    drawn = np.random.default_rng(seed).integers(
+      len(other_pictures), size=len(entries)
+    )
+    kinds["exchanged_image"] = [other_pictures[i] for i in drawn]
   with progress.doing("answering questions without an image"):
     answered = {
       "both": answerer.answer([answerer.ask(entry, None) for entry in entries])
@@ -272,11 +268,6 @@ def _answer_without(answerer, entries, others):
         [answerer.ask(*pair) for pair in zip(entries, pictures, strict=True)]
       )
   return answered
-
-
-def _picture(entry):
-  """Returns the image of a question, of which only the size is kept."""
-  return Picture(entry.picture().size, entry.picture)
 
 
 def wrong_option(entry: questions_lib.Entry, rng: np.random.Generator) -> str:
@@ -289,7 +280,7 @@ def wrong_option(entry: questions_lib.Entry, rng: np.random.Generator) -> str:
 def _facts(entries, rng):
   """Returns a fact for each question; its own, or one of another question.
 
-  None if the file has no facts.
+  The list is empty if the file has no facts.
   """
   known = [fact for entry in entries for fact in entry.facts]
   if not known:
@@ -333,13 +324,8 @@ def write(folder: str | os.PathLike, answers: conditions_lib.Answers) -> None:
     name: np.where(np.isneginf(x), np.nan, x)
     for name, x in answers.log_probs.items()
   }
-
-  def write_file(partial):
-    # An open file, since NumPy adds an ending to a name.
-    with open(partial, "wb") as file:
-      np.savez(file, labels=answers.labels, ids=answers.ids, **arrays)
-
-  files.write(pathlib.Path(folder) / ANSWERS, write_file)
+  columns = {"labels": answers.labels, "ids": answers.ids}
+  files.write_arrays(pathlib.Path(folder) / ANSWERS, arrays | columns)
 
 
 def _notes(mass, least_mass):

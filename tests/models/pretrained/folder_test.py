@@ -98,11 +98,10 @@ def test_an_index_that_names_a_tensor_its_shard_lacks(tmp_path):
   folder = golden.copy("llama", tmp_path)
   path = folder / folder_lib.INDEX
   index = json.loads(path.read_text())
-  first, last = sorted(set(index["weight_map"].values()))
+  first = min(index["weight_map"].values())
   index["weight_map"]["lm_head.weight"] = first
   path.write_text(json.dumps(index))
   assert f"{first} has no tensor 'lm_head.weight'" in _message(folder)
-  assert last
 
 
 @pytest.mark.parametrize(
@@ -216,7 +215,6 @@ def test_older_names_are_read(tmp_path):
 
 def test_the_same_parameter_twice(tmp_path):
   folder = golden.copy("bert", tmp_path)
-  name = "pooler.dense.bias"
 
   def repeat(tensors):
     name = "embeddings.LayerNorm.bias"
@@ -224,7 +222,6 @@ def test_the_same_parameter_twice(tmp_path):
 
   golden.edit_weights(folder, repeat)
   assert "are the same parameter" in _message(folder)
-  assert name
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

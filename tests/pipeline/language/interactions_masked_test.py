@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from btw_jax.data.questions import vocabulary as vocabulary_lib
+from btw_jax.pipeline import files
 from btw_jax.pipeline.audit import options as options_lib
 from btw_jax.pipeline.audit import run as audit_run
 from btw_jax.pipeline.language import interactions
@@ -94,7 +95,7 @@ def test_an_audit_of_the_files_finds_the_same_atoms(measured, task, tmp_path):
   audited = []
   for seed in range(len(_SEEDS)):
     path = tmp_path / f"{seed}.npz"
-    masked_lib.write(path, answers[f"{task}_seed{seed}"])
+    files.write_arrays(path, answers[f"{task}_seed{seed}"])
     control = masked_lib.CONTROL if task == "same" else ""
     options = options_lib.Options(control=control, num_permutations=19)
     read = audit_run.read({"": str(path)}, options)
