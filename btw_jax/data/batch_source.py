@@ -67,7 +67,7 @@ class DiskBatches:
   @property
   def groups(self) -> tuple[tuple[int, ...], ...]:
     """The positions of sequence modalities, grouped by shape."""
-    return batching.groups(self.examples.num_steps, self.examples.widths)
+    return batching.groups_of(self.examples)
 
   def first(self) -> types.Batch:
     """Reads the first example, padded to the largest shape."""
@@ -103,7 +103,7 @@ def open_batches(
 ) -> DiskBatches:
   """Makes at most `num_buckets` buckets for a split on disk."""
   names = examples.modalities
-  groups = batching.groups(examples.num_steps, examples.widths)
+  groups = batching.groups_of(examples)
   shapes = zip(names, examples.num_steps, examples.widths, strict=True)
   buckets = plans.make_buckets(
     examples.length,

@@ -11,18 +11,35 @@ from btw_jax.data import scaling
 
 
 def groups(
-  num_steps: Sequence[int], widths: Sequence[int]
+  num_steps: Sequence[int],
+  widths: Sequence[int],
+  vocab_sizes: Sequence[int] = (),
 ) -> tuple[tuple[int, ...], ...]:
   """Groups the positions of sequence modalities by shape `(T, D)`.
 
-  `num_steps` and `widths` hold T and D of each modality; T is 0 for a vector.
-  The groups are in the order of `Batch.sequences`.
+  Args:
+    num_steps: T of each modality, 0 for a vector.
+    widths: D of each modality.
+    vocab_sizes: number of tokens that there are for each modality, 0 for one
+      that holds no tokens; by default none does. Tokens have their own groups.
+
+  Returns:
+    The groups, in the order of `Batch.sequences`.
   """
   positions = {}
-  for m, shape in enumerate(zip(num_steps, widths, strict=True)):
-    if shape[0]:
-      positions.setdefault(shape, []).append(m)
+  vocab_sizes = vocab_sizes or [0] * len(widths)
+  for m, kind in enumerate(zip(num_steps, widths, vocab_sizes, strict=True)):
+    if kind[0]:
+      positions.setdefault(kind, []).append(m)
   return tuple(map(tuple, positions.values()))
+
+
+def groups_of(
+  examples: dataset_lib.Examples,
+) -> tuple[tuple[int, ...], ...]:
+  """Groups the positions of the sequence modalities of a split."""
+  vocab_sizes = [examples.vocab_sizes.get(m, 0) for m in examples.modalities]
+  return groups(examples.num_steps, examples.widths, vocab_sizes)
 
 
 def scale_target(target: np.ndarray, scaler: scaling.Scaler) -> np.ndarray:
@@ -73,7 +90,7 @@ def stack(
   # Scaling moved the zeros of absent modalities away from 0.
   features[~valid] = 0
   if modality_groups is None:
-    modality_groups = groups(examples.num_steps, examples.widths)
+    modality_groups = groups_of(examples)
   sequences = tuple(
     _stack_sequences(examples, scaler, group, empty)
     for group in modality_groups

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import texts
 from btw_jax.data.sources import mimic_tasks
 
 SPLIT_BY = ("given", "subject")
@@ -26,6 +27,8 @@ DECIMAL = ("auto", ".", ",")
 # The data set of a run that was trained on arrays in memory.
 ARRAYS = "arrays"
 _PREFIX, _NPZ_FILES = "tfds:", "{split}.npz"
+# The option of loaders whose files hold words.
+_TEXT_READER = "text_reader"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Options:
       from one that has a label too; needed for tables without labels.
     columns: modality -> names of its features, by which those of the files are
       ordered.
+    text_reader: reads the words of texts, where the files hold words; by
+      default their features are read.
     seed: draws the splits and the noise.
   """
 
@@ -81,6 +86,7 @@ class Options:
   encoding: str = "auto"
   widths: Mapping[str, int] | None = None
   columns: Mapping[str, Sequence[str]] | None = None
+  text_reader: texts.Reader | None = None
   seed: int = 0
 
 
@@ -90,10 +96,12 @@ class DatasetLoader(NamedTuple):
   Attributes:
     load: maps options to the splits of the data set.
     reads: the files that it reads, for messages; empty if it reads none.
+    has_words: whether the files hold words that a text encoder can read.
   """
 
   load: Callable[[Options], dataset_lib.LoadedSplits]
   reads: str = ""
+  has_words: bool = False
 
 
 def _load_digits(options):
@@ -160,7 +168,7 @@ def _file_loader(module: str, files: str, *names: str) -> DatasetLoader:
     given = {name: getattr(options, name) for name in names}
     return source.load(path=options.data_dir, **given)
 
-  return DatasetLoader(load, files)
+  return DatasetLoader(load, files, _TEXT_READER in names)
 
 
 def _mimic_loader(task: str, *, missing: bool) -> DatasetLoader:
@@ -183,14 +191,18 @@ SOURCES = {
   "csv": DatasetLoader(_load_csv, "{modality}_{split}.{csv,tsv}[.gz]"),
   "parquet": DatasetLoader(_load_parquet, "{modality}_{split}.parquet"),
   "mat": _file_loader("mat", "{split}.mat", "labelled", "widths", "seed"),
-  "mmsa_mosi": _file_loader("mmsa", "[un]aligned_50.pkl", "modalities"),
-  "mmsa_mosei": _file_loader("mmsa", "[un]aligned_50.pkl", "modalities"),
+  "mmsa_mosi": _file_loader(
+    "mmsa", "[un]aligned_50.pkl", "modalities", _TEXT_READER
+  ),
+  "mmsa_mosei": _file_loader(
+    "mmsa", "[un]aligned_50.pkl", "modalities", _TEXT_READER
+  ),
   "multibench_mosi": _file_loader("multibench", "mosi_raw.pkl", "modalities"),
   "multibench_mosei": _file_loader(
     "multibench", "mosei_senti_data.pkl", "modalities"
   ),
-  "mmim_mosi": _file_loader("mmim", "{train,dev,test}.pkl"),
-  "mmim_mosei": _file_loader("mmim", "{train,dev,test}.pkl"),
+  "mmim_mosi": _file_loader("mmim", "{train,dev,test}.pkl", _TEXT_READER),
+  "mmim_mosei": _file_loader("mmim", "{train,dev,test}.pkl", _TEXT_READER),
   "mogonet": _file_loader(
     "mogonet", "{number}_{tr,te}.csv, labels_{tr,te}.csv", "labelled"
   ),
@@ -245,6 +257,12 @@ def read(name: str, options: Options) -> dataset_lib.LoadedSplits:
     InputError: if the name is unknown, or the files cannot be read.
   """
   loader = find(name)
+  if options.text_reader and not loader.has_words:
+    with_words = [n for n, source in SOURCES.items() if source.has_words]
+    raise errors.InputError(
+      f"--text_encoder: --dataset={name} holds no words: leave it out, or use"
+      f" one of {', '.join(with_words)}."
+    )
   if options.stream and prepared_name(name) is None:
     raise errors.InputError(
       f"--reading=stream: {name} can only be read as a whole: convert it with"

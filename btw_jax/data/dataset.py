@@ -67,6 +67,8 @@ class Examples:
       unknown.
     replaced: modality -> number of values that were not finite and became 0.
     columns: modality -> names of its D features, where they have names.
+    vocab_sizes: modality -> number of tokens there are, for sequences `[N, T,
+      1]` of the numbers of tokens.
     on_disk: False, because the features are in memory.
   """
 
@@ -81,6 +83,7 @@ class Examples:
   subjects: np.ndarray | None = None
   replaced: Mapping[str, int] = dataclasses.field(default_factory=dict)
   columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+  vocab_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     """Returns the number of examples."""
@@ -126,6 +129,9 @@ class Examples:
       features={m: self.features[m] for m in modalities},
       present={m: self.present[m] for m in modalities},
       steps={m: self.steps[m] for m in modalities if m in self.steps},
+      vocab_sizes={
+        m: v for m, v in self.vocab_sizes.items() if m in modalities
+      },
     )
 
   def chunks(self) -> Iterator["Examples"]:
@@ -145,13 +151,17 @@ class Examples:
     )
 
   def averaged(self) -> "Examples":
-    """Returns the examples with each sequence replaced by its mean `[N, D]`."""
+    """Returns the examples with each sequence replaced by its mean `[N, D]`.
+
+    Sequences of tokens, which have no mean, stay as they are.
+    """
     features = dict(self.features)
-    for modality in self.steps:
+    tokens = {m: s for m, s in self.steps.items() if m in self.vocab_sizes}
+    for modality in self.steps.keys() - tokens.keys():
       # Padding and missing values are 0, so they do not change the sum.
       count = self.observed(modality).sum(axis=1)
       features[modality] = features[modality].sum(axis=1) / np.maximum(count, 1)
-    return dataclasses.replace(self, features=features, steps={})
+    return dataclasses.replace(self, features=features, steps=tokens)
 
 
 def _pad_steps(x, num_steps):
@@ -193,6 +203,7 @@ def concatenate(splits: Sequence[Examples]) -> Examples:
       m: sum(e.replaced.get(m, 0) for e in splits) for m in first.features
     },
     columns=first.columns,
+    vocab_sizes=first.vocab_sizes,
   )
 
 
@@ -257,6 +268,11 @@ class Dataset:
     return next(iter(self.splits.values())).columns
 
   @property
+  def vocab_sizes(self) -> Mapping[str, int]:
+    """The number of tokens of each modality that holds tokens."""
+    return next(iter(self.splits.values())).vocab_sizes
+
+  @property
   def widths(self) -> tuple[int, ...]:
     """The number of features D of each modality."""
     return next(iter(self.splits.values())).widths
@@ -278,6 +294,7 @@ def complete(
   subjects: np.ndarray | None = None,
   replaced: Mapping[str, int] | None = None,
   columns: Mapping[str, Sequence[str]] | None = None,
+  vocab_sizes: Mapping[str, int] | None = None,
   name: str = "",
 ) -> Examples:
   """Builds `Examples` and fills in defaults for what is not given.
@@ -313,6 +330,7 @@ def complete(
     subjects=None if subjects is None else np.asarray(subjects).astype(str),
     replaced=dict(replaced or {}),
     columns=dict(columns or {}),
+    vocab_sizes=dict(vocab_sizes or {}),
   )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import moments
+from btw_jax.data import texts
 
 
 class Scaler(NamedTuple):
@@ -30,7 +31,10 @@ class Scaler(NamedTuple):
 
 
 def fit(dataset: dataset_lib.Dataset) -> Scaler:
-  """Computes means and standard deviations of the `train` split alone."""
+  """Computes means and standard deviations of the `train` split alone.
+
+  Those of tokens are of all tokens that there are.
+  """
   train = dataset.splits["train"]
   shape = (len(train.widths), max(train.widths))
   modality_moments = [moments.Moments(width) for width in train.widths]
@@ -47,6 +51,10 @@ def fit(dataset: dataset_lib.Dataset) -> Scaler:
   for m, width in enumerate(train.widths):
     mean[m, :width] = modality_moments[m].mean
     inverse_std[m, :width] = modality_moments[m].inverse_std
+  for modality, vocab_size in train.vocab_sizes.items():
+    m = dataset.modalities.index(modality)
+    mean[m, 0], std = texts.centre(vocab_size)
+    inverse_std[m, 0] = 1 / std
   target = train.target.astype(np.float64)
   regression = dataset.task == "regression"
   return Scaler(

@@ -9,6 +9,7 @@ from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import fields
 from btw_jax.data import padding
 from btw_jax.data import pickles
+from btw_jax.data import texts
 
 _MODALITIES = ("text", "audio", "vision")
 
@@ -28,6 +29,7 @@ def load(
   align: Align,
   subject: Callable[[str], str],
   modalities: Sequence[str] = (),
+  text_reader: texts.Reader | None = None,
 ) -> dataset_lib.LoadedSplits:
   """Reads the splits of a pickle that maps split -> field -> array.
 
@@ -43,6 +45,7 @@ def load(
     subject: maps an id to its subject; without ids there are no subjects.
     modalities: those that are needed; the file may lack others. All are needed
       if none is named.
+    text_reader: reads the words of `text`; by default its features are read.
 
   Raises:
     InputError: if the file is unreadable or lacks a field.
@@ -50,10 +53,22 @@ def load(
   file = pickles.locate(path, files)
   content = fields.Fields(file, kind, pickles.load(file))
 
-  def read_split(split):
+  num_cut = {}
+
+  def read_split(name):
+    split = content.nested(name)
     y = split.array(target, 1)
     features, steps, present, replaced = {}, {}, {}, {}
+    vocab_sizes = {}
     for modality in _MODALITIES:
+      if modality == texts.MODALITY and text_reader:
+        words = texts.of_fields(text_reader, split, len(y))
+        features["text"], present["text"] = words.values, words.length > 0
+        steps["text"] = dataset_lib.Steps(words.length)
+        num_cut[name] = words.num_cut
+        if words.vocab_size:
+          vocab_sizes["text"] = words.vocab_size
+        continue
       if modality not in split:
         if modalities and modality not in modalities:
           continue
@@ -76,10 +91,11 @@ def load(
       steps=steps,
       subjects=None if ids is None else [subject(i) for i in ids],
       replaced=replaced,
+      vocab_sizes=vocab_sizes,
       name=split.name,
     )
 
-  splits = {s: read_split(content.nested(s)) for s in dataset_lib.SPLITS}
+  splits = {s: read_split(s) for s in dataset_lib.SPLITS}
   # Sets of humour and sarcasm in this format have two classes, in order.
   task = "regression" if len(np.unique(splits["train"].target)) > 2 else None
-  return dataset_lib.deduplicate_ids(splits, task)
+  return texts.add_notes(dataset_lib.deduplicate_ids(splits, task), num_cut)

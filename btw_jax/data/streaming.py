@@ -51,6 +51,11 @@ class Streamed:
   files: Mapping[str, str]
   subjects: np.ndarray | None
 
+  @property
+  def vocab_sizes(self) -> Mapping[str, int]:
+    """Empty, because no modality on disk holds tokens."""
+    return {}
+
   def __len__(self) -> int:
     """Returns the number of examples."""
     return len(self.rows)

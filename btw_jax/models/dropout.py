@@ -35,17 +35,35 @@ class Dropout(nn.Module):
     Each example has its own mask, drawn with a key that depends on its
     slot in the full batch. `batch_axis` is the axis of examples.
     """
-    threshold = round(self.rate * _LEVELS)
-    if not train or threshold == 0:
+    if not train or round(self.rate * _LEVELS) == 0:
       return x
-    shape = list(x.shape)
-    batch_size = shape.pop(batch_axis)
-    size = x.size // batch_size
-    # Each 32-bit word is split into the random bytes of four entries.
-    words = jax.vmap(
-      lambda key: jax.random.bits(key, (-(-size // 4),), jnp.uint32)
-    )(types.keys(self.make_rng("dropout"), batch_size, self.axis_name))
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint8)
-    bits = bits.reshape(batch_size, -1)[:, :size].reshape(batch_size, *shape)
-    keep = jnp.moveaxis(bits >= threshold, 0, batch_axis)
-    return jnp.where(keep, x * (_LEVELS / (_LEVELS - threshold)), 0.0)
+    key = self.make_rng("dropout")
+    return drop(key, x, self.rate, self.axis_name, batch_axis=batch_axis)
+
+
+def drop(
+  key: chex.PRNGKey,
+  x: chex.Array,
+  rate: float,
+  axis_name: str | None,
+  *,
+  batch_axis: int = 0,
+) -> chex.Array:
+  """Drops entries of `x`; see `Dropout` for the arguments.
+
+  `key` is the same on all devices.
+  """
+  threshold = round(rate * _LEVELS)
+  if threshold == 0:
+    return x
+  shape = list(x.shape)
+  batch_size = shape.pop(batch_axis)
+  size = x.size // batch_size
+  # Each 32-bit word is split into the random bytes of four entries.
+  words = jax.vmap(
+    lambda key: jax.random.bits(key, (-(-size // 4),), jnp.uint32)
+  )(types.keys(key, batch_size, axis_name))
+  bits = jax.lax.bitcast_convert_type(words, jnp.uint8)
+  bits = bits.reshape(batch_size, -1)[:, :size].reshape(batch_size, *shape)
+  keep = jnp.moveaxis(bits >= threshold, 0, batch_axis)
+  return jnp.where(keep, x * (_LEVELS / (_LEVELS - threshold)), 0.0)

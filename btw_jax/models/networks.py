@@ -8,6 +8,7 @@ embeddings. `fuse` also returns the usage of the experts, None without experts.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+from typing import NamedTuple
 
 import chex
 from flax import linen as nn
@@ -20,6 +21,8 @@ from btw_jax.models import dropout
 from btw_jax.models import encoders
 from btw_jax.models import routers
 from btw_jax.models import sequences
+from btw_jax.models.pretrained import bert
+from btw_jax.models.pretrained import text_encoder
 
 # The type of what `fuse` returns.
 Outputs = tuple[chex.Array, routers.Usage | None]
@@ -47,6 +50,14 @@ SEQUENCE_ENCODERS = {
 }
 
 
+class Text(NamedTuple):
+  """The pretrained encoder of texts; see `text_encoder.TextEncoder`."""
+
+  config: bert.Config
+  mean: float
+  std: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Sizes:
   """The sizes of a network.
@@ -63,6 +74,8 @@ class Sizes:
     num_heads: number of attention heads, a divisor of `embedding_dim`.
     num_layers: number of layers of sequence encoders and of the fusion.
     num_points: number of grid points of "mtand".
+    text: the pretrained encoder of groups of tokens; None if there are none.
+    text_groups: the positions in `groups` of those that hold tokens.
     axis_name: axis of the devices that a batch is sharded over, or None. With
       it, random draws do not depend on the number of devices.
     experts_axis_name: axis of the devices that the experts are sharded over, or
@@ -80,6 +93,8 @@ class Sizes:
   num_heads: int = 4
   num_layers: int = 2
   num_points: int = 16
+  text: Text | None = None
+  text_groups: Sequence[int] = ()
   axis_name: str | Sequence[str] | None = None
   experts_axis_name: str | None = None
 
@@ -93,10 +108,32 @@ class Sizes:
   def step_token_modalities(self) -> tuple[int, ...]:
     """The modality of each token of an example: one per vector and per step."""
     owners = list(self.vector_modalities)
-    for group, num_steps in zip(self.groups, self.num_steps, strict=True):
-      length = self.num_points if self.encoder == "mtand" else num_steps
+    for number, group in enumerate(self.groups):
+      length = self.num_steps[number]
+      if number in self.text_groups:
+        length = 1
+      elif self.encoder == "mtand":
+        length = self.num_points
       owners += [m for m in group for _ in range(length)]
     return tuple(owners)
+
+  @property
+  def num_encoded_steps(self) -> int:
+    """The number of steps and vectors of an example that encoders read."""
+    steps = zip(self.groups, self.num_steps, strict=True)
+    read = len(self.vector_modalities) + sum(len(g) * n for g, n in steps)
+    return max(read, len(self.step_token_modalities))
+
+  def make_encoder(self, group: int) -> nn.Module:
+    """Makes the encoder of a group of sequences."""
+    if group in self.text_groups:
+      return text_encoder.TextEncoder(
+        embedding_dim=self.embedding_dim,
+        dropout=self.dropout,
+        axis_name=self.axis_name,
+        **self.text._asdict(),
+      )
+    return SEQUENCE_ENCODERS[self.encoder](self)
 
 
 class _Network(nn.Module):
@@ -125,8 +162,8 @@ class _Network(nn.Module):
         sizes.axis_name,
       )
     self.sequences = [
-      sequences.Group(SEQUENCE_ENCODERS[sizes.encoder](sizes))
-      for _ in sizes.groups
+      sequences.Group(sizes.make_encoder(group))
+      for group in range(len(sizes.groups))
     ]
 
   def encode(self, batch: types.Batch, *, train: bool) -> chex.Array:
@@ -160,8 +197,10 @@ class _Network(nn.Module):
       return present
     num_vectors = len(self.sizes.vector_modalities)
     masks = [jnp.ones((len(present), num_vectors), bool)]
-    for steps in batch.sequences:
-      valid = sequences.step_mask(steps.length, steps.values.shape[2])
+    for group, steps in enumerate(batch.sequences):
+      is_text = group in self.sizes.text_groups
+      length = 1 if is_text else steps.values.shape[2]
+      valid = sequences.step_mask(steps.length, length)
       masks.append(valid.reshape(len(valid), -1))
     return present & jnp.concatenate(masks, axis=1)
 

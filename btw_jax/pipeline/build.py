@@ -18,9 +18,11 @@ from btw_jax.data import batching
 from btw_jax.data import scaling
 from btw_jax.models import fusion
 from btw_jax.models import networks
+from btw_jax.models.pretrained import text_encoder
 from btw_jax.parallel import device_map
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import saved_config
+from btw_jax.pipeline.pretrained import text_reader
 from btw_jax.training import model_checkpoints
 from btw_jax.training import state as state_lib
 from btw_jax.training import trainer as trainer_lib
@@ -67,13 +69,11 @@ def build_trainers(
     InputError: if settings do not fit each other, the data or the devices.
   """
   task = tasks.make(shape.task, shape.num_classes, config.model.predictive)
-  sizes = _sizes(config.model, shape, task.num_outputs)
-  optimizer = optax.adamw(
-    config.learning_rate, weight_decay=config.weight_decay
-  )
+  sizes = _sizes(config, shape, task.num_outputs)
   shared = {
     "task": task,
-    "optimizer": optimizer,
+    "optimizer": _optimizer(config),
+    "read_pretrained": text_reader.params_reader(config.text),
     "batch_size": _batch_size(config.batch_size, num_train),
     "max_norm": config.max_norm or None,
     "patience": config.patience or None,
@@ -102,6 +102,28 @@ def build_trainers(
     **shared,
   )
   return Trainers(task, unimodal, multimodal)
+
+
+def _optimizer(config):
+  """Returns AdamW, with a learning rate of its own for the text encoder."""
+  if not config.text.trains:
+    return optax.adamw(config.learning_rate, weight_decay=config.weight_decay)
+
+  def descend(updates, params):
+    del params
+    return jax.tree.map(
+      lambda x, is_text: (
+        -(config.text.learning_rate if is_text else config.learning_rate) * x
+      ),
+      updates,
+      text_encoder.is_pretrained(updates),
+    )
+
+  return optax.chain(
+    optax.scale_by_adam(),
+    optax.add_decayed_weights(config.weight_decay),
+    optax.stateless(descend),
+  )
 
 
 def _batch_size(batch_size, num_train):
@@ -142,9 +164,13 @@ def _rule(weighting, variants):
   )
 
 
-def _sizes(model, shape, num_outputs):
-  groups = batching.groups(shape.num_steps, shape.widths)
-  attends = model.kind == "moe" or (groups and model.encoder != "gru")
+def _sizes(config, shape, num_outputs):
+  model = config.model
+  vocab_sizes = [shape.vocab_sizes.get(m, 0) for m in shape.modalities]
+  groups = batching.groups(shape.num_steps, shape.widths, vocab_sizes)
+  text_groups = [g for g, group in enumerate(groups) if vocab_sizes[group[0]]]
+  encodes = len(groups) > len(text_groups) and model.encoder != "gru"
+  attends = model.kind == "moe" or encodes
   if attends and model.embedding_dim % model.num_heads:
     raise errors.InputError(
       f"--num_heads={model.num_heads}: does not divide"
@@ -162,6 +188,8 @@ def _sizes(model, shape, num_outputs):
     num_heads=model.num_heads,
     num_layers=model.num_layers,
     num_points=model.num_points,
+    text=text_reader.sizes(config.text),
+    text_groups=tuple(text_groups),
   )
 
 

@@ -91,6 +91,9 @@ class RunConfig:
   model: sections.ModelConfig = dataclasses.field(
     default_factory=sections.ModelConfig
   )
+  text: sections.TextConfig = dataclasses.field(
+    default_factory=sections.TextConfig
+  )
   mixture: sections.MixtureConfig = dataclasses.field(
     default_factory=sections.MixtureConfig
   )
@@ -110,6 +113,7 @@ SECTIONS = {
   "mitigation": "Mitigation",
   "balance": "Balance",
   "model": "Model",
+  "text": "Text",
   "mixture": "Mixture of experts (only with --model=moe)",
 }
 

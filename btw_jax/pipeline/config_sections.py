@@ -372,6 +372,31 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TextConfig:
+  """The pretrained encoder of texts."""
+
+  encoder: str = field(
+    "",
+    "folder of a BERT or RoBERTa to read the words with",
+    flag="text_encoder",
+  )
+  learning_rate: float = field(
+    2e-5,
+    "learning rate of the text encoder; 0 keeps it as it is",
+    flag="text_learning_rate",
+    low=0.0,
+  )
+  max_tokens: int = field(
+    128, "largest number of tokens of a text; the rest is cut", low=3, high=8192
+  )
+
+  @property
+  def trains(self) -> bool:
+    """True if there is an encoder that trains with the models."""
+    return bool(self.encoder and self.learning_rate)
+
+
+@dataclasses.dataclass(frozen=True)
 class MixtureConfig:
   """The sparse mixture of experts."""
 

@@ -9,8 +9,10 @@ from btw_jax.data import catalog
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import loading
+from btw_jax.data import texts
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import saved_config
+from btw_jax.pipeline.pretrained import text_reader
 
 
 def reading(config: config_lib.RunConfig) -> loading.Reading:
@@ -30,6 +32,7 @@ def options(config: config_lib.RunConfig) -> catalog.Options:
     valid_share=data.valid_share,
     average_steps=config.model.encoder == "mean",
     split_by=data.split_by,
+    text_reader=text_reader.make(config.text),
     seed=config.seed,
     **{name: getattr(data, name) for name in catalog.TABLE_OPTIONS},
   )
@@ -41,7 +44,15 @@ def read(
   """Reads the data set, once for all seeds or once for each.
 
   `loaded` holds the splits of a run that was given arrays.
+
+  Raises:
+    InputError: if the data is wrong.
   """
+  if loaded is not None and config.text.encoder:
+    raise errors.InputError(
+      "--text_encoder: arrays in memory hold no words: leave it out, and give"
+      " the states of the encoder as features."
+    )
   return loading.read_datasets(
     config.data.dataset,
     options(config),
@@ -95,10 +106,18 @@ def read_split(
 
 
 def split_options(saved: saved_config.SavedConfig) -> catalog.Options:
-  """Returns the options to read examples for the models of a finished run."""
-  shape = saved.shape
+  """Returns the options to read examples for the models of a finished run.
+
+  Texts that are longer than those trained on lose their end.
+  """
+  shape, config = saved.shape, saved.config
+  longest = dict(zip(shape.modalities, shape.num_steps, strict=True))
+  num_tokens = longest.get(texts.MODALITY, 0)
+  if config.text.encoder and num_tokens:
+    text = dataclasses.replace(config.text, max_tokens=num_tokens)
+    config = dataclasses.replace(config, text=text)
   return dataclasses.replace(
-    options(saved.config),
+    options(config),
     task=shape.task,
     modalities=shape.modalities,
     widths=dict(zip(shape.modalities, shape.widths, strict=True)),

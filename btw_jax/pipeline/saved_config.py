@@ -36,6 +36,7 @@ class DataShape:
     classes: the classes, or the numbers of the labels, in order; none for
       regression.
     columns: modality -> names of its features, where they have names.
+    vocab_sizes: modality -> number of tokens there are, where it holds tokens.
   """
 
   modalities: tuple[str, ...]
@@ -46,6 +47,7 @@ class DataShape:
   num_scalers: int
   classes: tuple[labels.Class, ...] = ()
   columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+  vocab_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   @classmethod
   def from_dataset(
@@ -61,6 +63,7 @@ class DataShape:
       num_scalers,
       dataset.classes,
       {m: tuple(names) for m, names in dataset.columns.items()},
+      dict(dataset.vocab_sizes),
     )
 
 

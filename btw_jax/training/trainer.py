@@ -15,6 +15,7 @@ from btw_jax import hooks
 from btw_jax import tasks
 from btw_jax import types
 from btw_jax import weighting
+from btw_jax.models.pretrained import text_encoder
 from btw_jax.parallel import device_map
 from btw_jax.parallel import expert_parallel
 from btw_jax.training import crossfit
@@ -49,6 +50,8 @@ class Trainer:
     hook: what a method changes of a step.
     start: maps a seed to the parameters to start from; None for the network's
       own.
+    read_pretrained: reads the parameters of a pretrained encoder, by name,
+      which replace those that the network draws; None if it has no such part.
   """
 
   network: nn.Module
@@ -67,6 +70,7 @@ class Trainer:
   max_skipped: int = 10
   hook: hooks.Hook = dataclasses.field(default_factory=hooks.Hook)
   start: Callable[[chex.Array], chex.ArrayTree] | None = None
+  read_pretrained: Callable[[], Mapping[str, chex.Array]] | None = None
 
   @property
   def axis_name(self) -> str | tuple[str, str]:
@@ -76,7 +80,7 @@ class Trainer:
   @property
   def predict_chunk_size(self) -> int:
     """The number of examples that are predicted in one chunk."""
-    num_tokens = len(self.network.sizes.step_token_modalities)
+    num_tokens = self.network.sizes.num_encoded_steps
     return max(1, _TOKENS_PER_CHUNK // num_tokens)
 
   @functools.cached_property
@@ -102,11 +106,16 @@ class Trainer:
     return dataclasses.replace(self, network=self.network.clone(sizes=sizes))
 
   def init(
-    self, seed: chex.Array, train: types.Split, num_valid: int = 0
+    self,
+    seed: chex.Array,
+    train: types.Split,
+    num_valid: int = 0,
+    pretrained: Mapping[str, chex.Array] | None = None,
   ) -> state_lib.RunState:
     """Returns the state before the first step, the same for every setting.
 
-    `num_valid` is the number of validation examples, static.
+    `num_valid` is the number of validation examples, static. `pretrained` are
+    the parameters that `read_pretrained` returns.
     """
     batch = jax.tree.map(lambda x: x[:1], train.batch)
     if self.start is None:
@@ -114,6 +123,8 @@ class Trainer:
       params = self.network.init(key, batch, None, train=False)["params"]
     else:
       params = self.start(seed)
+    if pretrained:
+      params = text_encoder.replace(params, pretrained)
     # Models are float32, under `JAX_ENABLE_X64` too.
     params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
     num_models = self.network.training_mask(batch.present).shape[0]

@@ -192,15 +192,19 @@ def init(
   """
   train = train._replace(unimodal=None)
   axes_of_seeds = example_source.split_axes(train, sharded=True)
+  # An argument, so that XLA does not take large arrays for constants.
+  pretrained = trainer.read_pretrained() if trainer.read_pretrained else {}
   init_seeds = jax.vmap(
-    lambda seed, train: trainer.init(seed, train, num_valid),
-    (0, axes_of_seeds),
+    lambda seed, train, pretrained: trainer.init(
+      seed, train, num_valid, pretrained
+    ),
+    (0, axes_of_seeds, None),
   )
 
-  def init_runs(seeds, train):
+  def init_runs(seeds, train, pretrained):
     return jax.tree.map(
       lambda x: jnp.broadcast_to(x, (num_settings, *x.shape)),
-      init_seeds(seeds, train),
+      init_seeds(seeds, train, pretrained),
     )
 
   shapes = None
@@ -208,13 +212,14 @@ def init(
     shard = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), train
     )
-    shapes = jax.eval_shape(init_runs, seeds, shard)
+    shapes = jax.eval_shape(init_runs, seeds, shard, pretrained)
   axes = state_axes(trainer, shapes)
   mapped = device_map.parallelise(
     lambda *args: expert_parallel.local_experts(init_runs(*args), axes),
-    (device_map.REPLICATED, device_map.SHARDED),
+    (device_map.REPLICATED, device_map.SHARDED, device_map.REPLICATED),
     axes,
     how=trainer.parallelism,
   )
+  args = seeds, train, pretrained
   # Random bits come from loops that take seconds to optimise and run once.
-  return mapped.compile(seeds, train, run_once=True)(seeds, train), axes
+  return mapped.compile(*args, run_once=True)(*args), axes

@@ -9,6 +9,7 @@ import pytest
 
 from support import dataset_files
 from support import environment
+from support import golden
 from support import programs
 
 pytestmark = pytest.mark.slow
@@ -257,3 +258,52 @@ def test_real_mosi_trains_and_beats_chance(mosi, tmp_path):
   rows = {r["name"]: r for r in results["rows"]}
   # Chance on 508 labels is a half, with a standard deviation of 2.2 points.
   assert min(rows["kl+mi"]["metrics"]["accuracy"]) > 0.7
+
+
+@pytest.mark.training
+def test_a_text_encoder_trains_with_the_models(tmp_path):
+  """A random BERT of two layers on files in MMSA's format."""
+  dataset_files.mmsa(tmp_path, aligned=False)
+  workdir = tmp_path / "run"
+  arguments = (
+    *programs.TINY, "--num_seeds=1", "--dataset=mmsa_mosi", "--batch_size=4",
+    f"--text_encoder={golden.ROOT / 'bert'}", "--max_tokens=12",
+    "--text_learning_rate=0.01", "--weighting=uniform,kl", "--sentiment",
+    f"--data_dir={tmp_path}",
+  )  # fmt: skip
+  done = programs.run("train", *arguments, f"--workdir={workdir}")
+  assert "texts are longer than --max_tokens" in done.stderr
+  results = dataset_files.read_json(workdir / "results.json")
+  names = [row["name"] for row in results["rows"]]
+  assert {"text", "uniform", "kl"} <= set(names)
+  losses = [
+    float(row["loss"])
+    for row in dataset_files.read_table(workdir / "metrics.csv")
+    if row["run"] == "text" and row["split"] == "train"
+  ]
+  assert losses[-1] < losses[0]
+  # Longer texts elsewhere lose their end; the predictions are the same.
+  elsewhere = tmp_path / "elsewhere"
+  elsewhere.mkdir()
+  fields = dataset_files.mmsa_split("test", aligned=False)
+  fields["raw_text"] = np.array([t + " . ." * 20 for t in fields["raw_text"]])
+  dataset_files.mmsa(elsewhere, aligned=False, changes={"test": fields})
+  for name, folder in (("own", ""), ("other", elsewhere)):
+    programs.run(
+      "predict", f"--workdir={workdir}", f"--output={tmp_path / name}.csv",
+      f"--data_dir={folder}",
+    )  # fmt: skip
+  own, other = (
+    dataset_files.read_table(tmp_path / f"{name}.csv")
+    for name in ("own", "other")
+  )
+  assert [row["id"] for row in own] == [row["id"] for row in other]
+  assert own != other
+  # A folder of another model is named.
+  config = workdir / "config.json"
+  text = config.read_text().replace(str(golden.ROOT / "bert"), "elsewhere")
+  config.write_text(text)
+  done = programs.run(
+    "predict", f"--workdir={workdir}", f"--output={tmp_path}/p.csv", status=2
+  )
+  assert "elsewhere: is no folder" in done.stderr

@@ -39,6 +39,13 @@ def _unpadded(rng, n, steps, width):
   return rng.uniform(0.5, 1.5, (n, steps, width)).astype(np.float32), length
 
 
+def _texts(n):
+  """Returns texts of words that the golden BERT knows; one is missing."""
+  words = ["it", "was", "not", "a", "great", "movie", "!", "unbelievably"]
+  texts = [" ".join(words[: 1 + i % 5] * (1 + i % 3)) for i in range(n)]
+  return [*texts[:3], "", *texts[4:]]
+
+
 def mmsa_split(split, *, aligned=True, widths=(74, 35), steps=(9, 7)):
   """Returns the fields of a split of MMSA's pickles."""
   rng, n = _rng(split), SIZES[split]
@@ -46,7 +53,7 @@ def mmsa_split(split, *, aligned=True, widths=(74, 35), steps=(9, 7)):
   # BERT has features for padding too.
   masks = np.arange(50) < tokens[:, None]
   fields = {
-    "raw_text": np.array([f"words {i}" for i in range(n)]),
+    "raw_text": np.array(_texts(n)),
     "id": [f"{split}{i // 2}$_${i}" for i in range(n)],
     "text": text,
     "text_bert": np.stack(

@@ -3,8 +3,9 @@
 `{train,dev,test}.pkl` holds a list of ((words, visual `[Tv, dv]`, acoustic
 `[Ta, da]`, actual words, vlen, alen), label, id). The target is the sentiment
 in [-3, 3], the first of seven labels; the modalities are `text`, `audio` and
-`vision`. MMIM trains a language model on the words; here `text` is a bag of
-words, hashed to 512 features.
+`vision`. MMIM trains a language model on the words; here `text` is what a
+pretrained text encoder makes of them, or else a bag of words, hashed to 512
+features.
 """
 
 import pathlib
@@ -16,24 +17,31 @@ from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import padding
 from btw_jax.data import pickles
+from btw_jax.data import texts
 
 _FILES = {"train": "train.pkl", "valid": "dev.pkl", "test": "test.pkl"}
 _NUM_WORDS = 512
 
 
-def load(*, path: str) -> dataset_lib.LoadedSplits:
+def load(
+  *, path: str, text_reader: texts.Reader | None = None
+) -> dataset_lib.LoadedSplits:
   """Reads the splits of a folder, as a regression.
 
   Raises:
     InputError: if a file is missing, unreadable or of another format.
   """
-  return dataset_lib.deduplicate_ids(
-    {s: _read_file(pathlib.Path(path) / f) for s, f in _FILES.items()},
-    "regression",
+  splits, num_cut = {}, {}
+  for split, name in _FILES.items():
+    file = pathlib.Path(path) / name
+    splits[split], num_cut[split] = _read_file(file, text_reader)
+  return texts.add_notes(
+    dataset_lib.deduplicate_ids(splits, "regression"), num_cut
   )
 
 
-def _read_file(file):
+def _read_file(file, text_reader):
+  """Returns the examples of a file, and the number of texts that were cut."""
   rows = pickles.load(file)
   if not isinstance(rows, list):
     raise errors.InputError(
@@ -44,18 +52,26 @@ def _read_file(file):
   columns = zip(*examples, strict=True) if examples else [()] * 5
   vision, audio, words, target, ids = columns
   features, steps, present, replaced = {}, {}, {}, {}
-  hashing = sklearn_text.HashingVectorizer(n_features=_NUM_WORDS)
-  features["text"] = hashing.transform(words).toarray() if words else (
-    np.zeros((0, _NUM_WORDS))
-  )  # fmt: skip
-  present["text"] = np.any(features["text"], axis=1)
+  vocab_sizes, num_cut = {}, 0
+  if text_reader:
+    read = text_reader.read(words)
+    features["text"], present["text"] = read.values, read.length > 0
+    steps["text"], num_cut = dataset_lib.Steps(read.length), read.num_cut
+    if read.vocab_size:
+      vocab_sizes["text"] = read.vocab_size
+  else:
+    hashing = sklearn_text.HashingVectorizer(n_features=_NUM_WORDS)
+    features["text"] = hashing.transform(words).toarray() if words else (
+      np.zeros((0, _NUM_WORDS))
+    )  # fmt: skip
+    present["text"] = np.any(features["text"], axis=1)
   for modality, arrays in (("audio", audio), ("vision", vision)):
     width = _width(file, modality, arrays)
     x, length = padding.pad(arrays, width)
     features[modality], replaced[modality] = padding.replace_non_finite(x)
     steps[modality] = dataset_lib.Steps(length)
     present[modality] = (length > 0) & np.any(features[modality], axis=(1, 2))
-  return dataset_lib.complete(
+  examples = dataset_lib.complete(
     features,
     np.array(target),
     ids=ids,
@@ -63,8 +79,10 @@ def _read_file(file):
     steps=steps,
     subjects=[i.partition("[")[0] for i in ids],
     replaced=replaced,
+    vocab_sizes=vocab_sizes,
     name=str(file),
   )
+  return examples, num_cut
 
 
 def _parse(file, row, example):

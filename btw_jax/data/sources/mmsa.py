@@ -5,7 +5,8 @@ is the sentiment in [-3, 3]; the modalities are `text` (BERT features), `audio`
 and `vision`. The length of `text` is the number of tokens in the token mask;
 those of `audio` and `vision` are in `{audio,vision}_lengths`. Where the file
 lacks these fields, a sequence ends at its last step that is not zero. The
-padding stands at either end: MMSA-FET has an option for it.
+padding stands at either end: MMSA-FET has an option for it. A pretrained text
+encoder reads `raw_text`, or the tokens in `text_bert`, in place of `text`.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,16 @@ from btw_jax import errors
 from btw_jax.data import dataset as dataset_lib
 from btw_jax.data import padding
 from btw_jax.data import sentiment
+from btw_jax.data import texts
 
 _FILES = ("aligned_50.pkl", "unaligned_50.pkl")
 
 
 def load(
-  *, path: str, modalities: Sequence[str] = ()
+  *,
+  path: str,
+  modalities: Sequence[str] = (),
+  text_reader: texts.Reader | None = None,
 ) -> dataset_lib.LoadedSplits:
   """Reads the splits of a pickle, or of the folder that has it."""
   return sentiment.load(
@@ -32,6 +37,7 @@ def load(
     align=_align,
     subject=lambda i: i.partition("$_$")[0],
     modalities=modalities,
+    text_reader=text_reader,
   )
 
 

@@ -117,3 +117,8 @@ class LanguageSizes:
       + (AUDIO,) * self.num_audio_tokens
       + (TEXT,) * self.num_text
     )
+
+  @property
+  def num_encoded_steps(self) -> int:
+    """The number of embeddings of an example that the decoder reads."""
+    return len(self.step_token_modalities)

@@ -5,9 +5,11 @@ language understanding"; Liu et al. (2019), "RoBERTa". RoBERTa counts positions
 from the number of its padding token on.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from btw_jax.models.pretrained import family
@@ -15,6 +17,8 @@ from btw_jax.models.pretrained import fields as fields_lib
 from btw_jax.models.pretrained import layers
 
 _PREFIX = "encoder.layer"
+# The keys of a layer's dropout, beside its parameters.
+_KEYS = "dropout_keys"
 
 
 class Config(NamedTuple):
@@ -101,9 +105,14 @@ def encode(
   mask: chex.Array,
   segments: chex.Array | None = None,
   *,
+  drop: Callable[[chex.PRNGKey, chex.Array], chex.Array] | None = None,
+  key: chex.PRNGKey | None = None,
   rematerialise: bool = False,
 ) -> chex.Array:
   """Encodes texts.
+
+  In training, what each sublayer returns loses entries before it is added, and
+  so do the embeddings; attention weights lose none.
 
   Args:
     params: parameters with the shapes of `shapes`.
@@ -111,6 +120,8 @@ def encode(
     tokens: `[B, T]` int, at most `config.num_tokens` of each text.
     mask: `[B, T]` bool, False for padding; at least one True in each row.
     segments: `[B, T]` int; 0 by default.
+    drop: dropout of an array, given a key; None to drop nothing.
+    key: random key of the dropout.
     rematerialise: see `layers.stack`.
 
   Returns:
@@ -131,6 +142,13 @@ def encode(
     + embeddings["token_type_embeddings.weight"][segments]
   )
   x = layers.layer_norm(embeddings, "LayerNorm", x, config.epsilon)
+  of_layers = layers.scope(params, f"{_PREFIX}.*")
+  if drop is None:
+    drop = _keep
+  else:
+    of_embeddings, of_stack = jax.random.split(key)
+    x = drop(of_embeddings, x)
+    of_layers[_KEYS] = jax.random.split(of_stack, (config.num_layers, 2))
   reads = jnp.broadcast_to(mask[:, None], (*tokens.shape, tokens.shape[1]))
 
   def layer(params, x):
@@ -141,21 +159,23 @@ def encode(
       config.width // config.num_heads,
     )
     y = layers.attend(query, key, value, reads)
-    y = layers.dense(params, "attention.output.dense", y)
+    keys = params.get(_KEYS, (None, None))
+    y = drop(keys[0], layers.dense(params, "attention.output.dense", y))
     x = layers.layer_norm(
       params, "attention.output.LayerNorm", x + y, config.epsilon
     )
     y = layers.dense(params, "intermediate.dense", x)
     y = layers.ACTIVATIONS[config.activation](y)
-    y = layers.dense(params, "output.dense", y)
+    y = drop(keys[1], layers.dense(params, "output.dense", y))
     return layers.layer_norm(params, "output.LayerNorm", x + y, config.epsilon)
 
-  return layers.stack(
-    layer,
-    layers.scope(params, f"{_PREFIX}.*"),
-    x,
-    rematerialise=rematerialise,
-  )
+  return layers.stack(layer, of_layers, x, rematerialise=rematerialise)
+
+
+def _keep(key, x):
+  """Drops nothing."""
+  del key
+  return x
 
 
 def _unused(config):

@@ -49,7 +49,7 @@ class Config(NamedTuple):
 
   @property
   def is_llava(self) -> bool:
-    """Whether the model is LLaVA; otherwise it is SmolVLM."""
+    """True if the model is LLaVA; otherwise it is SmolVLM."""
     return self.activation is not None
 
   @property

@@ -1,1 +1,1 @@
-"""Questions to pretrained multimodal language models."""
+"""Pretrained models that answer questions, or read the texts of a data set."""
