@@ -40,7 +40,7 @@ _LEAST_MASS = flags.DEFINE_float(
   "least_mass",
   0.3,
   "probability that the letters of the options must hold together; a question"
-  " below it counts as undecided",
+  " below it counts as no decision",
   0.0,
   1.0,
 )

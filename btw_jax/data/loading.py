@@ -169,7 +169,7 @@ def streams(
   stored = prepared.open_records(options.data_dir, prepared_name)
   drawn = "valid" not in stored.readers or options.split_by != "given"
   needed = stored.num_bytes * COPIES * (len(seeds) if drawn else 1)
-  free = _free_bytes()
+  free = free_bytes()
   if needed <= free / 2:
     return False
   logging.info(
@@ -182,11 +182,13 @@ def streams(
   return True
 
 
-def _free_bytes():
+def free_bytes() -> int:
   """Returns the free memory of the host, or of the device if it has less."""
   free = psutil.virtual_memory().available
   stats = jax.local_devices()[0].memory_stats() or {}
-  return min(free, stats.get("bytes_limit", free))
+  if "bytes_limit" not in stats:
+    return free
+  return min(free, stats["bytes_limit"] - stats.get("bytes_in_use", 0))
 
 
 def _check_varies(dataset, scaler):

@@ -72,6 +72,11 @@ def any_process(flags: Sequence[bool]) -> list[bool]:
   return gather(np.array(flags, bool)[None]).any(axis=0).tolist()
 
 
+def least(number: float) -> float:
+  """Returns the least number of all processes, in float32."""
+  return float(gather(np.full(1, number, np.float32)).min())
+
+
 def barrier(name: str) -> None:
   """Waits until all processes have reached the barrier of that name."""
   if jax.process_count() > 1:

@@ -73,6 +73,13 @@ class DevicesConfig:
     low=1,
     free=True,
   )
+  memory_gb: float = field(
+    0.0,
+    "GB that training may take, runs then train in turns; 0: most of what is"
+    " free",
+    low=0.0,
+    free=True,
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,7 @@ from btw_jax.training import predictor
 from btw_jax.training import state as state_lib
 from btw_jax.training import train_checkpoints
 from btw_jax.training import trainer as trainer_lib
+from btw_jax.training import turns as turns_lib
 from btw_jax.training import vectorized_runs
 
 # Skipped steps of an epoch whose examples are logged.
@@ -137,62 +138,138 @@ def fit(
   specs: Sequence[vectorized_runs.RunSpec],
   splits: Mapping[str, types.Split],
 ) -> state_lib.Best:
-  """Trains a stage, logs every epoch and saves training checkpoints."""
-  factor = np.broadcast_to(1.0, len(run.config.seeds))
-  if run.trainers.task.unit == "mae":
-    stds = [float(scaler.target_std) for scaler in run.inputs.scalers]
-    factor = np.broadcast_to(stds, len(run.config.seeds))
+  """Trains a stage, logs every epoch and saves training checkpoints.
 
-  ends = []
-
-  def on_epoch(epoch, log):
-    ends.append(_clock())
-    run.workdir.log_epoch(stage, specs, epoch, log, factor)
-    # A refit trains on the validation examples too.
-    split = "train" if specs[0].last_epoch else "valid"
-    word = {"train": "training", "valid": "validation"}[split]
-    loss = np.mean(log[f"{split}_loss"])
-    run.progress.advance(f"mean {word} loss {loss:.3f}")
-
+  Runs that do not fit in memory side by side train in turns.
+  """
+  seeds = run.config.seeds
+  num_bytes = hosts.least(turns_lib.available(run.config.devices.memory_gb))
+  turns, memory = turns_lib.plan(
+    trainer, specs, seeds, splits["train"], splits["valid"], num_bytes
+  )
+  _log_turns(stage, (len(specs), len(seeds)), turns, memory, num_bytes)
   num_epochs = run.config.num_epochs
   if specs[0].last_epoch is not None:
     num_epochs = 1 + max(max(spec.last_epoch) for spec in specs)
   # The name of a method stays as it is written.
   is_method = bool(specs[0].balance)
   run.progress.begin(
-    stage if is_method else stage.replace("_", " "), num_epochs
+    stage if is_method else stage.replace("_", " "), num_epochs * len(turns)
   )
+  results = []
+  for number, turn in enumerate(turns):
+    if number:
+      run.progress.do(f"turn {number + 1} of {len(turns)}, compiling {stage}")
+    results.append(
+      _fit_turn(
+        run,
+        stage,
+        trainer,
+        _Turn(turn, specs[turn.settings], seeds[turn.seeds], len(turns) > 1),
+        {name: turns_lib.select(part, turn) for name, part in splits.items()},
+        num_epochs,
+        number * num_epochs,
+      )
+    )
+    if number + 1 < len(turns):
+      stop_if_requested(run, f"{number + 1} of {len(turns)} turns are saved")
+  return turns_lib.join(turns, results, (len(specs), len(seeds)))
+
+
+class _Turn(NamedTuple):
+  """The runs of one turn: their positions, settings and seeds."""
+
+  turn: turns_lib.Turn
+  specs: Sequence[vectorized_runs.RunSpec]
+  seeds: Sequence[int]
+  is_part: bool
+
+  def folder(self, stage):
+    """Returns the name of the folder of its training checkpoints."""
+    if not self.is_part:
+      return stage
+    settings = self.turn.settings
+    return (
+      f"{stage}_settings_{settings.start}_to_{settings.stop - 1}"
+      f"_seeds_{self.seeds[0]}_to_{self.seeds[-1]}"
+    )
+
+
+def _fit_turn(run, stage, trainer, turn, splits, num_epochs, num_before):
+  """Trains the runs of a turn; `num_before` epochs of the stage came before."""
+  factor = np.broadcast_to(1.0, len(run.config.seeds))
+  if run.trainers.task.unit == "mae":
+    stds = [float(scaler.target_std) for scaler in run.inputs.scalers]
+    factor = np.broadcast_to(stds, len(run.config.seeds))
+  factor = factor[turn.turn.seeds]
+  ends = []
+
+  def on_epoch(epoch, log):
+    ends.append(_clock())
+    run.workdir.log_epoch(stage, turn.specs, turn.seeds, epoch, log, factor)
+    # A refit trains on the validation examples too.
+    split = "train" if turn.specs[0].last_epoch else "valid"
+    word = {"train": "training", "valid": "validation"}[split]
+    loss = np.mean(log[f"{split}_loss"])
+    run.progress.advance(f"mean {word} loss {loss:.3f}")
+
   best = loop.fit(
     trainer,
-    specs,
-    run.config.seeds,
+    turn.specs,
+    turn.seeds,
     splits["train"],
     splits["valid"],
     num_epochs=num_epochs,
     callbacks=loop.Callbacks(
       on_epoch=on_epoch,
-      on_resume=functools.partial(_resume, run, stage),
-      on_skipped=functools.partial(_log_skipped, run, stage),
+      on_resume=functools.partial(_resume, run, stage, turn, num_before),
+      on_skipped=functools.partial(_log_skipped, run, stage, turn),
       should_stop=lambda: run.interrupt.requested,
     ),
     checkpoints=train_checkpoints.TrainCheckpoints(
       run.config.workdir,
-      stage,
+      turn.folder(stage),
       scalers=run.inputs.scalers,
       about=run.workdir.about,
-      inputs=fingerprints.of_arrays([str(specs), run.unimodal_fingerprint]),
+      inputs=fingerprints.of_arrays(
+        [str(turn.specs), run.unimodal_fingerprint]
+      ),
       seconds=run.config.snapshot_seconds,
       resume=run.config.resume,
     ),
   )
-  _keep_seconds(run, stage, ends, len(specs))
+  if not num_before:
+    _keep_seconds(run, stage, ends, turn)
   return best
 
 
-def _keep_seconds(run, stage, ends, num_settings):
-  """Keeps the median time of an epoch of one setting, from their ends."""
+def _log_turns(stage, shape, turns, memory, num_bytes):
+  """Says that runs train in turns, and why."""
+  if len(turns) == 1:
+    return
+  settings, seeds = (
+    max(part.stop - part.start for part in parts)
+    for parts in zip(*turns, strict=True)
+  )
+  logging.info(
+    "%s: %d settings x %d seeds would take %.2g of %.2g GB: they train in %d"
+    " turns of %d x %d, %.2g GB (see --memory_gb)",
+    stage,
+    *shape,
+    memory.needed(*shape) / 1e9,
+    num_bytes / 1e9,
+    len(turns),
+    settings,
+    seeds,
+    memory.needed(settings, seeds) / 1e9,
+  )
+
+
+def _keep_seconds(run, stage, ends, turn):
+  """Keeps the median time of an epoch of one setting, over all seeds."""
   if len(ends) > 1:
-    seconds = float(np.median(np.diff(ends))) / num_settings
+    share = len(turn.seeds) / len(run.config.seeds) * len(turn.specs)
+    seconds = float(np.median(np.diff(ends))) / share
     run.epoch_seconds[stage] = float(f"{seconds:.3g}")
 
 
@@ -205,10 +282,10 @@ def _clock():
   return time.process_time() if is_cpu else time.monotonic()
 
 
-def _resume(run, stage, num_epochs, num_batches):
+def _resume(run, stage, turn, num_before, num_epochs, num_batches):
   """Goes on after the epochs and batches that a training checkpoint holds."""
-  run.workdir.rewind(stage, num_epochs)
-  run.progress.resume(num_epochs)
+  run.workdir.rewind(stage, num_epochs, turn.specs, turn.seeds)
+  run.progress.resume(num_before + num_epochs)
   if num_batches:
     logging.info(
       "%s: going on after epoch %d and %d batches",
@@ -220,16 +297,17 @@ def _resume(run, stage, num_epochs, num_batches):
     logging.info("%s: going on after epoch %d", stage, num_epochs)
 
 
-def _log_skipped(run, stage, steps: Sequence[loop.SkippedStep]):
+def _log_skipped(run, stage, turn, steps: Sequence[loop.SkippedStep]):
   """Logs the examples of the first steps that were skipped."""
   datasets = run.inputs.datasets
   for step in steps[:_NUM_SKIPPED_LOGGED]:
-    ids = datasets[step.seed % len(datasets)].splits["train"].ids
+    position = turn.turn.seeds.start + step.seed
+    ids = datasets[position % len(datasets)].splits["train"].ids
     logging.warning(
       "%s, seed %d, epoch %d, step %d: the gradient is not finite, nothing is"
       " learned from examples %s",
       stage,
-      run.config.seeds[step.seed],
+      turn.seeds[step.seed],
       step.epoch + 1,
       step.step + 1,
       ", ".join(ids[step.examples]),

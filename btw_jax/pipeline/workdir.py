@@ -99,15 +99,28 @@ class Workdir:
     self._events.close()
     self._lock.close()
 
-  def rewind(self, stage: str, num_epochs: int) -> None:
-    """Removes a stage's rows of epochs that will be trained again.
+  def rewind(
+    self,
+    stage: str,
+    num_epochs: int,
+    specs: Sequence[vectorized_runs.RunSpec],
+    seeds: Sequence[int],
+  ) -> None:
+    """Removes rows of epochs that will be trained again.
 
-    The first `num_epochs` of the stage are kept.
+    The first `num_epochs` of the settings and seeds of the stage are kept.
     """
+    keys = {
+      (stage, f"{spec.strength}", f"{spec.scale}", f"{seed}")
+      for spec in specs
+      for seed in seeds
+    }
+    names = {_run_name(stage, spec) for spec in specs}
 
     def of_stage(row):
       # Only the multimodal stage has weights, so weights.csv names no stage.
-      return row.get("stage", "multimodal") == stage
+      key = (row.get("stage", "multimodal"), *map(row.get, _RUN_COLUMNS[:3]))
+      return key in keys and (None in names or row["run"] in names)
 
     num_lost, *_ = [
       table.keep_epochs(num_epochs, of_stage) for table in self._tables
@@ -126,32 +139,33 @@ class Workdir:
     self,
     stage: str,
     specs: Sequence[vectorized_runs.RunSpec],
+    seeds: Sequence[int],
     epoch: int,
     log: Mapping[str, np.ndarray],
     score_factor: np.ndarray,
   ) -> None:
-    """Appends an epoch of every run to the tables.
+    """Appends an epoch of some runs to the tables.
 
     Args:
       stage: "unimodal", "scale", "rate", "multimodal", "gate" or the name of a
         balancing method; with "refit_" before it, the same once more on
         training and validation examples.
       specs: R settings.
+      seeds: S seeds.
       epoch: its number, from 0.
       log: of `loop.fit`, `[R, S, ...]`.
       score_factor: `[S]`, from the score's unit in training to the target's.
     """
     metrics, weights, routing = [], [], []
     for r, spec in enumerate(specs):
-      self._write_events(stage, spec, r, epoch, log, score_factor)
-      for s, seed in enumerate(self._seeds):
+      self._write_events(stage, spec, seeds, r, epoch, log, score_factor)
+      for s, seed in enumerate(seeds):
         columns = dict(
           zip(
             _RUN_COLUMNS, (spec.strength, spec.scale, seed, epoch), strict=True
           )
         )
-        name = f"{spec.rate:g}" if stage == "rate" else spec.run_name
-        run = {"run": name, **columns}
+        run = {"run": _run_name(stage, spec), **columns}
         rows = self._metric_rows(stage, run, log, r, s, score_factor[s])
         if "penalties" in log:
           # Penalties are those of training; train comes before valid.
@@ -211,7 +225,7 @@ class Workdir:
           **{expert: f"{share:.4g}" for expert, share in named},
         }
 
-  def _write_events(self, stage, spec, r, epoch, log, score_factor):
+  def _write_events(self, stage, spec, seeds, r, epoch, log, score_factor):
     """Writes means over seeds to the event files."""
     names = [f"{spec.variant}@{spec.strength:g}"]
     if stage.endswith("unimodal"):
@@ -232,7 +246,20 @@ class Workdir:
         means = log["weights"][r].mean(axis=0)
         for modality, mean in zip(self._shape.modalities, means, strict=True):
           scalars[f"weight/{modality}"] = mean
+      if len(seeds) < len(self._seeds):
+        # Those of other seeds would be at the same epochs.
+        name += f", seeds {seeds[0]} to {seeds[-1]}"
       self._events.write(f"{stage}/{name}", epoch, scalars)
+
+
+def _run_name(stage, spec):
+  """Returns the name of a setting's runs in a table; None for unimodal ones.
+
+  Those have the names of their modalities.
+  """
+  if stage.endswith("unimodal"):
+    return None
+  return f"{spec.rate:g}" if stage == "rate" else spec.run_name
 
 
 def check_modalities(modalities: Sequence[str]) -> None:

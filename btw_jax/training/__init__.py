@@ -16,8 +16,9 @@ Read the files in this order; a batch passes through them from the top:
   model_groups      clipping and the best epoch of models side by side
   crossfit          validation of each example at an epoch it did not choose
 
-vectorized_runs maps all of it over settings and seeds, selection chooses
-between settings, predictor predicts splits with finished models, epoch_metrics
-averages what a streamed epoch logs. The two checkpoint modules save states
-while training goes on, and finished models.
+vectorized_runs maps all of it over settings and seeds, turns splits those that
+do not fit in memory, selection chooses between settings, predictor predicts
+splits with finished models, epoch_metrics averages what a streamed epoch logs.
+The two checkpoint modules save states while training goes on, and finished
+models.
 """

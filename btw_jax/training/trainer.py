@@ -28,6 +28,8 @@ from btw_jax.training import weighting_rule
 
 # Tokens that attention may see in one chunk: it keeps a square of them.
 _TOKENS_PER_CHUNK = 2**16
+# A pretrained encoder keeps thousands of numbers for each.
+_PRETRAINED_TOKENS = 2**13
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Trainer:
   def predict_chunk_size(self) -> int:
     """The number of examples that are predicted in one chunk."""
     num_tokens = self.network.sizes.num_encoded_steps
-    return max(1, _TOKENS_PER_CHUNK // num_tokens)
+    most = _PRETRAINED_TOKENS if self.read_pretrained else _TOKENS_PER_CHUNK
+    return max(1, most // num_tokens)
 
   @functools.cached_property
   def guarded_optimizer(self) -> optax.GradientTransformation:

@@ -4,6 +4,7 @@ from btw_jax import errors
 from btw_jax.pipeline import saved_config
 from btw_jax.pipeline import settings
 from btw_jax.pipeline import workdir as workdir_lib
+from btw_jax.training import vectorized_runs
 
 SHAPE = saved_config.DataShape(
   ("audio", "text"), (3, 2), "regression", 1, (0, 0), 1
@@ -45,7 +46,8 @@ def test_a_file_in_the_place_of_models_is_named(tmp_path, name):
 
 def test_a_stage_that_lacks_rows_is_logged(tmp_path, caplog):
   workdir = _open(tmp_path)
-  workdir.rewind("multimodal", 2)
+  spec = vectorized_runs.RunSpec("uniform", 0.0, 1.0)
+  workdir.rewind("multimodal", 2, [spec], [0])
   assert "metrics.csv: lacks 2 of the first 2 epochs of multimodal" in (
     caplog.text
   )

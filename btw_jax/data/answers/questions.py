@@ -55,14 +55,22 @@ class Questions:
     values: np.ndarray,
     options: read_options.ReadOptions,
     lengths: np.ndarray | None = None,
+    decisions: np.ndarray | None = None,
   ) -> conditions.Condition:
-    """Returns the condition with scores `[N, C]`, see `scores.normalise`."""
+    """Returns the condition with scores `[N, C]`, see `scores.normalise`.
+
+    The decisions `[N]` are those of `scores.decide` by default.
+    """
     self._check()
     normalised = scores.normalise(values, options, self.where, lengths)
+    notes = normalised.notes
+    if decisions is None:
+      decisions = scores.decide(normalised.log_probs)
+      notes = [*notes, *scores.count_even(decisions)]
     return self._condition(
       normalised.num_options,
-      normalised.log_probs.argmax(1),
-      normalised.notes,
+      decisions,
+      notes,
       log_probs=normalised.log_probs,
     )
 

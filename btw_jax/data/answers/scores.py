@@ -8,6 +8,7 @@ from scipy import special
 
 from btw_jax import errors
 from btw_jax.data.answers import choices
+from btw_jax.data.answers import conditions
 from btw_jax.data.answers import read_options
 
 # A sum of printed probabilities may differ from 1 by their rounding.
@@ -55,6 +56,28 @@ def read_numbers(values: Sequence[Any], where: str) -> tuple[float, ...]:
       " per option."
     )
   return numbers
+
+
+def decide(log_probs: np.ndarray) -> np.ndarray:
+  """Returns the decisions `[N]`: the likeliest option of `[N, C]`.
+
+  A question whose options are all equally likely has none, `conditions.NONE`.
+  """
+  offered = log_probs > -np.inf
+  least = np.where(offered, log_probs, np.inf).min(axis=1)
+  is_even = (least == log_probs.max(axis=1)) & (offered.sum(axis=1) > 1)
+  return np.where(is_even, conditions.NONE, log_probs.argmax(axis=1))
+
+
+def count_even(decisions: np.ndarray) -> list[str]:
+  """Returns a note on questions without a decision, if there are any."""
+  number = int(np.sum(decisions == conditions.NONE))
+  if not number:
+    return []
+  return [
+    f"{number} of {len(decisions)} questions have equally likely options, and"
+    " no decision"
+  ]
 
 
 def normalise(

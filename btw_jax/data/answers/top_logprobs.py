@@ -103,13 +103,13 @@ def _condition(asked, lists, options):
       *_notes(lists, unlisted, small & ~unlisted, cut, options.least_mass),
     ],
   ).scored(
-    np.where(flat, 0.0, masses), read_options.ReadOptions(scores="logits")
+    np.where(flat, 0.0, masses),
+    read_options.ReadOptions(scores="logits"),
+    decisions=decisions,
   )
   ceiling = np.where(flat, -np.log(counts), ceiling)
   ceiling = np.where(present, ceiling, -np.inf)
-  return dataclasses.replace(
-    condition, decisions=decisions, ceiling=ceiling if cut.any() else None
-  )
+  return dataclasses.replace(condition, ceiling=ceiling if cut.any() else None)
 
 
 def _notes(lists, unlisted, small, cut, least_mass):

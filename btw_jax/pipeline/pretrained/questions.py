@@ -23,6 +23,7 @@ import tokenizers
 from btw_jax import errors
 from btw_jax.data.answers import conditions as conditions_lib
 from btw_jax.data.answers import joining
+from btw_jax.data.answers import scores as scores_lib
 from btw_jax.data.sources import questions as questions_lib
 from btw_jax.models.pretrained import catalog
 from btw_jax.models.pretrained import family
@@ -306,7 +307,7 @@ def _join(
         file=name,
         ids=[entry.id for entry in entries],
         num_options=num_options,
-        decisions=np.argmax(scores.log_probs, axis=1),
+        decisions=scores_lib.decide(scores.log_probs),
         log_probs=scores.log_probs,
         labels=np.array([entry.label for entry in entries]),
         option_texts=texts,
@@ -335,5 +336,5 @@ def _notes(mass, least_mass):
     return ()
   return (
     f"{number} of {len(mass)} answers give the letters of the options less than"
-    f" {least_mass:g} of the probability, and count as undecided",
+    f" {least_mass:g} of the probability: these have no decision",
   )

@@ -41,6 +41,25 @@ def test_questions_are_checked():
     ask(["a"]).decided(np.array([-1]), np.array([2]))
 
 
+def test_equally_likely_options_are_no_decision():
+  places = [f"line {row}" for row in range(5)]
+  asked = questions.Questions("FILE", list("abcde"), places)
+  values = np.array(
+    [
+      [0.5, 0.5, np.nan],
+      [0.2, 0.4, 0.4],
+      [1 / 3, 1 / 3, 1 / 3],
+      [0.0, 1.0, np.nan],
+      [0.6, 0.4, np.nan],
+    ]
+  )
+  condition = asked.scored(values, read_options.ReadOptions())
+  np.testing.assert_array_equal(condition.decisions, [-1, 1, -1, 1, 0])
+  assert condition.notes[-1] == (
+    "2 of 5 questions have equally likely options, and no decision"
+  )
+
+
 def test_unread_answers_and_labels_are_counted():
   asked = questions.Questions(
     "FILE", ["a", "b"], ["line 1", "line 2"], labels=np.array([1, -1])

@@ -81,6 +81,7 @@ def test_undecided_answers_are_counted(entries):
   for of_kind in answers.values():
     assert any("both: 1 of 1 answers give" in note for note in of_kind.notes)
     np.testing.assert_allclose(of_kind.log_probs["both"], -np.log(3))
+    np.testing.assert_array_equal(of_kind.decisions["both"], -1)
 
 
 def test_other_models_are_refused():
