@@ -45,6 +45,7 @@ COMMANDS = {
   "language-interactions": "language_interactions",
   "language-interference": "language_interference",
   "questions": "questions",
+  "finetune-questions": "finetune_questions",
 }
 WRONG_INPUT, _LOST_PROCESS = 2, 3
 # The start of errors of JAX's runtime that are about other processes.

@@ -87,6 +87,8 @@ def _define(name, field, values):
     flags.DEFINE_integer(name, default, text, *bounds, **to)
   elif isinstance(default, float):
     flags.DEFINE_float(name, default, text, *bounds, **to)
+  elif meta.get("needed"):
+    flags.DEFINE_string(name, None, text, required=True, **to)
   else:
     flags.DEFINE_string(name, default, text, **to)
     if "numbers_or" in meta:

@@ -299,7 +299,7 @@ def test_seeds_of_a_stream_differ_but_read_once(folder, monkeypatch):
 
 def test_what_does_not_fit_is_streamed(folder, monkeypatch):
   free = [10**12]
-  monkeypatch.setattr(loading, "_free_bytes", lambda: free[0])
+  monkeypatch.setattr(loading, "free_bytes", lambda: free[0])
   assert not isinstance(
     _load(folder, "auto", average=True).splits["train"],
     batch_source.DiskBatches,

@@ -59,8 +59,14 @@ def scope(params: Params, prefix: str) -> dict[str, chex.Array]:
 
 
 def dense(params: Params, name: str, x: chex.Array) -> chex.Array:
-  """Applies a dense layer to `[..., inputs]`, with its bias if it has one."""
+  """Applies a dense layer to `[..., inputs]`.
+
+  It adds the bias, and the low-rank change of `lora`, if the layer has them.
+  """
   y = jnp.einsum("...i,oi->...o", x, params[f"{name}.weight"])
+  if f"{name}.lora_a" in params:
+    a, b = (params[f"{name}.lora_{c}"].astype(x.dtype) for c in "ab")
+    y += jnp.einsum("...r,or->...o", jnp.einsum("...i,ri->...r", x, a), b)
   bias = params.get(f"{name}.bias")
   return y if bias is None else y + bias
 
@@ -127,6 +133,7 @@ def stack(
   *,
   states: bool = False,
   rematerialise: bool = False,
+  adapters: Params | None = None,
 ) -> chex.Array:
   """Applies the L equal layers of a stack, one after the other.
 
@@ -140,11 +147,15 @@ def stack(
     x: `[B, T, D]`.
     states: whether to return the states after every layer too.
     rematerialise: whether to compute a layer again for its gradient, in place
-      of keeping what is in it.
+      of keeping what is in it; always, where there are adapters.
+    adapters: parameters that the last layers have besides, `[A, ...]`. Those in
+      `params` then are fixed: no step keeps a copy of them.
 
   Returns:
     `[B, T, D]`; with `states` `[L + 1, B, T, D]`, the first before all layers.
   """
+  if adapters:
+    return _stack_adapted(layer, params, x, adapters, states=states)
   if rematerialise:
     layer = jax.checkpoint(layer)
 
@@ -154,3 +165,29 @@ def stack(
 
   last, after = jax.lax.scan(step, x, dict(params))
   return jnp.concatenate([x[None], after]) if states else last
+
+
+def _stack_adapted(layer, params, x, adapters, *, states):
+  """Applies the layers of a stack, of which the last ones have adapters."""
+  params = jax.lax.stop_gradient(dict(params))
+
+  # A layer is taken out of the stack within what is computed again: its
+  # parameters would be kept for the gradient otherwise, a second time.
+  @jax.checkpoint
+  def apply(number, adapter, x):
+    of_layer = jax.tree.map(
+      lambda p: jax.lax.dynamic_index_in_dim(p, number, keepdims=False), params
+    )
+    return layer(of_layer | adapter, x)
+
+  def step(x, arguments):
+    y = apply(*arguments, x)
+    return y, y if states else None
+
+  num_layers, num_adapted = (
+    len(next(iter(of.values()))) for of in (params, adapters)
+  )
+  numbers, first = jnp.arange(num_layers), num_layers - num_adapted
+  middle, before = jax.lax.scan(step, x, (numbers[:first], {}))
+  last, after = jax.lax.scan(step, middle, (numbers[first:], dict(adapters)))
+  return jnp.concatenate([x[None], before, after]) if states else last

@@ -200,6 +200,7 @@ def decode(
   *,
   states: bool = False,
   rematerialise: bool = False,
+  adapters: layers.Params | None = None,
 ) -> chex.Array:
   """Reads texts from left to right.
 
@@ -210,6 +211,7 @@ def decode(
     mask: `[B, T]` bool, False for padding, at either end.
     states: whether to return the states after every layer.
     rematerialise: see `layers.stack`.
+    adapters: low-rank changes of the last layers, from `lora`.
 
   Returns:
     The states `[B, T, D]` after the last layer, not normalised; with `states`
@@ -245,6 +247,7 @@ def decode(
     embeddings,
     states=states,
     rematerialise=rematerialise,
+    adapters=layers.scope(adapters or {}, f"{_PREFIX}.*"),
   )
 
 

@@ -21,7 +21,8 @@ def save(model: family_lib.Pretrained, target: str | os.PathLike) -> None:
   it is complete.
 
   Args:
-    model: with changed `params`; see `dataclasses.replace`.
+    model: with changed `params`; see `dataclasses.replace`. Those that it lacks
+      are copied.
     target: a folder that does not exist.
 
   Raises:
@@ -65,8 +66,9 @@ def _write(model, source, target):
     metadata = opened.metadata()
     for name in opened.keys():  # noqa: SIM118, it is no mapping.
       array = opened.get_tensor(name)
-      if name in canonical_names:
-        parameter, layer = places[canonical_names[name]]
+      canonical = canonical_names.get(name)
+      if canonical in places:
+        parameter, layer = places[canonical]
         array = np.asarray(model.params[parameter][layer], array.dtype)
       arrays[name] = np.ascontiguousarray(array)
   safetensors_numpy.save_file(arrays, target, metadata)

@@ -6,6 +6,7 @@ scan, so that the parameters of one layer at a time are gathered.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import chex
 import jax
@@ -54,3 +55,24 @@ def placement(
     return jax.device_put(array, jax.sharding.NamedSharding(mesh, of_array))
 
   return place
+
+
+def spread(batch: Any) -> Any:
+  """Spreads a batch over all devices, where its size allows it.
+
+  Parameters of `placement` and batches are split over the same devices.
+
+  Args:
+    batch: pytree of arrays `[B, ...]`.
+  """
+  devices = jax.devices()
+  if len(devices) == 1:
+    return batch
+  mesh = make_mesh(devices)
+
+  def put(x):
+    divides = x.shape[0] % len(devices) == 0
+    axes = jax.sharding.PartitionSpec(*([AXIS] if divides else []))
+    return jax.device_put(x, jax.sharding.NamedSharding(mesh, axes))
+
+  return jax.tree.map(put, batch)

@@ -15,6 +15,7 @@ from btw_jax.models.language import masking
 from btw_jax.models.pretrained import family
 from btw_jax.models.pretrained import layers
 from btw_jax.models.pretrained import llama
+from btw_jax.models.pretrained import sharding
 from btw_jax.models.pretrained import vision_language
 from btw_jax.pipeline.language import answers as answers_lib
 from btw_jax.pipeline.pretrained import prompts
@@ -51,7 +52,7 @@ class Scores(NamedTuple):
   mass: np.ndarray
 
 
-class _Batch(NamedTuple):
+class Batch(NamedTuple):
   """Some questions with equally many tiles.
 
   Attributes:
@@ -107,6 +108,7 @@ def score(
   stats: masking.EmbeddingStats | None = None,
   seed: int = 0,
   least_mass: float = answers_lib.LEAST_MASS,
+  adapters: layers.Params | None = None,
 ) -> Scores:
   """Scores the options of questions.
 
@@ -119,6 +121,7 @@ def score(
     seed: draws the noise.
     least_mass: options that together hold less of the probability count as
       equally likely.
+    adapters: low-rank changes of the model, from `lora.scaled`.
 
   Returns:
     The scores.
@@ -133,7 +136,14 @@ def score(
     padded = np.resize(rows, len(batch.tokens))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(base, jnp.asarray(padded))
     of_batch = _score(
-      model.config, masked, model.params, batch, stats, keys, least_mass
+      model.config,
+      masked,
+      model.params,
+      batch,
+      stats,
+      keys,
+      least_mass,
+      adapters,
     )
     for array, values in zip(scores, of_batch, strict=True):
       array[rows] = np.asarray(values)[: len(rows)]
@@ -150,7 +160,7 @@ def score(
 
 def _batches(
   asks: Sequence[Ask], batch_size: int
-) -> Iterator[tuple[np.ndarray, _Batch]]:
+) -> Iterator[tuple[np.ndarray, Batch]]:
   """Yields the positions of questions and their batch, of few shapes.
 
   The last questions of a group are repeated until the batch is full.
@@ -164,18 +174,24 @@ def _batches(
     size = min(batch_size, len(members))
     for start in range(0, len(members), size):
       rows = members[start : start + size]
-      chosen = [asks[row] for row in np.resize(rows, size)]
-      longest = -(-lengths[rows].max() // _MULTIPLE) * _MULTIPLE
-      yield (
-        rows,
-        _Batch(
-          _pad([a.prompt.ids for a in chosen], longest, np.int32),
-          _pad([np.ones(len(a.prompt.ids)) for a in chosen], longest, bool),
-          _pad([a.prompt.is_question for a in chosen], longest, bool),
-          _pad([a.prompt.letters for a in chosen], width, np.int32),
-          np.stack([a.read() for a in chosen]) if number else None,
-        ),
-      )
+      batch = stack([asks[row] for row in np.resize(rows, size)], width)
+      yield rows, sharding.spread(batch)
+
+
+def stack(asks: Sequence[Ask], num_options: int) -> Batch:
+  """Makes a batch of prompts with equally many tiles.
+
+  Letters are padded to so many options, and tokens to a multiple of 64.
+  """
+  ids = [ask.prompt.ids for ask in asks]
+  longest = -(-max(map(len, ids)) // _MULTIPLE) * _MULTIPLE
+  return Batch(
+    _pad(ids, longest, np.int32),
+    _pad([np.ones(len(one)) for one in ids], longest, bool),
+    _pad([ask.prompt.is_question for ask in asks], longest, bool),
+    _pad([ask.prompt.letters for ask in asks], num_options, np.int32),
+    np.stack([a.read() for a in asks]) if asks[0].num_tiles else None,
+  )
 
 
 def _pad(values: Sequence[Any], width: int, dtype: Any) -> np.ndarray:
@@ -186,13 +202,15 @@ def _pad(values: Sequence[Any], width: int, dtype: Any) -> np.ndarray:
   return padded
 
 
-def _owners(config, batch):
+def owners(config: vision_language.Config, batch: Batch) -> chex.Array:
   """Returns a mask `[2, B, T]` of the tokens of images and of questions."""
   is_image = batch.tokens == config.image_token
   return jnp.stack([is_image, batch.is_question]) & batch.mask
 
 
-def _embed(params, config, batch):
+def embed(
+  params: layers.Params, config: vision_language.Config, batch: Batch
+) -> chex.Array:
   """Returns the embeddings `[B, T, D]` of a batch."""
   images = None
   if batch.pixels is not None:
@@ -200,15 +218,43 @@ def _embed(params, config, batch):
   return vision_language.embed(params, config, batch.tokens, images)
 
 
+def answer_logits(
+  params: layers.Params,
+  config: vision_language.Config,
+  batch: Batch,
+  embedded: chex.Array,
+  adapters: layers.Params | None = None,
+) -> chex.Array:
+  """Returns the logits `[B, V]` of the token after each prompt.
+
+  Args:
+    params: of the model.
+    config: of the model.
+    batch: the prompts.
+    embedded: their embeddings `[B, T, D]`, or what stands in their places.
+    adapters: low-rank changes, from `lora.scaled`.
+  """
+  text = layers.scope(params, "text")
+  hidden = llama.decode(
+    text,
+    config.text,
+    embedded,
+    batch.mask,
+    adapters=layers.scope(adapters or {}, "text"),
+  )
+  last = jnp.sum(batch.mask, axis=1, keepdims=True) - 1
+  return llama.logits(text, config.text, decoder.take(hidden, last)[:, 0])
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _sums(config, params, batch: _Batch):
+def _sums(config, params, batch: Batch):
   """Returns counts `[2]`, and sums and sums of squares `[2, D]`."""
-  embedded = _embed(params, config, batch).astype(jnp.float32)
-  owners = _owners(config, batch).astype(jnp.float32)
+  embedded = embed(params, config, batch).astype(jnp.float32)
+  owned = owners(config, batch).astype(jnp.float32)
   return (
-    jnp.sum(owners, axis=(1, 2)),
-    jnp.einsum("mbt,btd->md", owners, embedded),
-    jnp.einsum("mbt,btd->md", owners, embedded**2),
+    jnp.sum(owned, axis=(1, 2)),
+    jnp.einsum("mbt,btd->md", owned, embedded),
+    jnp.einsum("mbt,btd->md", owned, embedded**2),
   )
 
 
@@ -217,25 +263,23 @@ def _score(
   config: vision_language.Config,
   masked: int | None,
   params: layers.Params,
-  batch: _Batch,
+  batch: Batch,
   stats: masking.EmbeddingStats | None,
   keys: chex.PRNGKey,
   least_mass: chex.Array,
+  adapters: layers.Params | None,
 ) -> Scores:
   """Returns the scores of a batch."""
-  embedded = _embed(params, config, batch)
+  embedded = embed(params, config, batch)
   if masked is not None:
     shape = embedded.shape[1:]
     noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
     noise = stats.mean[masked] + stats.std[masked] * noise
-    where = _owners(config, batch)[masked]
+    where = owners(config, batch)[masked]
     embedded = jnp.where(
       where[..., None], noise.astype(embedded.dtype), embedded
     )
-  text = layers.scope(params, "text")
-  hidden = llama.decode(text, config.text, embedded, batch.mask)
-  last = jnp.sum(batch.mask, axis=1, keepdims=True) - 1
-  logits = llama.logits(text, config.text, decoder.take(hidden, last)[:, 0])
+  logits = answer_logits(params, config, batch, embedded, adapters)
   probs = jnp.take_along_axis(jax.nn.softmax(logits), batch.options, axis=1)
   return Scores(
     answers_lib.option_log_probs(logits, batch.options, least_mass),

@@ -9,7 +9,6 @@ and 2505.19616.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import functools
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -45,6 +44,10 @@ MAX_OPTIONS = len(prompts.LETTERS)
 # Height and width of images that do not matter.
 _SIDE = 336
 _MISLEADING = "The right answer is {}."
+
+
+# Kinds of images that do not matter for a question.
+IRRELEVANT = ("noise", "black", "white")
 
 
 class Picture(NamedTuple):
@@ -195,8 +198,7 @@ def answer(
   """
   with_image = [entry for entry in entries if entry.has_image]
   without = [entry for entry in entries if not entry.has_image]
-  # Reading the size of an image decodes the image.
-  pictures = [Picture(e.picture().size, e.picture) for e in with_image]
+  pictures = [picture_of(entry) for entry in with_image]
   answered, least_mass = {}, answerer.least_mass
   if with_image:
     answered[WITH_IMAGE] = _join(
@@ -227,7 +229,7 @@ def _answer_with_image(answerer, entries, pictures):
       "text": answerer.answer(plain, masked=answers_lib.VISION, stats=stats),
     }
     rng = np.random.default_rng(answerer.seed)
-    misleading = [_MISLEADING.format(wrong_option(e, rng)) for e in entries]
+    misleading = [misleading_text(e, rng) for e in entries]
     answered["misleading_text"] = answerer.answer(asks(misleading))
     facts = _facts(entries, rng)
     if facts:
@@ -237,23 +239,12 @@ def _answer_with_image(answerer, entries, pictures):
 
 def _answer_without(answerer, entries, other_pictures):
   """Returns condition -> scores, of questions without an image."""
-  side, seed = (_SIDE, _SIDE), answerer.seed
-
-  def noise(row):
-    rng = np.random.default_rng([seed, row])
-    return Image.fromarray(rng.integers(0, 256, (*side, 3), np.uint8))
-
-  readers = {
-    "noise_image": noise,
-    "black_image": lambda row: Image.new("RGB", side, "black"),
-    "white_image": lambda row: Image.new("RGB", side, "white"),
-  }
+  seed = answerer.seed
   kinds = {
-    name: [
-      Picture(side, functools.partial(reader, row))
-      for row in range(len(entries))
+    f"{kind}_image": [
+      irrelevant_picture(kind, seed, r) for r in range(len(entries))
     ]
-    for name, reader in readers.items()
+    for kind in IRRELEVANT
   }
   if other_pictures:
     drawn = np.random.default_rng(seed).integers(
@@ -269,6 +260,34 @@ def _answer_without(answerer, entries, other_pictures):
         [answerer.ask(*pair) for pair in zip(entries, pictures, strict=True)]
       )
   return answered
+
+
+def picture_of(entry: questions_lib.Entry) -> Picture:
+  """Returns the image of a question, which is decoded once for its size.
+
+  Raises:
+    InputError: if it cannot be read.
+  """
+  return Picture(entry.picture().size, entry.picture)
+
+
+def irrelevant_picture(kind: str, *seeds: int) -> Picture:
+  """Returns an image of a kind of `IRRELEVANT`; numbers seed the noise."""
+
+  def read():
+    if kind != "noise":
+      return Image.new("RGB", (_SIDE, _SIDE), kind)
+    rng = np.random.default_rng(seeds)
+    return Image.fromarray(rng.integers(0, 256, (_SIDE, _SIDE, 3), np.uint8))
+
+  return Picture((_SIDE, _SIDE), read)
+
+
+def misleading_text(
+  entry: questions_lib.Entry, rng: np.random.Generator
+) -> str:
+  """Returns a statement for a wrong option of a question, drawn at random."""
+  return _MISLEADING.format(wrong_option(entry, rng))
 
 
 def wrong_option(entry: questions_lib.Entry, rng: np.random.Generator) -> str:
