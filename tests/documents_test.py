@@ -25,7 +25,8 @@ PROGRAMS = (
   "analyze_interactions",
   "diagnose_interference", "inspect_data", "prepare_data", "plot_routing",
   "train_language", "finetune_language", "language_interactions",
-  "language_interference", "questions", "benchmarks.language_law",
+  "language_interference", "questions", "finetune_questions",
+  "benchmarks.language_law",
   "benchmarks", "benchmarks.estimator_accuracy", "benchmarks.fault_recovery",
   "benchmarks.gate", "benchmarks.joint_test", "benchmarks.result_tables",
 )  # fmt: skip

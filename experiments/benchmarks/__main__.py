@@ -13,6 +13,8 @@
   python -m experiments.benchmarks --suite=interface
   python -m experiments.benchmarks --suite=audit
   python -m experiments.benchmarks --suite=language
+  python -m experiments.benchmarks --suite=pretrained
+  python -m experiments.benchmarks --suite=parity
   python -m experiments.benchmarks --suite=study --data_dir=CMU-MOSI
 
 The two sides run in turns in one process, with a pause before each turn. Each
@@ -43,6 +45,8 @@ _SUITES = {
   "interface": "experiments.benchmarks.interface",
   "audit": "experiments.benchmarks.audit",
   "language": "experiments.benchmarks.language",
+  "pretrained": "experiments.benchmarks.pretrained",
+  "parity": "experiments.benchmarks.parity",
   "study": "experiments.benchmarks.study",
 }
 

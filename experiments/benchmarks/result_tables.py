@@ -84,6 +84,8 @@ _MEASURED = (
   "benchmark_scaling",
   "benchmark_memory",
   "benchmark_pid",
+  "benchmark_pretrained",
+  "benchmark_parity",
   "interactions_digits",
   "interactions_mosi",
   "interactions_sensory",
