@@ -2,11 +2,11 @@
 
   python -m experiments.questions --pretrained=FOLDER --questions=FILE
 
-FOLDER holds LLaVA or SmolVLM as Hugging Face stores them; FILE is a JSON list
-of multiple-choice questions with paths of images. Every question is answered as
-it is, without its image or its text, and beside texts and images that do not
-matter. Prints the accuracy, the changed decisions and the interactions (PID),
-and leaves an audit of each kind of questions.
+FOLDER holds LLaVA, SmolVLM or Idefics3 as Hugging Face stores them; FILE is a
+JSON list of multiple-choice questions with paths of images. Every question is
+answered as it is, without its image or its text, and beside texts and images
+that do not matter. Prints the accuracy, the changed decisions and the
+interactions (PID), and leaves an audit of each kind of questions.
 """
 
 import pathlib
@@ -44,6 +44,9 @@ _LEAST_MASS = flags.DEFINE_float(
   0.0,
   1.0,
 )
+_LAYERS = flags.DEFINE_bool(
+  "layers", False, "show the interactions after every layer of the decoder too"
+)
 _SEED = flags.DEFINE_integer(
   "seed", 0, "seed of noise and of misleading texts and images", 0, 10**9
 )
@@ -54,7 +57,9 @@ def main() -> None:
   from btw_jax.data.sources import questions as questions_lib
   from btw_jax.pipeline.audit import options as options_lib
   from btw_jax.pipeline.audit import run
+  from btw_jax.pipeline.pretrained import logit_lens
   from btw_jax.pipeline.pretrained import questions
+  from btw_jax.reports import tables as tables_lib
   from btw_jax.reports.audit import tables as audit_tables
 
   run.check_output(_OUTPUT.value)
@@ -75,13 +80,20 @@ def main() -> None:
     questions.write(folder, answers)
     print(audit_tables.write(measured.content))
     print(path)
+  with_image = [entry for entry in entries if entry.has_image]
+  if _LAYERS.value and with_image:
+    bits = logit_lens.measure(answerer, with_image)
+    folder = pathlib.Path(_OUTPUT.value) / questions.WITH_IMAGE
+    paths = logit_lens.write(folder, bits)
+    print(tables_lib.markdown(logit_lens.rows(bits)))
+    print("\n".join(map(str, paths)))
 
 
 def start() -> None:
   """Defines flags, and runs the program."""
   names = [
     "pretrained", "questions", "output", "num_questions", "batch_size",
-    "dtype", "split_images", "least_mass", "seed",
+    "dtype", "split_images", "least_mass", "layers", "seed",
   ]  # fmt: skip
   app.run(main, {"Questions": names})
 

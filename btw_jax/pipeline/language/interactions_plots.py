@@ -5,6 +5,7 @@ import os
 
 import matplotlib as mpl
 from matplotlib import figure as figure_lib
+from matplotlib import ticker
 import numpy as np
 
 from btw_jax.reports import palette
@@ -59,29 +60,35 @@ def tasks(
 
 
 def layers(
-  atoms: Mapping[str, tuple[np.ndarray, np.ndarray]], path: str | os.PathLike
+  atoms: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+  path: str | os.PathLike,
 ) -> None:
   """Draws the atoms of each task after every layer into a PNG file.
 
   `atoms` is the label of a task -> bits `[L + 1, 4]` of the model, and `[4]` of
-  the truth, which is a wide pale line.
+  the truth, which is a wide pale line, or None where it is not known.
   """
+  is_known = any(truth is not None for _, truth in atoms.values())
   num_rows = -(-len(atoms) // 2)
   with mpl.rc_context(svg.STYLE):
     figure = _figure(0.6 + 1.8 * num_rows)
-    axes = list(figure.subplots(num_rows, 2, squeeze=False).flat)
+    num_columns = min(2, len(atoms))
+    axes = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
     for ax, (label, (bits, truth)) in zip(axes, atoms.items(), strict=False):
       for number, atom in enumerate(_LABELS):
         style = palette.line(number)
         ax.plot(bits[:, number], label=atom, **style)
-        ax.axhline(truth[number], color=style["color"], alpha=0.25, linewidth=5)
+        if truth is not None:
+          color = style["color"]
+          ax.axhline(truth[number], color=color, alpha=0.25, linewidth=5)
       ax.set_title(label)
-      ax.set_xticks(range(len(bits)))
+      ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
     for ax in axes[len(atoms) :]:
       ax.remove()
     for ax in axes[: len(atoms)][-2:]:
-      ax.set_xlabel("layer; wide pale line: truth")
-    figure.supylabel("information about the answer, bits")
+      ax.set_xlabel("layer; wide pale line: truth" if is_known else "layer")
+    what = "information" if num_rows == 1 else "information about the answer"
+    figure.supylabel(f"{what}, bits")
     svg.legend(axes[0])
     _save(figure, path)
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from btw_jax import errors
-from btw_jax.models.language import decoder
 from btw_jax.models.language import masking
 from btw_jax.models.pretrained import family
 from btw_jax.models.pretrained import layers
@@ -158,6 +157,46 @@ def score(
   return scores._replace(log_probs=scores.log_probs - total)
 
 
+def score_layers(
+  model: family.Pretrained,
+  asks: Sequence[Ask],
+  batch_size: int,
+  *,
+  masked: int | None = None,
+  stats: masking.EmbeddingStats | None = None,
+  seed: int = 0,
+) -> np.ndarray:
+  """Scores the options before the first layer of the decoder and after each.
+
+  The arguments are those of `score`; no answer counts as undecided, because
+  letters are rare before the last layers.
+
+  Returns:
+    `[L + 1, N, K]` nats, −inf past the options of a question.
+  """
+  width = max(len(ask.prompt.letters) for ask in asks)
+  number = model.config.text.num_layers + 1
+  log_probs = np.full((number, len(asks), width), -np.inf)
+  base = jax.random.key(seed)
+  for rows, batch in _batches(asks, batch_size):
+    padded = np.resize(rows, len(batch.tokens))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(base, jnp.asarray(padded))
+    of_batch = _score_layers(
+      model.config, masked, model.params, batch, stats, keys
+    )
+    log_probs[:, rows] = np.asarray(of_batch)[:, : len(rows)]
+  return log_probs
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score_layers(config, masked, params, batch, stats, keys):
+  """Returns the log-probabilities `[L + 1, B, K]` of a batch."""
+  embedded = _masked(config, masked, params, batch, stats, keys)
+  logits = answer_logits(params, config, batch, embedded, every_layer=True)
+  options = jnp.broadcast_to(batch.options, (len(logits), *batch.options.shape))
+  return answers_lib.option_log_probs(logits, options, 0.0)
+
+
 def _batches(
   asks: Sequence[Ask], batch_size: int
 ) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -224,6 +263,8 @@ def answer_logits(
   batch: Batch,
   embedded: chex.Array,
   adapters: layers.Params | None = None,
+  *,
+  every_layer: bool = False,
 ) -> chex.Array:
   """Returns the logits `[B, V]` of the token after each prompt.
 
@@ -233,6 +274,8 @@ def answer_logits(
     batch: the prompts.
     embedded: their embeddings `[B, T, D]`, or what stands in their places.
     adapters: low-rank changes, from `lora.scaled`.
+    every_layer: whether to return `[L + 1, B, V]`, before the first layer and
+      after each ("logit lens").
   """
   text = layers.scope(params, "text")
   hidden = llama.decode(
@@ -240,10 +283,12 @@ def answer_logits(
     config.text,
     embedded,
     batch.mask,
+    states=every_layer,
     adapters=layers.scope(adapters or {}, "text"),
   )
-  last = jnp.sum(batch.mask, axis=1, keepdims=True) - 1
-  return llama.logits(text, config.text, decoder.take(hidden, last)[:, 0])
+  last = jnp.sum(batch.mask, axis=1) - 1
+  hidden = hidden[..., jnp.arange(len(last)), last, :]
+  return llama.logits(text, config.text, hidden)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -258,6 +303,20 @@ def _sums(config, params, batch: Batch):
   )
 
 
+def _masked(config, masked, params, batch, stats, keys):
+  """Returns the embeddings of a batch, those of a source as noise if asked."""
+  embedded = embed(params, config, batch)
+  if masked is not None:
+    shape = embedded.shape[1:]
+    noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    noise = stats.mean[masked] + stats.std[masked] * noise
+    where = owners(config, batch)[masked]
+    embedded = jnp.where(
+      where[..., None], noise.astype(embedded.dtype), embedded
+    )
+  return embedded
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _score(
   config: vision_language.Config,
@@ -270,15 +329,7 @@ def _score(
   adapters: layers.Params | None,
 ) -> Scores:
   """Returns the scores of a batch."""
-  embedded = embed(params, config, batch)
-  if masked is not None:
-    shape = embedded.shape[1:]
-    noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
-    noise = stats.mean[masked] + stats.std[masked] * noise
-    where = owners(config, batch)[masked]
-    embedded = jnp.where(
-      where[..., None], noise.astype(embedded.dtype), embedded
-    )
+  embedded = _masked(config, masked, params, batch, stats, keys)
   logits = answer_logits(params, config, batch, embedded, adapters)
   probs = jnp.take_along_axis(jax.nn.softmax(logits), batch.options, axis=1)
   return Scores(
