@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 from typing import Any
+import warnings
 
 from absl import logging
 import numpy as np
@@ -143,6 +144,22 @@ class Entry:
       )
     self.label = list(self.choices).index(answer)
     self.question = entry["question"]
+    self._check_texts()
+
+  def _check_texts(self):
+    """Checks that there is something to answer and to choose from."""
+    if not self.question.strip():
+      raise errors.InputError(f"{self.where('question')} is empty: fill it.")
+    if self._entry.get("image") == "":
+      raise errors.InputError(
+        f"{self.where('image')} is empty: give a path, or leave it out."
+      )
+    right = list(self.choices.values())[self.label]
+    if set(self.choices.values()) == {right}:
+      raise errors.InputError(
+        f"{self.where('multiple_choices')} has equal options: give different"
+        " ones."
+      )
 
   def where(self, field: str) -> str:
     """Names the file, the entry and a field."""
@@ -217,11 +234,18 @@ class Entry:
       InputError: if it cannot be read.
     """
     try:
-      with Image.open(self._file) as picture:
+      with warnings.catch_warnings(), Image.open(self._file) as picture:
+        # Pillow refuses twice as many pixels as it warns of.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        if picture.mode == "F":
+          raise ValueError("numbers with a fraction have no known white")
         if picture.mode.startswith("I"):
           # Pillow cuts 16 bits off at 255 if it converts them to colours.
-          grey = np.asarray(picture, np.float32) / 257
-          return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+          grey = np.asarray(picture, np.float64)
+          if grey.size and not 0 <= grey.min() <= grey.max() < 2**16:
+            raise ValueError("more than 16 bits have no known white")
+          grey = (grey / 257).astype(np.uint8)
+          return Image.fromarray(grey).convert("RGB")
         return ImageOps.exif_transpose(picture).convert("RGB")
     except _UNREADABLE as error:
       raise errors.InputError(

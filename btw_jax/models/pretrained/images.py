@@ -126,6 +126,8 @@ def _read_sizes(fields, kind):
     scaled = fields.edge("size", "shortest_edge", 224)
     if not fields.flag("do_center_crop", True):
       raise fields.wrong("do_center_crop", "this version needs true")
+    if scaled > _MAX_SIDE:
+      raise fields.wrong("size", f"give at most {_MAX_SIDE}")
     if scaled < max(shape):
       raise fields.wrong("size", f"give at least 'crop_size', {max(shape)}")
     return shape, scaled

@@ -80,7 +80,7 @@ def statistics(
     batch_size: questions of a batch.
   """
   totals = None
-  for rows, batch in _batches(asks, batch_size):
+  for rows, batch, _ in _batches(asks, batch_size):
     # The last batch repeats questions, which must not count twice.
     real = np.arange(len(batch.mask)) < len(rows)
     batch = batch._replace(mask=batch.mask & real[:, None])
@@ -130,10 +130,7 @@ def score(
   """
   width = max(len(ask.prompt.letters) for ask in asks)
   scores = Scores(np.full((len(asks), width), -np.inf), np.zeros(len(asks)))
-  base = jax.random.key(seed)
-  for rows, batch in _batches(asks, batch_size):
-    padded = np.resize(rows, len(batch.tokens))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(base, jnp.asarray(padded))
+  for rows, batch, keys in _batches(asks, batch_size, seed):
     of_batch = _score(
       model.config,
       masked,
@@ -177,10 +174,7 @@ def score_layers(
   width = max(len(ask.prompt.letters) for ask in asks)
   number = model.config.text.num_layers + 1
   log_probs = np.full((number, len(asks), width), -np.inf)
-  base = jax.random.key(seed)
-  for rows, batch in _batches(asks, batch_size):
-    padded = np.resize(rows, len(batch.tokens))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(base, jnp.asarray(padded))
+  for rows, batch, keys in _batches(asks, batch_size, seed):
     of_batch = _score_layers(
       model.config, masked, model.params, batch, stats, keys
     )
@@ -198,12 +192,14 @@ def _score_layers(config, masked, params, batch, stats, keys):
 
 
 def _batches(
-  asks: Sequence[Ask], batch_size: int
-) -> Iterator[tuple[np.ndarray, Batch]]:
-  """Yields the positions of questions and their batch, of few shapes.
+  asks: Sequence[Ask], batch_size: int, seed: int = 0
+) -> Iterator[tuple[np.ndarray, Batch, chex.PRNGKey]]:
+  """Yields positions of questions, their batch of few shapes, and `[B]` keys.
 
-  The last questions of a group are repeated until the batch is full.
+  The last questions of a group are repeated until the batch is full. The key of
+  a question depends on its position.
   """
+  base = jax.random.key(seed)
   tiles = np.array([ask.num_tiles for ask in asks])
   lengths = np.array([len(a.prompt.ids) for a in asks])
   width = max(len(a.prompt.letters) for a in asks)
@@ -213,8 +209,10 @@ def _batches(
     size = min(batch_size, len(members))
     for start in range(0, len(members), size):
       rows = members[start : start + size]
-      batch = stack([asks[row] for row in np.resize(rows, size)], width)
-      yield rows, sharding.spread(batch)
+      filled = np.resize(rows, size)
+      batch = stack([asks[row] for row in filled], width)
+      keys = jax.vmap(jax.random.fold_in, (None, 0))(base, jnp.asarray(filled))
+      yield rows, sharding.spread(batch), keys
 
 
 def stack(asks: Sequence[Ask], num_options: int) -> Batch:

@@ -103,7 +103,8 @@ class Answerer:
         self.tokenizer, self.model.config, text, len(choices), grid
       )
     except errors.InputError as error:
-      raise errors.InputError(f"{entry.where('question')} {error}") from error
+      field = "facts" if statement in entry.facts else "question"
+      raise errors.InputError(f"{entry.where(field)} {error}") from error
     if picture is None:
       return answers_lib.Ask(prompt)
 
@@ -220,7 +221,11 @@ def _answer_with_image(answerer, entries, pictures):
       for one in zip(entries, pictures, statements, strict=True)
     ]
 
-  plain = asks([""] * len(entries))
+  # All prompts are made first: a text that does not fit is named at once.
+  plain, rng = asks([""] * len(entries)), np.random.default_rng(answerer.seed)
+  misleading = asks([misleading_text(entry, rng) for entry in entries])
+  facts = _facts(entries, rng)
+  unrelated = asks(facts) if facts else []
   with progress.doing("answering questions with an image"):
     stats = answers_lib.statistics(answerer.model, plain, answerer.batch_size)
     answered = {
@@ -228,12 +233,9 @@ def _answer_with_image(answerer, entries, pictures):
       "vision": answerer.answer(plain, masked=answers_lib.TEXT, stats=stats),
       "text": answerer.answer(plain, masked=answers_lib.VISION, stats=stats),
     }
-    rng = np.random.default_rng(answerer.seed)
-    misleading = [misleading_text(e, rng) for e in entries]
-    answered["misleading_text"] = answerer.answer(asks(misleading))
-    facts = _facts(entries, rng)
-    if facts:
-      answered["unrelated_facts"] = answerer.answer(asks(facts))
+    answered["misleading_text"] = answerer.answer(misleading)
+    if unrelated:
+      answered["unrelated_facts"] = answerer.answer(unrelated)
   return answered
 
 
@@ -293,7 +295,7 @@ def misleading_text(
 def wrong_option(entry: questions_lib.Entry, rng: np.random.Generator) -> str:
   """Draws a wrong option of a question, and returns its text."""
   texts = list(entry.choices.values())
-  wrong = [t for i, t in enumerate(texts) if i != entry.label]
+  wrong = [text for text in texts if text != texts[entry.label]]
   return wrong[rng.integers(len(wrong))]
 
 

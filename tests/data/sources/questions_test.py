@@ -131,6 +131,12 @@ def _without(name):
     ([{**_SUM, "question": ["one"]}], "'question' is .*: give a text"),
     ([{**_SUM, "id": None}], "'id' is None: give a text or a whole number"),
     ([{**_SUM, "image": 3}], "'image' is 3: give a path"),
+    ([{**_SUM, "image": ""}], "'image' is empty: give a path, or leave it"),
+    ([{**_SUM, "question": " \n"}], "'question' is empty: fill it"),
+    (
+      [{**_SUM, "multiple_choices": {"A": "x", "B": "x"}}],
+      "'multiple_choices' has equal options",
+    ),
     ([{**_SUM, "facts": 5}], "'facts' is 5: give a list of texts"),
     ([{**_SUM, "facts": [None]}], "'facts' is .*: give a list of texts"),
     (
@@ -206,6 +212,16 @@ def test_pictures_of_16_bits_keep_their_greys(tmp_path, level):
   picture = entry.picture()
   assert (picture.mode, picture.size) == ("RGB", (6, 4))
   assert np.all(np.asarray(picture) == level // 257)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pictures_without_a_known_white_are_refused(tmp_path, dtype):
+  path = _write(tmp_path, [_SHOWN | {"image": "grey.tiff"}])
+  grey = np.full((4, 6), 70_000, dtype)
+  Image.fromarray(grey).save(tmp_path / "grey.tiff")
+  (entry,) = questions.entries(path)
+  with pytest.raises(errors.InputError, match="grey.tiff cannot be read as a"):
+    entry.picture()
 
 
 def test_photographs_are_turned_as_their_camera_says(tmp_path):

@@ -91,6 +91,7 @@ def test_older_sizes_are_numbers(tmp_path):
     ("image_std", "0.5"),
     ("image_std", [0.5, 0, 0.5]),
     ("size", {"shortest_edge": 8}),
+    ("size", {"shortest_edge": 2**31}),
     ("size", [16, 16]),
     ("crop_size", {"height": 0, "width": 16}),
     ("rescale_factor", -1),

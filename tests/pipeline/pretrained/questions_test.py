@@ -73,6 +73,19 @@ def test_a_misleading_statement_names_any_wrong_option(entries):
     assert drawn == set(texts) - {texts[entry.label]}
 
 
+def test_a_fact_that_is_too_long_is_named_before_anything_is_answered(
+  tmp_path, caplog, answerer
+):
+  entries = json.loads(question_files.write(tmp_path, 6).read_text())
+  entries[5]["facts"] = ["snow " * 9000]
+  (tmp_path / "questions.json").write_text(json.dumps(entries))
+  read = questions_lib.entries(tmp_path / "questions.json")
+  caplog.set_level("INFO")
+  with pytest.raises(errors.InputError, match="entry 5, 'facts' makes .* tok"):
+    questions.answer(answerer, read)
+  assert "answering" not in caplog.text
+
+
 def test_undecided_answers_are_counted(entries):
   answerer = questions.load(
     golden.ROOT / "llava", dtype="float32", least_mass=1.0
