@@ -15,6 +15,7 @@ from absl import logging
 
 import btw_jax
 from btw_jax import errors
+from btw_jax.pipeline import compilation_cache
 from btw_jax.pipeline import interrupt
 from btw_jax.pipeline import logs
 from btw_jax.pipeline import surroundings
@@ -24,6 +25,12 @@ from . import flags as flags_lib
 _DEBUG = flags.DEFINE_bool(
   "debug", False, "show the traceback of an error in the input"
 )
+_COMPILATION_CACHE = flags.DEFINE_string(
+  "compilation_cache",
+  compilation_cache.AUTO,
+  "folder of compiled programs that runs share; none if empty",
+)
+_OTHER = ("compilation_cache", "debug")
 
 # The name of the command, and its programs: name -> module of `experiments`.
 COMMAND = "btw-jax"
@@ -90,6 +97,7 @@ def _guarded(main):
   """Runs the program, and ends with a line and a status for known errors."""
   _quiet_logging()
   try:
+    compilation_cache.enable(_COMPILATION_CACHE.value)
     main()
     sys.stdout.flush()
   except errors.InputError as error:
@@ -200,7 +208,7 @@ def _help(main, groups):
       )
     doc = doc.replace("experiments/recipes/", "").replace(".flags", "")
   lines = [doc, ""]
-  for title, names in {**groups, "Other": ("debug",)}.items():
+  for title, names in {**groups, "Other": _OTHER}.items():
     lines.append(f"{title}:")
     lines += [_help_line(flags.FLAGS[name]) for name in names]
     if title == "Other":

@@ -10,6 +10,7 @@ from typing import Any
 from btw_jax import errors
 from btw_jax.data import catalog
 from btw_jax.pipeline import arrays
+from btw_jax.pipeline import compilation_cache as cache_lib
 from btw_jax.pipeline import logs
 from btw_jax.pipeline import modalities as modalities_lib
 from btw_jax.pipeline import result as result_lib
@@ -34,6 +35,7 @@ def fit(
   test: tuple[Any, Any] | None = None,
   workdir: str | os.PathLike | None = None,
   verbose: bool = True,
+  compilation_cache: str = cache_lib.AUTO,
   **settings: Any,
 ) -> result_lib.Result:
   """Trains one model per modality and the weighted multimodal models.
@@ -56,6 +58,8 @@ def fit(
       validation examples, on which it is optimistic.
     workdir: folder for the files of the run; a temporary one by default.
     verbose: whether to log the progress.
+    compilation_cache: folder of compiled programs that runs share, "auto" for
+      the user's own; none if empty. A cache that JAX uses already stays.
     **settings: every setting of `btw-jax train`, by the name of its flag; a
       list, a tuple or a text with commas where several values are possible.
 
@@ -85,7 +89,11 @@ def fit(
   if is_temporary:
     config = dataclasses.replace(config, workdir=result_lib.make_folder())
   try:
-    with logs.shown(verbose), settings_lib.named_in_python():
+    with (
+      logs.shown(verbose),
+      settings_lib.named_in_python(),
+      cache_lib.enabled(os.fspath(compilation_cache)),
+    ):
       results = train_run.train(config, _NoInterrupt(), loaded)
   except BaseException:
     if is_temporary:
