@@ -12,6 +12,7 @@ interactions (PID), and leaves an audit of each kind of questions.
 import pathlib
 
 from absl import flags
+from absl import logging
 
 from . import app
 
@@ -81,7 +82,9 @@ def main() -> None:
     print(audit_tables.write(measured.content))
     print(path)
   with_image = [entry for entry in entries if entry.has_image]
-  if _LAYERS.value and with_image:
+  if _LAYERS.value and not with_image:
+    logging.warning("--layers: no question has an image, nothing is shown")
+  elif _LAYERS.value:
     bits = logit_lens.measure(answerer, with_image)
     folder = pathlib.Path(_OUTPUT.value) / questions.WITH_IMAGE
     paths = logit_lens.write(folder, bits)

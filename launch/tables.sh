@@ -133,7 +133,7 @@ python -m experiments.benchmarks.estimator_accuracy \
 python -m experiments.benchmarks --suite=gate --rounds=3 \
   --output=runs/tables/benchmark_gate.json
 for suite in train estimators moe data scaling memory pid interference \
-  balance interface audit pretrained parity; do
+  balance interface audit pretrained parity compiling; do
   python -m experiments.benchmarks --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done

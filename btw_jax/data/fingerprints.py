@@ -1,7 +1,9 @@
-"""Fingerprints of arrays: equal ones mean equal content."""
+"""Fingerprints of arrays and folders: equal ones mean equal content."""
 
 from collections.abc import Iterable, Sequence
 import hashlib
+import os
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,18 @@ def of_arrays(arrays: Iterable[Any]) -> str:
     array = np.ascontiguousarray(array)
     digest.update(f"{array.dtype.str}{array.shape}".encode())
     digest.update(array.view(np.uint8).data if array.size else b"")
+  return digest.hexdigest()
+
+
+def of_folder(folder: str | os.PathLike) -> str:
+  """Returns a fingerprint of the files in a folder, by their names."""
+  digest = hashlib.blake2b(digest_size=16)
+  for path in sorted(pathlib.Path(folder).iterdir()):
+    if path.is_file():
+      digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+      with path.open("rb") as file:
+        while part := file.read(2**24):
+          digest.update(part)
   return digest.hexdigest()
 
 

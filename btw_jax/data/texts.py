@@ -6,7 +6,7 @@ whoever has a data set read.
 
 from collections.abc import Sequence
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -59,24 +59,65 @@ def of_fields(reader: Reader, split: fields.Fields, num_rows: int) -> Sequences:
     InputError: if there is neither, or a field is wrong.
   """
   if "raw_text" in split:
-    return reader.read(split.texts("raw_text", num_rows))
+    name = f"{split.name}: field 'raw_text'"
+    rows = list(np.asarray(split.get("raw_text"), object))
+    if len(rows) != num_rows:
+      raise errors.InputError(
+        f"{name} has {len(rows)} rows, other fields have {num_rows}: give one"
+        " text for each row."
+      )
+    return reader.read([to_text(f"{name} of row {r}", x) for r, x in
+                        enumerate(rows)])  # fmt: skip
   if "text_bert" not in split:
     raise errors.InputError(
       f"{split.name}: has neither 'raw_text' nor 'text_bert', which"
       " --text_encoder reads: add one, or leave --text_encoder out."
     )
+  name = f"{split.name}: field 'text_bert'"
   tokens = split.array("text_bert", 3)
-  if len(tokens) != num_rows or tokens.shape[1] < 2:
+  if len(tokens) != num_rows or tokens.shape[1] != 3 or not tokens.shape[2]:
     raise errors.InputError(
-      f"{split.name}: field 'text_bert' has shape {tokens.shape}: give"
-      f" [{num_rows}, 3, T]: numbers of tokens, mask and segments."
+      f"{name} has shape {tokens.shape}: give [{num_rows}, 3, T]: numbers of"
+      " tokens, mask and segments."
     )
-  ids, mask = tokens[:, :1].swapaxes(1, 2), tokens[:, 1] != 0
+  mask = tokens[:, 1]
+  # A mask starts once, and holds nothing but 0 and 1.
+  starts = np.count_nonzero(np.diff(mask, axis=1, prepend=0) == 1, axis=1)
+  wrong = ~np.isin(mask, (0, 1)).all(axis=1) | (starts > 1)
+  if wrong.any():
+    raise errors.InputError(
+      f"{name} of row {np.argmax(wrong)} has a mask that is not 1 at the tokens"
+      " of the text and 0 elsewhere: correct it."
+    )
   length = np.count_nonzero(mask, axis=1)
-  ids = padding.rotate(ids, np.argmax(mask, axis=1))
-  return reader.read_tokens(
-    ids[:, :, 0], length, f"{split.name}: field 'text_bert'"
-  )
+  ids = padding.rotate(tokens[:, :1].swapaxes(1, 2), np.argmax(mask, axis=1))
+  return reader.read_tokens(ids[:, :, 0], length, name)
+
+
+def to_text(name: str, value: Any) -> str:
+  """Returns a text from a file; a missing one, None or NaN, is empty.
+
+  A list of words is joined. `name` is the row that holds it, for messages.
+
+  Raises:
+    InputError: if it is no text.
+  """
+  if value is None or (isinstance(value, float) and math.isnan(value)):
+    return ""
+  if isinstance(value, bytes):
+    value = value.decode("utf-8", "replace")
+  if isinstance(value, list | tuple | np.ndarray):
+    value = " ".join(to_text(name, part) for part in value)
+  if not isinstance(value, str):
+    raise errors.InputError(f"{name} is {value!r}: give a text.")
+  try:
+    value.encode("utf-8")
+  except UnicodeEncodeError as error:
+    raise errors.InputError(
+      f"{name} holds {value[error.start]!r}, which is no character: take it"
+      " out."
+    ) from error
+  return value
 
 
 def centre(vocab_size: int) -> tuple[float, float]:

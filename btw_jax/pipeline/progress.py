@@ -75,6 +75,7 @@ class Progress:
     """
     self._num_stages, self._num_epochs = num_stages, num_epochs
     self._stage, self._name, self._epoch = 0, "", 0
+    self._turns_left = 0
     self._compile_seconds = self._epoch_seconds = 0.0
     self._activity, self._start = "", time.monotonic()
     # The time of the latest line; the time and the epoch of the latest count.
@@ -88,9 +89,19 @@ class Progress:
       logging.get_absl_logger().addFilter(self._clear_bar)
     self._ended = _call_every_second(self.remind)
 
-  def begin(self, name: str, num_epochs: int) -> None:
-    """Begins a stage of so many epochs, which compiles its program first."""
-    self._stage, self._name = self._stage + 1, name
+  def begin(
+    self, name: str, num_epochs: int, turn: int = 0, num_turns: int = 1
+  ) -> None:
+    """Begins a stage of so many epochs, which compiles its program first.
+
+    A stage may take several turns, each with a program and all epochs; `turn`
+    counts them from 0.
+    """
+    self._stage += not turn
+    self._name = name
+    if num_turns > 1:
+      self._name += f", turn {turn + 1} of {num_turns}"
+    self._turns_left = num_turns - turn - 1
     self._epoch, self._num_epochs = 0, num_epochs
     self.do(f"compiling {self._where()}")
     if self._bar is not None:
@@ -157,7 +168,7 @@ class Progress:
 
   def _seconds_left(self):
     """Estimates the time left; later stages compile and train as this one."""
-    stages = self._num_stages - self._stage
+    stages = self._num_stages - self._stage + self._turns_left
     epochs = self._num_epochs - self._epoch + stages * self._num_epochs
     return stages * self._compile_seconds + epochs * self._epoch_seconds
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from btw_jax.pipeline import balancing
 from btw_jax.pipeline import build
 from btw_jax.pipeline import choices as choices_lib
+from btw_jax.pipeline import run_data
 from btw_jax.pipeline import saved_config
 from btw_jax.training import model_checkpoints
 from btw_jax.training import trainer as trainer_lib
@@ -41,6 +42,7 @@ class Models:
 
 def load_models(saved: saved_config.SavedConfig) -> Models:
   """Restores the models of both stages, on any number of devices."""
+  run_data.check_text_encoder(saved)
   config, shape = saved.config, saved.shape
   devices = dataclasses.replace(config.devices, expert_parallelism=1)
   config = dataclasses.replace(config, devices=devices)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 import dataclasses
+import pathlib
 
 from btw_jax import errors
 from btw_jax.data import assembly
 from btw_jax.data import catalog
 from btw_jax.data import checks
 from btw_jax.data import dataset as dataset_lib
+from btw_jax.data import fingerprints
 from btw_jax.data import loading
 from btw_jax.data import texts
 from btw_jax.pipeline import config as config_lib
@@ -38,6 +40,31 @@ def options(config: config_lib.RunConfig) -> catalog.Options:
   )
 
 
+def text_encoder(config: config_lib.RunConfig) -> str:
+  """Returns a fingerprint of the text encoder; empty without one."""
+  folder = config.text.encoder
+  return fingerprints.of_folder(folder) if folder else ""
+
+
+def check_text_encoder(saved: saved_config.SavedConfig) -> None:
+  """Checks that a finished run finds the text encoder it was trained with.
+
+  Raises:
+    InputError: if the folder is gone or holds other files.
+  """
+  config = saved.config
+  folder, before = config.text.encoder, saved.shape.text_encoder
+  if not folder:
+    return
+  gone = not pathlib.Path(folder).is_dir()
+  if gone or (before and text_encoder(config) != before):
+    raise errors.InputError(
+      f"{folder}: {'is no folder' if gone else 'holds other files'}, but the"
+      f" run was trained with the text encoder there: put it back, or name its"
+      f" folder as text_encoder in {config.workdir}/config.json."
+    )
+
+
 def read(
   config: config_lib.RunConfig, loaded: dataset_lib.LoadedSplits | None = None
 ) -> list[dataset_lib.Dataset]:
@@ -52,6 +79,12 @@ def read(
     raise errors.InputError(
       "--text_encoder: arrays in memory hold no words: leave it out, and give"
       " the states of the encoder as features."
+    )
+  names = config.data.modalities
+  if config.text.encoder and names and texts.MODALITY not in names:
+    raise errors.InputError(
+      f"--text_encoder: --modalities={','.join(names)} has no"
+      f" {texts.MODALITY!r}: add it, or leave --text_encoder out."
     )
   return loading.read_datasets(
     config.data.dataset,
@@ -86,6 +119,7 @@ def read_split(
   """
   config, shape = saved.config, saved.shape
   dataset = config.data.dataset
+  check_text_encoder(saved)
   if not data_dir:
     return [dataset.splits[split] for dataset in read(config)]
   if not catalog.find(dataset).reads:

@@ -37,6 +37,8 @@ class DataShape:
       regression.
     columns: modality -> names of its features, where they have names.
     vocab_sizes: modality -> number of tokens there are, where it holds tokens.
+    text_encoder: fingerprint of the folder of the text encoder, if there is
+      one.
   """
 
   modalities: tuple[str, ...]
@@ -48,10 +50,14 @@ class DataShape:
   classes: tuple[labels.Class, ...] = ()
   columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
   vocab_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  text_encoder: str = ""
 
   @classmethod
   def from_dataset(
-    cls, dataset: dataset_lib.Dataset, num_scalers: int
+    cls,
+    dataset: dataset_lib.Dataset,
+    num_scalers: int,
+    text_encoder: str = "",
   ) -> "DataShape":
     """Returns the shape of a data set."""
     return cls(
@@ -64,6 +70,7 @@ class DataShape:
       dataset.classes,
       {m: tuple(names) for m, names in dataset.columns.items()},
       dict(dataset.vocab_sizes),
+      text_encoder,
     )
 
 

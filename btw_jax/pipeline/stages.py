@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
+import operator
 import time
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from btw_jax.parallel import hosts
 from btw_jax.pipeline import build
 from btw_jax.pipeline import config as config_lib
 from btw_jax.pipeline import evaluation
+from btw_jax.pipeline import files
 from btw_jax.pipeline import interrupt as interrupt_lib
 from btw_jax.pipeline import progress as progress_lib
 from btw_jax.pipeline import saved_config
@@ -32,6 +34,8 @@ from btw_jax.training import vectorized_runs
 
 # Skipped steps of an epoch whose examples are logged.
 _NUM_SKIPPED_LOGGED = 3
+# The file of the turns that stages train in.
+_TURNS = "turns.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,23 +147,16 @@ def fit(
   Runs that do not fit in memory side by side train in turns.
   """
   seeds = run.config.seeds
-  num_bytes = hosts.least(turns_lib.available(run.config.devices.memory_gb))
-  turns, memory = turns_lib.plan(
-    trainer, specs, seeds, splits["train"], splits["valid"], num_bytes
-  )
-  _log_turns(stage, (len(specs), len(seeds)), turns, memory, num_bytes)
+  turns = _plan(run, stage, trainer, specs, splits)
   num_epochs = run.config.num_epochs
   if specs[0].last_epoch is not None:
     num_epochs = 1 + max(max(spec.last_epoch) for spec in specs)
   # The name of a method stays as it is written.
   is_method = bool(specs[0].balance)
-  run.progress.begin(
-    stage if is_method else stage.replace("_", " "), num_epochs * len(turns)
-  )
+  name = stage if is_method else stage.replace("_", " ")
   results = []
   for number, turn in enumerate(turns):
-    if number:
-      run.progress.do(f"turn {number + 1} of {len(turns)}, compiling {stage}")
+    run.progress.begin(name, num_epochs, number, len(turns))
     results.append(
       _fit_turn(
         run,
@@ -168,12 +165,47 @@ def fit(
         _Turn(turn, specs[turn.settings], seeds[turn.seeds], len(turns) > 1),
         {name: turns_lib.select(part, turn) for name, part in splits.items()},
         num_epochs,
-        number * num_epochs,
       )
     )
     if number + 1 < len(turns):
-      stop_if_requested(run, f"{number + 1} of {len(turns)} turns are saved")
+      stop_if_requested(run, "the snapshots are saved")
   return turns_lib.join(turns, results, (len(specs), len(seeds)))
+
+
+def _plan(run, stage, trainer, specs, splits):
+  """Plans the turns of a stage, or returns those that it began with.
+
+  A run that goes on finds other memory free; what it has finished counts.
+  """
+  limit, shape = (
+    run.config.devices.memory_gb,
+    (len(specs), len(run.config.seeds)),
+  )
+  file = run.workdir.path / _TURNS
+  planned = {}
+  if file.exists() and run.config.resume:
+    planned = files.read_json(file, "remove it; the run then plans anew")
+  before = planned.get(stage, {})
+  if before.get("memory_gb") == limit and before.get("shape") == [*shape]:
+    return turns_lib.split(
+      shape, lambda *n: all(map(operator.le, n, before["turn"]))
+    )
+  num_bytes = hosts.least(turns_lib.available(limit))
+  turns, memory = turns_lib.plan(
+    trainer,
+    specs,
+    run.config.seeds,
+    splits["train"],
+    splits["valid"],
+    num_bytes,
+  )
+  size = turns_lib.largest(turns)
+  if before and before["turn"] != [*size]:
+    logging.info("%s: is planned anew, because --memory_gb has changed", stage)
+  _log_turns(stage, shape, turns, memory, num_bytes)
+  planned[stage] = {"memory_gb": limit, "shape": shape, "turn": size}
+  files.write_json(file, planned)
+  return turns
 
 
 class _Turn(NamedTuple):
@@ -195,8 +227,8 @@ class _Turn(NamedTuple):
     )
 
 
-def _fit_turn(run, stage, trainer, turn, splits, num_epochs, num_before):
-  """Trains the runs of a turn; `num_before` epochs of the stage came before."""
+def _fit_turn(run, stage, trainer, turn, splits, num_epochs):
+  """Trains the runs of a turn."""
   factor = np.broadcast_to(1.0, len(run.config.seeds))
   if run.trainers.task.unit == "mae":
     stds = [float(scaler.target_std) for scaler in run.inputs.scalers]
@@ -222,7 +254,7 @@ def _fit_turn(run, stage, trainer, turn, splits, num_epochs, num_before):
     num_epochs=num_epochs,
     callbacks=loop.Callbacks(
       on_epoch=on_epoch,
-      on_resume=functools.partial(_resume, run, stage, turn, num_before),
+      on_resume=functools.partial(_resume, run, stage, turn),
       on_skipped=functools.partial(_log_skipped, run, stage, turn),
       should_stop=lambda: run.interrupt.requested,
     ),
@@ -238,7 +270,7 @@ def _fit_turn(run, stage, trainer, turn, splits, num_epochs, num_before):
       resume=run.config.resume,
     ),
   )
-  if not num_before:
+  if not turn.turn.seeds.start:
     _keep_seconds(run, stage, ends, turn)
   return best
 
@@ -247,21 +279,27 @@ def _log_turns(stage, shape, turns, memory, num_bytes):
   """Says that runs train in turns, and why."""
   if len(turns) == 1:
     return
-  settings, seeds = (
-    max(part.stop - part.start for part in parts)
-    for parts in zip(*turns, strict=True)
-  )
+  size = turns_lib.largest(turns)
   logging.info(
-    "%s: %d settings x %d seeds would take %.2g of %.2g GB: they train in %d"
-    " turns of %d x %d, %.2g GB (see --memory_gb)",
+    "%s: %s side by side take %.2g GB, of %.2g GB that they may take: %d turns"
+    " of %s, %.2g GB (see --memory_gb)",
     stage,
-    *shape,
+    _count(*shape),
     memory.needed(*shape) / 1e9,
     num_bytes / 1e9,
     len(turns),
-    settings,
-    seeds,
-    memory.needed(settings, seeds) / 1e9,
+    _count(*size),
+    memory.needed(*size) / 1e9,
+  )
+  if memory.needed(*size) > num_bytes:
+    logging.warning("%s: even one run takes more than that", stage)
+
+
+def _count(num_settings, num_seeds):
+  """Returns numbers of settings and seeds as words."""
+  return " and ".join(
+    f"{number} {noun}{'' if number == 1 else 's'}"
+    for number, noun in ((num_settings, "setting"), (num_seeds, "seed"))
   )
 
 
@@ -282,10 +320,10 @@ def _clock():
   return time.process_time() if is_cpu else time.monotonic()
 
 
-def _resume(run, stage, turn, num_before, num_epochs, num_batches):
+def _resume(run, stage, turn, num_epochs, num_batches):
   """Goes on after the epochs and batches that a training checkpoint holds."""
   run.workdir.rewind(stage, num_epochs, turn.specs, turn.seeds)
-  run.progress.resume(num_before + num_epochs)
+  run.progress.resume(num_epochs)
   if num_batches:
     logging.info(
       "%s: going on after epoch %d and %d batches",

@@ -134,10 +134,13 @@ def read_datasets(
   datasets = run_data.read(config, loaded)
   # Those of other seeds hold the same examples, in other splits.
   first = datasets[0]
-  shape = saved_config.DataShape.from_dataset(first, len(datasets))
+  encoder = run_data.text_encoder(config)
+  shape = saved_config.DataShape.from_dataset(first, len(datasets), encoder)
   workdir_lib.check_modalities(shape.modalities)
   sizes = {s: len(e) for s, e in first.splits.items()}
   fingerprint = fingerprints.of_examples(list(first.splits.values()))
+  if encoder:
+    fingerprint = fingerprints.of_arrays([fingerprint, encoder])
   return datasets, saved_config.SavedConfig(config, shape, sizes, fingerprint)
 
 

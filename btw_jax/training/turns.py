@@ -135,6 +135,14 @@ def split(
   ]
 
 
+def largest(turns: Sequence[Turn]) -> tuple[int, int]:
+  """Returns the largest numbers of settings and of seeds of a turn."""
+  return tuple(
+    max(part.stop - part.start for part in parts)
+    for parts in zip(*turns, strict=True)
+  )
+
+
 def select(examples: types.Split, turn: Turn) -> types.Split:
   """Returns what the seeds of a turn have of a split in full."""
   axes = types.Split(None, 0)

@@ -15,11 +15,13 @@
   python -m experiments.benchmarks --suite=language
   python -m experiments.benchmarks --suite=pretrained
   python -m experiments.benchmarks --suite=parity
+  python -m experiments.benchmarks --suite=compiling
   python -m experiments.benchmarks --suite=study --data_dir=CMU-MOSI
 
 The two sides run in turns in one process, with a pause before each turn. Each
 figure is the median of several rounds, after one round of warm-up. The suites
-scaling, memory, interface, audit and study measure whole processes instead.
+scaling, memory, interface, audit, compiling and study measure whole processes
+instead.
 """
 
 import importlib
@@ -47,6 +49,7 @@ _SUITES = {
   "language": "experiments.benchmarks.language",
   "pretrained": "experiments.benchmarks.pretrained",
   "parity": "experiments.benchmarks.parity",
+  "compiling": "experiments.benchmarks.compiling",
   "study": "experiments.benchmarks.study",
 }
 

@@ -86,6 +86,7 @@ _MEASURED = (
   "benchmark_pid",
   "benchmark_pretrained",
   "benchmark_parity",
+  "benchmark_compiling",
   "interactions_digits",
   "interactions_mosi",
   "interactions_sensory",

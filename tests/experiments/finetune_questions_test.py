@@ -30,5 +30,7 @@ def test_the_changed_model_is_asked_again(tmp_path):
     f"--output={tmp_path / 'out'}", "--least_mass=0", "--dtype=float32",
   )  # fmt: skip
   assert "misleading_text" in done.stdout
-  done = programs.run("finetune_questions", *arguments, status=2)
-  assert "model: exists: remove it, or choose another" in done.stderr
+  # A finished run shows its table again.
+  again = programs.run("finetune_questions", *arguments)
+  assert "the run is finished" in again.stderr
+  assert f"{100 * after['accuracy']:.1f}" in again.stdout

@@ -54,7 +54,7 @@ def test_turns_give_what_runs_side_by_side_give(
   workdir, results = side_by_side
   caplog.set_level("INFO")
   in_turns = train_run.train(_config(tmp_path, memory_gb=memory_gb))
-  assert "they train in" in caplog.text
+  assert "side by side take" in caplog.text
   _assert_same(_rows(workdir), _rows(tmp_path))
   for a, b in zip(results["rows"], in_turns["rows"], strict=True):
     assert a["name"] == b["name"]
@@ -85,7 +85,9 @@ class _Stops:
 
 def test_a_run_that_stops_in_a_turn_goes_on_there(tmp_path, side_by_side):
   config = _config(tmp_path, memory_gb=0.002)
-  with pytest.raises(interrupt_lib.Interrupted, match="2 of 3 turns are saved"):
+  with pytest.raises(
+    interrupt_lib.Interrupted, match="turn 2 of 3, epoch 1 of 3: the snaps"
+  ):
     train_run.train(config, _Stops(tmp_path, 1))
   before = _rows(tmp_path)
   assert not any(key[0] == "multimodal" and key[2] == "2" for key in before)

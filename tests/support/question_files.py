@@ -8,6 +8,7 @@ from PIL import Image
 
 def write(folder, num_questions=24):
   """Writes a file whose odd questions have a picture; returns its path."""
+  folder.mkdir(exist_ok=True)
   rng = np.random.default_rng(0)
   entries = []
   for number in range(num_questions):

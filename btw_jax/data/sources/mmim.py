@@ -54,7 +54,10 @@ def _read_file(file, text_reader):
   features, steps, present, replaced = {}, {}, {}, {}
   vocab_sizes, num_cut = {}, 0
   if text_reader:
-    read = text_reader.read(words)
+    read = text_reader.read(
+      [texts.to_text(f"{file}: the words of row {r}", w)
+       for r, w in enumerate(words)]
+    )  # fmt: skip
     features["text"], present["text"] = read.values, read.length > 0
     steps["text"], num_cut = dataset_lib.Steps(read.length), read.num_cut
     if read.vocab_size:

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -81,6 +82,23 @@ def load(
     for name, source in sources.items()
   }
   return family_lib.Pretrained(str(folder), architecture, config, params, names)
+
+
+def shapes(
+  folder: str | os.PathLike,
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns the shapes of a model's parameters, float32; no weights are read.
+
+  Raises:
+    InputError: if `config.json` is wrong.
+  """
+  architecture, fields = read_architecture(folder)
+  family = ARCHITECTURES[architecture]
+  config = family.read_config(fields, architecture)
+  return {
+    name: jax.ShapeDtypeStruct(shape, jnp.float32)
+    for name, shape in family.shapes(config).items()
+  }
 
 
 def read_architecture(

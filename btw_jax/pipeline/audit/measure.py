@@ -118,8 +118,8 @@ def _say_identical(answers, reference):
       for table in tables
     ):
       yield (
-        f"{name} has exactly the predictions of {reference}: is it the same"
-        " file?"
+        f"{name} has exactly the predictions of {reference}: if both come from"
+        " files, are they the same?"
       )
 
 

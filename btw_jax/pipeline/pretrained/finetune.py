@@ -10,6 +10,7 @@ import functools
 import hashlib
 import math
 import pathlib
+import shutil
 import time
 from typing import Any, NamedTuple
 
@@ -19,7 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from btw_jax import errors
+from btw_jax.data import fingerprints
 from btw_jax.data.sources import questions as questions_lib
+from btw_jax.models.pretrained import catalog
 from btw_jax.models.pretrained import lora as lora_lib
 from btw_jax.models.pretrained import saving
 from btw_jax.models.pretrained import sharding
@@ -37,9 +40,11 @@ from btw_jax.training import model_checkpoints
 from btw_jax.training import sampling
 
 _CONFIG, _RESULTS, _METRICS = "config.json", "results.json", "metrics.csv"
-_ADAPTERS, _MODEL = "adapters", "model"
+# Checkpoints: what training goes on from, and the adapters in the end.
+_SNAPSHOT, _FINAL, _MODEL = "snapshot", "adapters", "model"
 # Of held-out questions: the perturbed views are drawn once, as of this epoch.
 _MEASURED = 2**20
+_MOST_WEIGHT = 1e6
 _MEASURES = ("accuracy", "accuracy_perturbed", "changed", "nll")
 
 
@@ -52,6 +57,12 @@ class _Run(NamedTuple):
   train: pairs_lib.Pairs
   valid: pairs_lib.Pairs
   workdir: pathlib.Path
+
+
+class _Final(NamedTuple):
+  """The adapters in the end, as they are saved."""
+
+  adapters: Mapping[str, Any]
 
 
 def run(
@@ -73,11 +84,6 @@ def run(
   """
   interrupt = interrupt or interrupt_lib.Interrupt()
   start = time.monotonic()
-  if config.save_model and (pathlib.Path(config.workdir) / _MODEL).exists():
-    raise errors.InputError(
-      f"{pathlib.Path(config.workdir) / _MODEL}: exists: remove it, or choose"
-      " another --workdir."
-    )
   entries = questions_lib.entries(config.questions, questions.MAX_OPTIONS)
   weights = read_weights(config.weights, entries) if config.weights else {}
   train, valid = _hold_out(entries, config.valid_share, config.seed)
@@ -91,12 +97,18 @@ def run(
   folders.check_plain("workdir", config.workdir)
   path = folders.make("workdir", config.workdir)
   with folders.Lock("workdir", path):
-    _check_same(config, path)
+    _begin(config, path)
+    if (path / _RESULTS).exists():
+      logging.info("%s: the run is finished, nothing is trained", path)
+      results = files.read_json(path / _RESULTS, "train with --noresume")
+      if config.save_model and not (path / _MODEL).exists():
+        _save_model(config, path)
+      return results
     return _finetune(
       _Run(
         config,
         answerer,
-        lora_lib.Lora(config.lora_rank, config.lora_share, config.lora_alpha),
+        _lora(config),
         pairs_lib.Pairs(answerer, train, weights),
         pairs_lib.Pairs(answerer, valid),
         path,
@@ -115,10 +127,10 @@ def _finetune(run, interrupt, start):
     config.learning_rate, config.max_norm, num_steps
   )
   state = _initial(run, optimizer)
-  if config.resume and (run.workdir / "checkpoints" / _ADAPTERS).exists():
+  if config.resume and (run.workdir / "checkpoints" / _SNAPSHOT).exists():
     shapes = jax.tree.map(np.asarray, state)
     state = jax.tree.map(
-      jnp.asarray, model_checkpoints.load(config.workdir, _ADAPTERS, shapes)
+      jnp.asarray, model_checkpoints.load(config.workdir, _SNAPSHOT, shapes)
     )
   table = csv_table.CsvTable(
     run.workdir / _METRICS,
@@ -126,33 +138,54 @@ def _finetune(run, interrupt, start):
     resume=config.resume,
   )
   table.keep_epochs(int(state.epoch) + 1, lambda row: True)
-  if not int(state.epoch) and not int(state.position):
-    table.retain(lambda row: False)
-    table.write([{"epoch": 0, "split": "valid", **_measure(run, state)}])
+  measured = _read_measures(run.workdir / _METRICS)
+  if 0 not in measured:
+    fresh = _initial(run, optimizer)
+    table.write([{"epoch": 0, "split": "valid", **_measure(run, fresh)}])
   while int(state.epoch) < config.num_epochs:
     state = _train_epoch(run, optimizer, state, interrupt, table)
   measured = _read_measures(run.workdir / _METRICS)
+  after = measured.get(config.num_epochs) or _measure(run, state)
+  model_checkpoints.save(config.workdir, _FINAL, _Final(state.adapters))
   results = {
     "pretrained": config.pretrained,
     "questions": config.questions,
     "sizes": {"train": len(run.train.clean), "valid": len(run.valid.clean)},
     "mitigation": list(config.mitigation),
     "before": measured[0],
-    "after": measured[config.num_epochs],
+    "after": after,
     "num_parameters": {
       "model": sum(math.prod(x.shape) for x in params.values()),
       "trained": sum(x.size for x in state.adapters.values()),
     },
     "seconds": round(time.monotonic() - start, 1),
   }
-  if config.save_model:
-    with progress_lib.doing("writing the changed model"):
-      saving.save(
-        lora_lib.merge(config.pretrained, state.adapters, run.lora),
-        run.workdir / _MODEL,
-      )
   files.write_json(run.workdir / _RESULTS, results)
+  if config.save_model:
+    _save_model(config, run.workdir)
   return results
+
+
+def _save_model(config, path):
+  """Writes the changed model of a finished run, unless it is there."""
+  if (path / _MODEL).exists():
+    raise errors.InputError(
+      f"{path / _MODEL}: exists: remove it, or leave --save_model out."
+    )
+  lora = _lora(config)
+  shapes = catalog.shapes(config.pretrained)
+  adapters = jax.eval_shape(
+    lambda: lora_lib.init(jax.random.key(0), shapes, lora)
+  )
+  saved = model_checkpoints.load(config.workdir, _FINAL, _Final(adapters))
+  with progress_lib.doing("writing the changed model"):
+    saving.save(
+      lora_lib.merge(config.pretrained, saved.adapters, lora), path / _MODEL
+    )
+
+
+def _lora(config):
+  return lora_lib.Lora(config.lora_rank, config.lora_share, config.lora_alpha)
 
 
 def _initial(run, optimizer):
@@ -167,8 +200,11 @@ def _initial(run, optimizer):
       f"{run.config.pretrained}: has no decoder whose layers can change: give"
       " LLaVA, SmolVLM or Idefics3."
     )
-  zero = jnp.int32(0)
-  return step_lib.State(adapters, optimizer.init(adapters), zero, zero)
+  zero, none = jnp.int32(0), jnp.float32(0)
+  return step_lib.State(
+    adapters, optimizer.init(adapters), zero, zero,
+    step_lib.Sums(none, none, none),
+  )  # fmt: skip
 
 
 def _train_epoch(run, optimizer, state, interrupt, table):
@@ -188,7 +224,7 @@ def _train_epoch(run, optimizer, state, interrupt, table):
     sampling.stream_key(config.seed, sampling.HOOK), epoch
   )
   saved, done = time.monotonic(), int(state.position)
-  total, weight, sums = None, 0.0, []
+  total, weight, sums = None, 0.0, state.sums
   number = run.train.num_batches(config.seed, epoch, config.batch_size)
   logging.info(
     "epoch %d of %d: %d batches", epoch + 1, config.num_epochs, number
@@ -204,7 +240,7 @@ def _train_epoch(run, optimizer, state, interrupt, table):
       sharding.spread(batch),
       jax.random.fold_in(base, position),
     )  # fmt: skip
-    sums.append(of_batch)
+    sums = jax.tree.map(jnp.add, sums, of_batch)
     total = gradient if total is None else _add(total, gradient)
     weight += of_batch.weight
     is_last = position + 1 == number
@@ -213,7 +249,7 @@ def _train_epoch(run, optimizer, state, interrupt, table):
     adapters, opt_state = update(state.adapters, state.opt_state, total, weight)
     total, weight = None, 0.0
     state = step_lib.State(
-      adapters, opt_state, state.epoch, jnp.int32(position + 1)
+      adapters, opt_state, state.epoch, jnp.int32(position + 1), sums
     )
     now = time.monotonic()
     if now - reminder >= 15:
@@ -222,19 +258,38 @@ def _train_epoch(run, optimizer, state, interrupt, table):
       logging.info("batch %d of %d: loss %.3f", position + 1, number, loss)
     if interrupt.requested or now - saved >= config.snapshot_seconds:
       saved = now
-      model_checkpoints.save(config.workdir, _ADAPTERS, state)
+      model_checkpoints.save(config.workdir, _SNAPSHOT, state)
     if interrupt.requested:
       raise interrupt_lib.Interrupted(
         f"epoch {epoch + 1}, batch {position + 1} of {number}: the adapters are"
         " saved; the same flags resume the run",
         interrupt.number,
       )
-  state = state._replace(epoch=jnp.int32(epoch + 1), position=jnp.int32(0))
-  rows = [{"epoch": epoch + 1, "split": "valid", **_measure(run, state)}]
-  if sums:
-    rows.insert(0, {"epoch": epoch + 1, "split": "train", **_means(sums)})
+  means = _means(sums)
+  skipped = int(state.opt_state.total_notfinite)
+  if not math.isfinite(means["loss"]):
+    raise errors.InputError(
+      f"epoch {epoch + 1}: the loss is not a number, {skipped} steps changed"
+      " nothing: lower --learning_rate or the --weights, or use"
+      " --dtype=float32."
+    )
+  if skipped:
+    logging.warning(
+      "%d steps so far changed nothing, because their gradient was not finite:"
+      " lower --learning_rate",
+      skipped,
+    )
+  state = state._replace(
+    epoch=jnp.int32(epoch + 1),
+    position=jnp.int32(0),
+    sums=jax.tree.map(jnp.zeros_like, sums),
+  )
+  rows = [
+    {"epoch": epoch + 1, "split": "train", **means},
+    {"epoch": epoch + 1, "split": "valid", **_measure(run, state)},
+  ]
   table.write(rows)
-  model_checkpoints.save(config.workdir, _ADAPTERS, state)
+  model_checkpoints.save(config.workdir, _SNAPSHOT, state)
   logging.info(
     "epoch %d: accuracy %.1f %%, beside what does not matter %.1f %%",
     epoch + 1,
@@ -262,7 +317,7 @@ def _updater(optimizer):
 
 def _means(sums):
   """Returns the means of an epoch, over the questions by their weights."""
-  total = jax.tree.map(lambda *x: float(np.sum(x)), *sums)
+  total = jax.tree.map(float, sums)
   weight = max(total.weight, 1e-9)
   return {
     "loss": total.loss / weight,
@@ -312,18 +367,19 @@ def _hold_out(entries, share, seed):
   """Splits questions at random, those with and without an image alike.
 
   Raises:
-    InputError: if a part would be empty.
+    InputError: if there are too few.
   """
   rng, is_valid = np.random.default_rng(seed), np.zeros(len(entries), bool)
   has_image = np.array([entry.has_image for entry in entries])
   for kind in (True, False):
     rows = rng.permutation(np.flatnonzero(has_image == kind))
-    is_valid[rows[: round(share * len(rows))]] = True
-  if is_valid.all() or not is_valid.any():
+    # At least one of several, and not all.
+    number = min(max(round(share * len(rows)), 1), len(rows) - 1)
+    is_valid[rows[: max(number, 0)]] = True
+  if not is_valid.any():
     raise errors.InputError(
-      f"--valid_share={share:g}: {len(entries)} questions leave none to"
-      f" {'train' if is_valid.all() else 'measure'} on: give another share, or"
-      " more questions."
+      f"the question file has {len(entries)} questions, too few to train on"
+      " some and measure on others: give two or more with an image, or without."
     )
   return (
     [e for e, held in zip(entries, is_valid, strict=True) if held == part]
@@ -346,15 +402,28 @@ def read_weights(
   Raises:
     InputError: if the table cannot be read or has other questions.
   """
+  need = "give the training_weights.csv of an audit, with columns id and weight"
   try:
     with pathlib.Path(path).open(newline="", encoding="utf-8") as file:
-      rows = list(csv.DictReader(file))
-    weights = {row["id"]: float(row["weight"]) for row in rows}
-  except (OSError, KeyError, ValueError, TypeError) as error:
+      reader = csv.DictReader(file)
+      rows = list(reader)
+  except (OSError, ValueError, csv.Error) as error:
     raise errors.InputError(
-      f"--weights={path}: cannot be read ({error}): give the"
-      " training_weights.csv of an audit, with the columns id and weight."
+      f"--weights={path}: cannot be read ({error}): {need}."
     ) from error
+  if not rows or not {"id", "weight"} <= set(reader.fieldnames or ()):
+    raise errors.InputError(
+      f"--weights={path}: has no rows with the columns id and weight: {need}."
+    )
+  weights = {}
+  for number, row in enumerate(rows, 2):
+    try:
+      weights[row["id"]] = float(row["weight"])
+    except (TypeError, ValueError) as error:
+      raise errors.InputError(
+        f"--weights={path}: the weight in line {number} is {row['weight']!r}:"
+        " give a number."
+      ) from error
   known = {entry.id for entry in entries}
   for name, weight in weights.items():
     if name not in known:
@@ -362,50 +431,50 @@ def read_weights(
         f"--weights={path}: has the id {name!r}, which the questions lack: give"
         " the weights of the same questions."
       )
-    if not (math.isfinite(weight) and weight >= 0):
+    if not 0 <= weight <= _MOST_WEIGHT:
       raise errors.InputError(
-        f"--weights={path}: the weight of {name!r} is {weight}: give a number"
-        " of at least 0."
+        f"--weights={path}: the weight of {name!r} is {weight:g}: give a number"
+        f" from 0 to {_MOST_WEIGHT:g}."
       )
   return weights
 
 
-def fingerprint(folder: str) -> str:
-  """Returns a fingerprint of a model's folder: of all of its files."""
-  digest = hashlib.blake2b(digest_size=16)
-  for path in sorted(pathlib.Path(folder).iterdir()):
-    if path.is_file():
-      digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-      with path.open("rb") as file:
-        while part := file.read(2**24):
-          digest.update(part)
-  return digest.hexdigest()
-
-
-def _check_same(config: finetune_config.FinetuneConfig, path) -> None:
+def _begin(config: finetune_config.FinetuneConfig, path) -> None:
   """Writes `config.json`, or refuses a run of other settings or files."""
-  content: Mapping[str, Any] = {
-    "config": finetune_config.to_dict(config, free=False),
-    "model": fingerprint(config.pretrained),
-    "data": hashlib.blake2b(
-      pathlib.Path(config.questions).read_bytes(), digest_size=16
-    ).hexdigest(),
+  contents = {
+    "--pretrained": fingerprints.of_folder(config.pretrained),
+    "--questions": _of_file(config.questions),
+    "--weights": _of_file(config.weights) if config.weights else "",
   }
+  settings = finetune_config.to_dict(config, free=False)
   file = path / _CONFIG
-  if file.exists() and config.resume:
+  if not config.resume:
+    # First: what is there belongs to another run from now on.
+    for name in (_SNAPSHOT, _FINAL):
+      shutil.rmtree(path / "checkpoints" / name, ignore_errors=True)
+    shutil.rmtree(path / _MODEL, ignore_errors=True)
+    files.remove([path / _RESULTS, path / _METRICS])
+  elif file.exists():
     before = files.read_json(file, "remove it, or train with --noresume")
-    for name, what in (("model", "--pretrained"), ("data", "--questions")):
-      if before.get(name) != content[name]:
+    remedy = "choose another folder, or start anew with --noresume"
+    for flag, content in contents.items():
+      if before.get("contents", {}).get(flag) != content:
         raise errors.InputError(
-          f"--workdir={path}: holds a run whose {what} had another content:"
-          " choose another folder, or start anew with --noresume."
+          f"--workdir={path}: holds a run whose {flag} had another content:"
+          f" {remedy}."
         )
     then = before.get("config", {})
-    wrong = [k for k, v in content["config"].items() if then.get(k) != v]
-    if wrong:
-      raise errors.InputError(
-        f"--workdir={path}: holds a run with another --{wrong[0]}"
-        f" ({then.get(wrong[0])!r}): choose another folder, or start anew with"
-        " --noresume."
-      )
-  files.write_json(file, content)
+    for name, value in settings.items():
+      if then.get(name) != value:
+        raise errors.InputError(
+          f"--workdir={path}: holds a run with another --{name}"
+          f" ({then.get(name)!r}): {remedy}."
+        )
+  files.write_json(file, {"config": settings, "contents": contents})
+
+
+def _of_file(path):
+  """Returns a fingerprint of the content of a file."""
+  return hashlib.blake2b(
+    pathlib.Path(path).read_bytes(), digest_size=16
+  ).hexdigest()

@@ -11,18 +11,23 @@ from btw_jax.pipeline import config_sections as sections
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig:
-  """The settings; a run may be resumed with other values of `free` ones."""
+  """The settings; a run may be resumed with other values of `free` ones.
+
+  Files may move, but not change.
+  """
 
   pretrained: str = sections.field(
-    "", "folder of LLaVA, SmolVLM or Idefics3", title="Run", needed=True
-  )
+    "", "folder of LLaVA, SmolVLM or Idefics3", title="Run", needed=True,
+    free=True,
+  )  # fmt: skip
   questions: str = sections.field("", "JSON file of the questions", needed=True)
   workdir: str = sections.field(
     "runs/finetuned_questions", "folder of the run's files", free=True
   )
   save_model: bool = sections.field(
-    False, "leave the changed model too, as a folder like --pretrained"
-  )
+    False, "leave the changed model too, as a folder like --pretrained",
+    free=True,
+  )  # fmt: skip
   resume: bool = sections.field(
     True, "resume a run that was stopped, if the workdir holds one", free=True
   )
@@ -37,8 +42,9 @@ class FinetuneConfig:
     high=0.9,
   )  # fmt: skip
   weights: str = sections.field(
-    "", "training_weights.csv of an audit, factors of questions in the loss"
-  )
+    "", "training_weights.csv of an audit, factors of questions in the loss",
+    free=True,
+  )  # fmt: skip
   lora_rank: int = sections.field(
     8, "rank of the change of a kernel", low=1, high=4096, title="Training"
   )

@@ -66,12 +66,14 @@ class State(NamedTuple):
     opt_state: the optimizer's state, of the adapters alone.
     epoch: number of finished epochs.
     position: number of batches of the epoch that has begun.
+    sums: over these batches.
   """
 
   adapters: dict[str, chex.Array]
   opt_state: Any
   epoch: chex.Array
   position: chex.Array
+  sums: Sums
 
 
 def make_optimizer(

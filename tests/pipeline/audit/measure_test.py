@@ -119,7 +119,8 @@ def test_equal_predictions_are_said():
   same = dict.fromkeys(["both", "noise"], answers.log_probs["both"])
   notes = _measure(audits.make(same)).content["notes"]
   assert notes == [
-    "noise has exactly the predictions of both: is it the same file?"
+    "noise has exactly the predictions of both: if both come from files, are"
+    " they the same?"
   ]
   assert _measure(answers).content["notes"] == []
 

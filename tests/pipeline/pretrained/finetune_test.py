@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -246,7 +247,7 @@ def test_a_stopped_run_goes_on_and_its_model_is_that_of_its_adapters(tmp_path):
     if path.is_file()
   )
   assert trained < 0.5 * whole["num_parameters"]["model"]
-  assert stored < 3 * 4 * trained + 40_000
+  assert stored < (3 + 1) * 4 * trained + 60_000
   # The folder that was left answers as the adapters do.
   answerer = questions.load(tmp_path / "whole/model", dtype="float32")
   entries = questions_lib.entries(config.questions)
@@ -293,17 +294,49 @@ def test_wrong_settings_and_files_are_named(tmp_path):
     assert "\n" not in str(raised.value)
 
   refused("has the id 'nobody', which the questions", "id,weight\nnobody,1\n")
-  refused("weight of 'question 1' is -1.0", "id,weight\nquestion 1,-1\n")
-  refused("cannot be read .*weight", "id,w\nquestion 1,1\n")
-  refused("cannot be read", "id,weight\nquestion 1\n")
+  refused("weight of 'question 1' is -1: give", "id,weight\nquestion 1,-1\n")
+  refused("no rows with the columns id and w", "id,w\nquestion 1,1\n")
+  refused("no rows with the columns id and w", "")
+  refused("no rows with the columns id and w", "id,weight\n")
+  refused("weight in line 2 is None: give a nu", "id,weight\nquestion 1\n")
+  refused("weight of 'question 1' is 1e.38", "id,weight\nquestion 1,1e38\n")
+  refused("cannot be read .field larger", f"id,weight\n{'q' * 200_000},1\n")
   path.write_text("id,weight\nquestion 1,3\n")
   weights = finetune.read_weights(str(path), entries)
   assert weights == {"question 1": 3.0}
   with pytest.raises(errors.InputError, match="no such|cannot be read"):
     finetune.read_weights(str(tmp_path / "none.csv"), entries)
-  with pytest.raises(errors.InputError, match="leave none to measure on"):
+  few = question_files.write(tmp_path / "few", 2)
+  with pytest.raises(errors.InputError, match="has 2 questions, too few to"):
     finetune.run(
-      dataclasses.replace(config, valid_share=0.01), interrupt=_Stops(9)
+      dataclasses.replace(config, questions=str(few)), interrupt=_Stops(9)
+    )
+
+
+@pytest.mark.training
+def test_starting_anew_forgets_what_was_there(tmp_path):
+  never = _Stops(10**9)
+  config = _config(tmp_path, num_epochs=1)
+  first = finetune.run(config, interrupt=never)
+  # A finished run is not trained again, wherever its files are now.
+  assert finetune.run(config, interrupt=_Stops(0)) == first
+  anew = dataclasses.replace(config, resume=False)
+  with pytest.raises(interrupt_lib.Interrupted, match="batch 1 of"):
+    finetune.run(anew, interrupt=_Stops(1))
+  # What was measured before is measured again if its table is lost.
+  (tmp_path / "run/metrics.csv").unlink()
+  again = finetune.run(config, interrupt=never)
+  for when in ("before", "after"):
+    for name, value in first[when].items():
+      assert again[when][name] == pytest.approx(value, rel=1e-4)
+
+
+@pytest.mark.training
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+  with pytest.raises(errors.InputError, match="epoch .: the loss is not a num"):
+    finetune.run(
+      _config(tmp_path, learning_rate=1e30, max_norm=0.0, num_epochs=3),
+      interrupt=_Stops(10**9),
     )
 
 
@@ -312,6 +345,10 @@ def test_a_workdir_of_other_settings_or_weights_is_refused(tmp_path):
   folder = golden.copy(_NAME, tmp_path)
   config = _config(tmp_path, pretrained=str(folder), num_epochs=1)
   finetune.run(config, interrupt=_Stops(10**9))
+  moved = shutil.copytree(folder, tmp_path / "moved")
+  finetune.run(
+    dataclasses.replace(config, pretrained=str(moved)), interrupt=_Stops(0)
+  )
   with pytest.raises(errors.InputError, match="with another --lora_rank"):
     finetune.run(dataclasses.replace(config, lora_rank=4), interrupt=_Stops(9))
   golden.edit_weights(

@@ -1,6 +1,7 @@
 """Texts of data sets that a pretrained encoder reads."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -250,6 +251,91 @@ def test_tokens_of_another_vocabulary_are_refused(tmp_path):
     tmp_path, changes={"train": {"raw_text": None, "text_bert": None}}
   )
   _refused(tmp_path, "'train': has neither 'raw_text' nor 'text_bert'")
+
+
+def _raw(tmp_path, values):
+  """Reads a file whose first texts of training are these."""
+  texts = np.array([*values, *["it was great"] * (12 - len(values))], object)
+  dataset_files.mmsa(tmp_path, changes={"train": {"raw_text": texts}})
+  return run_data.read(_config(tmp_path))[0].splits["train"]
+
+
+def test_missing_texts_and_words_are_told_apart(tmp_path):
+  examples = _raw(
+    tmp_path, [None, float("nan"), " ", b"not great", ["not", "great"], "a"]
+  )
+  np.testing.assert_array_equal(
+    examples.present["text"][:6], [False] * 3 + [True] * 3
+  )
+  values = examples.features["text"][..., 0]
+  expected = _tokens(["not great"]).ids[0]
+  for row in (3, 4):
+    np.testing.assert_array_equal(values[row, : len(expected)], expected)
+
+
+@pytest.mark.parametrize(
+  ("value", "message"),
+  [(7, "row 0 is 7: give a text"), ("a\ud800", "row 0 holds .*no character")],
+)
+def test_what_is_no_text_is_named(tmp_path, value, message):
+  with pytest.raises(errors.InputError, match=f"'raw_text' of {message}"):
+    _raw(tmp_path, [value])
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (lambda x: x.swapaxes(1, 2), r"has shape \(12, 50, 3\): give \[12, 3, T"),
+    (lambda x: x[:, :2], r"has shape \(12, 2, 50\)"),
+    (lambda x: x[:, :, :0], r"has shape \(12, 3, 0\)"),
+    (lambda x: x[:3], r"has shape \(3, 3, 50\)"),
+    (lambda x: np.where(x == 1, np.nan, x), "of row 0 has a mask that is no"),
+  ],
+)
+def test_tokens_in_another_layout_are_refused(tmp_path, change, message):
+  tokens = np.zeros((12, 3, 50))
+  tokens[:, :2, :4] = 1
+  dataset_files.mmsa(
+    tmp_path, changes={"train": {"raw_text": None, "text_bert": change(tokens)}}
+  )
+  _refused(tmp_path, f"'text_bert' {message}")
+
+
+def test_a_mask_with_holes_is_refused(tmp_path):
+  tokens = np.zeros((12, 3, 50))
+  tokens[:, :2, :4] = 1
+  tokens[5, 1, 1] = 0
+  dataset_files.mmsa(
+    tmp_path, changes={"train": {"raw_text": None, "text_bert": tokens}}
+  )
+  _refused(tmp_path, "'text_bert' of row 5 has a mask")
+
+
+def test_an_encoder_without_text_to_read_is_refused(tmp_path):
+  dataset_files.mmsa(tmp_path)
+  _refused(
+    tmp_path, "--modalities=audio,vision has no 'text'",
+    modalities=("audio", "vision"),
+  )  # fmt: skip
+
+
+def test_another_encoder_than_that_of_the_run_is_refused(tmp_path):
+  dataset_files.mmsa(tmp_path)
+  folder = golden.copy("bert", tmp_path)
+  config = _config(tmp_path, text_encoder=str(folder))
+  saved = train_run.read_datasets(config)[1]
+  run_data.check_text_encoder(saved)
+  golden.edit_weights(
+    folder, lambda tensors: next(iter(tensors.values())).__imul__(2)
+  )
+  with pytest.raises(errors.InputError, match="bert: holds other files, but"):
+    run_data.read_split(saved, "test", str(tmp_path))
+  assert train_run.read_datasets(config)[1].fingerprint != saved.fingerprint
+  shutil.rmtree(folder)
+  with pytest.raises(
+    errors.InputError, match="is no folder, but .*config.json"
+  ):
+    run_data.read_split(saved, "test", str(tmp_path))
 
 
 def test_arrays_in_memory_hold_no_words(tmp_path):
