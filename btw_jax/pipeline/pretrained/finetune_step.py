@@ -25,7 +25,7 @@ HEURISTIC, ADVERSARIAL, CONSISTENCY = "heuristic", "adversarial", "consistency"
 
 
 class Objective(NamedTuple):
-  """What a step minimises; static.
+  """The objective of a step; static.
 
   Attributes:
     lora: size of the adapters.
@@ -57,6 +57,14 @@ class Sums(NamedTuple):
   right: chex.Array
   weight: chex.Array
 
+  def means(self) -> dict[str, float]:
+    """Returns the mean loss and the accuracy."""
+    weight = max(float(self.weight), 1e-9)
+    return {
+      "loss": float(self.loss) / weight,
+      "accuracy": float(self.right) / weight,
+    }
+
 
 class State(NamedTuple):
   """The state that training changes.
@@ -86,6 +94,19 @@ def make_optimizer(
   clip = optax.clip_by_global_norm(max_norm) if max_norm else optax.identity()
   optimizer = optax.chain(clip, optax.adamw(schedule, weight_decay=0.0))
   return optax.apply_if_finite(optimizer, jnp.iinfo(jnp.int32).max)
+
+
+def update(
+  optimizer: optax.GradientTransformation,
+  adapters: layers.Params,
+  opt_state: Any,
+  gradient: layers.Params,
+  weight: chex.Array,
+) -> tuple[layers.Params, Any]:
+  """Updates adapters by a gradient that is summed over so much weight."""
+  mean = jax.tree.map(lambda x: x / jnp.maximum(weight, 1e-9), gradient)
+  updates, opt_state = optimizer.update(mean, opt_state, adapters)
+  return optax.apply_updates(adapters, updates), opt_state
 
 
 def gradients(

@@ -16,7 +16,9 @@ from btw_jax.pipeline import interrupt as interrupt_lib
 from btw_jax.pipeline.pretrained import answers as answers_lib
 from btw_jax.pipeline.pretrained import finetune
 from btw_jax.pipeline.pretrained import finetune_config
+from btw_jax.pipeline.pretrained import finetune_files
 from btw_jax.pipeline.pretrained import finetune_step
+from btw_jax.pipeline.pretrained import finetune_training
 from btw_jax.pipeline.pretrained import pairs as pairs_lib
 from btw_jax.pipeline.pretrained import questions
 from support import golden
@@ -55,7 +57,7 @@ def _run(pairs_of, batch, methods=(), **values):
   """Returns the gradient and the sums of a batch."""
   model = golden.model(_NAME)
   objective = finetune_step.Objective(_LORA, methods, **values)
-  return finetune._gradients(
+  return finetune_training._gradients(
     objective, model.config, pairs_of, model.params, batch, jax.random.key(5)
   )
 
@@ -234,7 +236,7 @@ def test_a_stopped_run_goes_on_and_its_model_is_that_of_its_adapters(tmp_path):
   )
   assert whole["before"] != whole["after"]
   config = _config(tmp_path)
-  with pytest.raises(interrupt_lib.Interrupted, match="batch 3 of"):
+  with pytest.raises(interrupt_lib.Interrupted, match="batch 3: the"):
     finetune.run(config, interrupt=_Stops(5))
   resumed = finetune.run(config, interrupt=never)
   for name, value in whole["after"].items():
@@ -290,7 +292,7 @@ def test_wrong_settings_and_files_are_named(tmp_path):
   def refused(match, text):
     path.write_text(text)
     with pytest.raises(errors.InputError, match=match) as raised:
-      finetune.read_weights(str(path), entries)
+      finetune_files.read_weights(str(path), entries)
     assert "\n" not in str(raised.value)
 
   refused("has the id 'nobody', which the questions", "id,weight\nnobody,1\n")
@@ -302,10 +304,10 @@ def test_wrong_settings_and_files_are_named(tmp_path):
   refused("weight of 'question 1' is 1e.38", "id,weight\nquestion 1,1e38\n")
   refused("cannot be read .field larger", f"id,weight\n{'q' * 200_000},1\n")
   path.write_text("id,weight\nquestion 1,3\n")
-  weights = finetune.read_weights(str(path), entries)
+  weights = finetune_files.read_weights(str(path), entries)
   assert weights == {"question 1": 3.0}
   with pytest.raises(errors.InputError, match="no such|cannot be read"):
-    finetune.read_weights(str(tmp_path / "none.csv"), entries)
+    finetune_files.read_weights(str(tmp_path / "none.csv"), entries)
   few = question_files.write(tmp_path / "few", 2)
   with pytest.raises(errors.InputError, match="has 2 questions, too few to"):
     finetune.run(
@@ -321,7 +323,7 @@ def test_starting_anew_forgets_what_was_there(tmp_path):
   # A finished run is not trained again, wherever its files are now.
   assert finetune.run(config, interrupt=_Stops(0)) == first
   anew = dataclasses.replace(config, resume=False)
-  with pytest.raises(interrupt_lib.Interrupted, match="batch 1 of"):
+  with pytest.raises(interrupt_lib.Interrupted, match="batch 1: the"):
     finetune.run(anew, interrupt=_Stops(1))
   # What was measured before is measured again if its table is lost.
   (tmp_path / "run/metrics.csv").unlink()
