@@ -21,8 +21,10 @@ from btw_jax.models.pretrained import catalog
 from btw_jax.models.pretrained import family
 from btw_jax.models.pretrained import layers
 
-# The linear maps of a layer of Llama and Qwen2.
-_KERNELS = re.compile(r"\.layers\.\*\.(self_attn|mlp)\.\w+_proj\.weight$")
+# The linear maps of a layer of Llama and Qwen2, not those of a vision tower.
+_KERNELS = re.compile(
+  r"(^|\.)model\.layers\.\*\.(self_attn|mlp)\.\w+_proj\.weight$"
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,6 @@ from btw_jax.models.pretrained import layers
 from btw_jax.models.pretrained import llama
 from btw_jax.models.pretrained import lora as lora_lib
 from btw_jax.models.pretrained import saving
-from btw_jax.models.pretrained import sharding
 from support import golden
 
 _LORA = lora_lib.Lora(rank=3, share=0.5, alpha=6.0)
@@ -157,22 +156,6 @@ def test_a_folder_with_merged_adapters_gives_the_same_states(tmp_path):
 )
 def test_the_share_of_layers_is_rounded_up(share, num_layers, expected):
   assert lora_lib.Lora(share=share).num_layers(num_layers) == expected
-
-
-def test_sharded_kernels_give_the_same_gradients():
-  model, (tokens, mask) = golden.model("llama"), _inputs("llama")
-  place = sharding.placement(sharding.make_mesh(jax.devices()))
-  spread = {k: place(k, np.asarray(x)) for k, x in model.params.items()}
-  adapters = _adapters(model.params)
-  grad = jax.jit(jax.grad(_loss), static_argnums=(2, 5))
-  for a, b in zip(
-    jax.tree.leaves(
-      grad(adapters, model.params, model.config, tokens, mask, False)
-    ),
-    jax.tree.leaves(grad(adapters, spread, model.config, tokens, mask, False)),
-    strict=True,
-  ):
-    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_layers_without_adapters_are_as_before():

@@ -11,7 +11,9 @@ from support import environment
 # Answers with sharded and with whole parameters on four simulated devices.
 _CODE = """
 import jax, numpy as np
-from btw_jax.models.pretrained import catalog, sharding, vision_language
+from btw_jax.models.pretrained import catalog, lora, sharding, vision_language
+from btw_jax.pipeline.pretrained import answers, pairs
+from btw_jax.pipeline.pretrained import finetune_step as step
 from support import golden
 
 assert jax.device_count() == 4
@@ -41,6 +43,31 @@ ours = grad(spread.params, spread.config, *inputs)
 expected = grad(whole.params, whole.config, *inputs)
 for name, x in expected.items():
   np.testing.assert_allclose(np.asarray(ours[name]), x, atol=1e-5)
+
+# Adapters, with a batch that is spread over the same devices.
+size = lora.Lora(rank=2, share=0.5)
+adapters = jax.tree.map(
+  lambda x: x + 0.05, lora.init(jax.random.key(0), whole.params, size)
+)
+batch = pairs.Batch(
+  *[answers.Batch(
+    np.repeat(inputs[0][:1], 4, 0), np.repeat(where[:1], 4, 0),
+    np.repeat(where[:1], 4, 0), np.tile([[5, 6, 7]], (4, 1)),
+    np.repeat(inputs[2][:1], 4, 0),
+  )] * 2, np.array([0, 1, 2, 0]), np.array([1, 1, 0.5, 2], np.float32),
+)
+objective = step.Objective(size, ("heuristic", "adversarial", "consistency"))
+grad = jax.jit(step.gradients, static_argnums=(0, 1))
+ours, expected = (
+  grad(objective, model.config, adapters, model.params, of, jax.random.key(1))
+  for model, of in ((spread, sharding.spread(batch)), (whole, batch))
+)
+assert len(sharding.spread(batch).label.addressable_shards) == 4
+for a, b in zip(
+  jax.tree.leaves(ours[0]), jax.tree.leaves(expected[0]), strict=True
+):
+  assert np.any(b)
+  np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 """
 
 
