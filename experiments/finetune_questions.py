@@ -11,6 +11,7 @@ changed model is left as a folder that the program questions reads.
 
 import dataclasses
 
+from btw_jax.pipeline import config_sections
 from btw_jax.pipeline.pretrained import finetune_config
 
 from . import app
@@ -40,8 +41,9 @@ def main() -> None:
 
 def start() -> None:
   """Defines flags, and runs the program."""
-  flags_lib.define_fields(dataclasses.fields(finetune_config.FinetuneConfig))
-  app.run(main, finetune_config.groups())
+  kind = finetune_config.FinetuneConfig
+  flags_lib.define_fields(dataclasses.fields(kind))
+  app.run(main, config_sections.titled(kind))
 
 
 if __name__ == "__main__":

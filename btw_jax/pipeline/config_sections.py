@@ -1,6 +1,7 @@
 """The sections of a run's configuration, and the choices of their settings."""
 
 import dataclasses
+from typing import Any
 
 from btw_jax import errors
 from btw_jax.data import catalog
@@ -49,6 +50,28 @@ def is_moderate(number: float) -> bool:
 def field(default, text, **metadata):
   """Returns a dataclass field with a help text, bounds or choices."""
   return dataclasses.field(default=default, metadata={"text": text, **metadata})
+
+
+def titled(kind: type) -> dict[str, list[str]]:
+  """Returns title -> names of a dataclass of settings, in the order of help.
+
+  A field opens the group whose title it has.
+  """
+  groups, title = {}, ""
+  for one in dataclasses.fields(kind):
+    title = one.metadata.get("title", title)
+    groups.setdefault(title, []).append(one.name)
+  return groups
+
+
+def to_json(config: Any, *, free: bool = True) -> dict[str, Any]:
+  """Returns a dataclass of settings as JSON holds it, with the free or not."""
+  values = {
+    one.name: getattr(config, one.name)
+    for one in dataclasses.fields(config)
+    if free or not one.metadata.get("free")
+  }
+  return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def _share(default, replacement):

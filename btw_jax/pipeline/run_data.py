@@ -119,7 +119,6 @@ def read_split(
   """
   config, shape = saved.config, saved.shape
   dataset = config.data.dataset
-  check_text_encoder(saved)
   if not data_dir:
     return [dataset.splits[split] for dataset in read(config)]
   if not catalog.find(dataset).reads:

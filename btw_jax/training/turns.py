@@ -102,9 +102,12 @@ def plan(
     runs fit.
   """
   shape = len(specs), len(seeds)
+  everything = [Turn(slice(0, len(specs)), slice(0, len(seeds)))]
+  if shape == (1, 1):
+    return everything, None
   least = _estimate(trainer, seeds, train, valid)
-  if shape == (1, 1) or _FACTOR * least.needed(*shape) <= num_bytes:
-    return split(shape, lambda *_: True), None
+  if _FACTOR * least.needed(*shape) <= num_bytes:
+    return everything, None
   memory = least._replace(per_step=_FACTOR // 2 * least.per_step)
   if not train.batch.on_disk:
     memory = _measure(trainer, specs, seeds, train, valid, least)
@@ -203,10 +206,10 @@ def _estimate(trainer, seeds, train, valid):
     batch = example_source.make(train, trainer.batch_size).template().batch
     batch = jax.tree.map(lambda x: x[0], batch)
   else:
-    own = example_source.split_axes(train).batch == 0
+    is_drawn = example_source.split_axes(train).batch == 0
     total = sum(_num_bytes(part.batch) for part in (train, valid))
-    shared, per_seed = (0, total // len(seeds)) if own else (total, 0)
-    if own:
+    shared, per_seed = (0, total // len(seeds)) if is_drawn else (total, 0)
+    if is_drawn:
       batch = jax.tree.map(lambda x: x[0], batch)
   outputs = sum(_num_bytes(part.unimodal) for part in (train, valid))
   state = jax.eval_shape(

@@ -32,8 +32,8 @@ def _rows() -> Iterator[dict[str, str]]:
     with np.load(folder / "golden.npz") as file:
       arrays = dict(file)
     model = catalog.load(folder)
-    for name, found, expected in _outputs(model, arrays):
-      difference = np.abs(np.asarray(found) - expected).max()
+    for name, ours, expected in _outputs(model, arrays):
+      difference = np.abs(np.asarray(ours) - expected).max()
       yield {
         "family": folder.name,
         "compared": name,
@@ -76,8 +76,8 @@ def _outputs(model, arrays):
       )
       for number in range(sum(name.startswith("picture_") for name in arrays))
     ]
-    found, expected = (
+    ours, expected = (
       np.concatenate([x.ravel() for x in part])
       for part in zip(*pairs, strict=True)
     )
-    yield "pixels", found, expected
+    yield "pixels", ours, expected

@@ -65,9 +65,7 @@ def load(
   Raises:
     InputError: naming the file and the field or tensor that is wrong.
   """
-  architecture, fields = read_architecture(folder)
-  family = ARCHITECTURES[architecture]
-  config = family.read_config(fields, architecture)
+  architecture, family, config = read_config(folder)
   sources, names = folder_lib.match(
     folder,
     folder_lib.list_tensors(folder),
@@ -92,13 +90,24 @@ def shapes(
   Raises:
     InputError: if `config.json` is wrong.
   """
-  architecture, fields = read_architecture(folder)
-  family = ARCHITECTURES[architecture]
-  config = family.read_config(fields, architecture)
+  _, family, config = read_config(folder)
   return {
     name: jax.ShapeDtypeStruct(shape, jnp.float32)
     for name, shape in family.shapes(config).items()
   }
+
+
+def read_config(
+  folder: str | os.PathLike,
+) -> tuple[str, family_lib.Family, Any]:
+  """Returns the architecture of a folder, its family and its configuration.
+
+  Raises:
+    InputError: if there is none, or `config.json` is wrong.
+  """
+  architecture, fields = read_architecture(folder)
+  family = ARCHITECTURES[architecture]
+  return architecture, family, family.read_config(fields, architecture)
 
 
 def read_architecture(

@@ -197,17 +197,12 @@ class LanguageConfig:
 
 def groups() -> dict[str, list[str]]:
   """Returns title -> names of settings, in the order of the help."""
-  titled, title = {}, ""
-  for field in dataclasses.fields(LanguageConfig):
-    title = field.metadata.get("title", title)
-    titled.setdefault(title, []).append(field.name)
-  return titled
+  return sections.titled(LanguageConfig)
 
 
 def to_dict(config: LanguageConfig) -> dict[str, Any]:
   """Returns the settings as JSON holds them."""
-  values = dataclasses.asdict(config)
-  return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+  return sections.to_json(config)
 
 
 def from_dict(values: dict[str, Any]) -> LanguageConfig:

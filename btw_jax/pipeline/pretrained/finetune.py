@@ -81,6 +81,12 @@ def run(
     files_lib.read_weights(config.weights, entries) if config.weights else {}
   )
   train, valid = _hold_out(entries, config.valid_share, config.seed)
+  questions.check_folder(config.pretrained)
+  path, content = pathlib.Path(config.workdir), files_lib.describe(config)
+  if config.resume:
+    files_lib.check_same(path, content)
+    if (path / files_lib.RESULTS).exists():
+      return _read_finished(config, path)
   answerer = questions.load(
     config.pretrained,
     dtype=config.dtype,
@@ -88,29 +94,27 @@ def run(
     batch_size=config.batch_size,
     seed=config.seed,
   )
+  parts = (
+    config,
+    answerer,
+    pairs_lib.Pairs(answerer, train, weights),
+    pairs_lib.Pairs(answerer, valid),
+    path,
+  )
   folders.check_plain("workdir", config.workdir)
-  path = folders.make("workdir", config.workdir)
-  with folders.Lock("workdir", path):
-    files_lib.begin(config, path)
-    if (path / files_lib.RESULTS).exists():
-      logging.info("%s: the run is finished, nothing is trained", path)
-      results = files.read_json(
-        path / files_lib.RESULTS, "train with --noresume"
-      )
-      if config.save_model and not (path / files_lib.MODEL).exists():
-        _save_model(config, path)
-      return results
-    return _finetune(
-      _Run(
-        config,
-        answerer,
-        pairs_lib.Pairs(answerer, train, weights),
-        pairs_lib.Pairs(answerer, valid),
-        path,
-      ),
-      interrupt,
-      start,
-    )
+  with folders.Lock("workdir", folders.make("workdir", config.workdir)):
+    files_lib.begin(path, content, resume=config.resume)
+    return _finetune(_Run(*parts), interrupt, start)
+
+
+def _read_finished(config, path):
+  """Returns the results of a finished run; leaves its model if asked to."""
+  logging.info("%s: the run is finished, nothing is trained", path)
+  results = files.read_json(path / files_lib.RESULTS, "train with --noresume")
+  if config.save_model and not (path / files_lib.MODEL).exists():
+    with folders.Lock("workdir", path):
+      _save_model(config, path)
+  return results
 
 
 def _finetune(run, interrupt, start):
@@ -118,10 +122,8 @@ def _finetune(run, interrupt, start):
   config, params = run.config, run.answerer.model.params
   trainer = finetune_training.Trainer(config, run.answerer.model, run.train)
   state = trainer.initial()
-  if (
-    config.resume
-    and (run.workdir / "checkpoints" / files_lib.SNAPSHOT).exists()
-  ):
+  # Without --resume nothing of an earlier run is left.
+  if (run.workdir / "checkpoints" / files_lib.SNAPSHOT).exists():
     shapes = jax.tree.map(np.asarray, state)
     state = jax.tree.map(
       jnp.asarray,
@@ -130,7 +132,7 @@ def _finetune(run, interrupt, start):
   table = csv_table.CsvTable(
     run.workdir / files_lib.METRICS,
     ("epoch", "split", "loss", *_MEASURES),
-    resume=config.resume,
+    resume=True,
   )
   table.keep_epochs(int(state.epoch) + 1, lambda row: True)
   measured = _read_measures(run.workdir / files_lib.METRICS)
@@ -189,7 +191,6 @@ def _train_epoch(run, trainer, state, interrupt, table):
   config, epoch = run.config, int(state.epoch)
   where = f"epoch {epoch + 1} of {config.num_epochs}"
   saved = said = time.monotonic()
-  logging.info("%s: %d batches", where, trainer.num_batches(epoch))
   latest = state
   for latest in trainer.steps(state):
     now = time.monotonic()

@@ -4,7 +4,6 @@ It imports nothing heavy, since the program reads it before it answers.
 """
 
 import dataclasses
-from typing import Any
 
 from btw_jax.pipeline import config_sections as sections
 
@@ -91,22 +90,3 @@ class FinetuneConfig:
   adversarial_steps: int = sections.field(
     2, "number of steps of the ascent", low=0, high=1000
   )
-
-
-def groups() -> dict[str, list[str]]:
-  """Returns title -> names of settings, in the order of the help."""
-  titled, title = {}, ""
-  for field in dataclasses.fields(FinetuneConfig):
-    title = field.metadata.get("title", title)
-    titled.setdefault(title, []).append(field.name)
-  return titled
-
-
-def to_dict(config: FinetuneConfig, *, free: bool = True) -> dict[str, Any]:
-  """Returns the settings as JSON holds them, the `free` ones only if asked."""
-  values = {
-    field.name: getattr(config, field.name)
-    for field in dataclasses.fields(config)
-    if free or not field.metadata.get("free")
-  }
-  return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

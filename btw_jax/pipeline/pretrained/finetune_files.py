@@ -1,14 +1,16 @@
 """Files of a fine-tuning: what it reads, and what tells it from another one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import csv
 import hashlib
 import pathlib
 import shutil
+from typing import Any
 
 from btw_jax import errors
 from btw_jax.data import fingerprints
 from btw_jax.data.sources import questions as questions_lib
+from btw_jax.pipeline import config_sections
 from btw_jax.pipeline import files
 from btw_jax.pipeline.pretrained import finetune_config
 
@@ -72,42 +74,58 @@ def read_weights(
   return weights
 
 
-def begin(config: finetune_config.FinetuneConfig, path: pathlib.Path) -> None:
-  """Writes `config.json`, after removing a run that is not to be resumed.
+def describe(config: finetune_config.FinetuneConfig) -> dict[str, Any]:
+  """Returns what `config.json` is to say: settings, and contents of files."""
+  return {
+    "config": config_sections.to_json(config, free=False),
+    "contents": {
+      "--pretrained": fingerprints.of_folder(config.pretrained),
+      "--questions": _of_file(config.questions),
+      "--weights": _of_file(config.weights) if config.weights else "",
+    },
+  }
+
+
+def check_same(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+  """Refuses a folder that holds a run of other settings or files.
+
+  Args:
+    path: the workdir.
+    content: from `describe`.
 
   Raises:
-    InputError: if the folder holds a run of other settings or files.
+    InputError: naming the first flag that differs.
   """
-  contents = {
-    "--pretrained": fingerprints.of_folder(config.pretrained),
-    "--questions": _of_file(config.questions),
-    "--weights": _of_file(config.weights) if config.weights else "",
-  }
-  settings = finetune_config.to_dict(config, free=False)
-  file = path / CONFIG
-  if not config.resume:
+  if not (path / CONFIG).exists():
+    return
+  before = files.read_json(path / CONFIG, "remove it, or train with --noresume")
+  remedy = "choose another folder, or start anew with --noresume"
+  for flag, fingerprint in content["contents"].items():
+    if before.get("contents", {}).get(flag) != fingerprint:
+      raise errors.InputError(
+        f"--workdir={path}: holds a run whose {flag} had another content:"
+        f" {remedy}."
+      )
+  then = before.get("config", {})
+  for name, value in content["config"].items():
+    if then.get(name) != value:
+      raise errors.InputError(
+        f"--workdir={path}: holds a run with another --{name}"
+        f" ({then.get(name)!r}): {remedy}."
+      )
+
+
+def begin(
+  path: pathlib.Path, content: Mapping[str, Any], *, resume: bool
+) -> None:
+  """Writes `config.json`, after removing a run that is not to be resumed."""
+  if not resume:
     # First: what is there belongs to another run from now on.
     for name in (SNAPSHOT, FINAL):
       shutil.rmtree(path / "checkpoints" / name, ignore_errors=True)
     shutil.rmtree(path / MODEL, ignore_errors=True)
     files.remove([path / RESULTS, path / METRICS])
-  elif file.exists():
-    before = files.read_json(file, "remove it, or train with --noresume")
-    remedy = "choose another folder, or start anew with --noresume"
-    for flag, content in contents.items():
-      if before.get("contents", {}).get(flag) != content:
-        raise errors.InputError(
-          f"--workdir={path}: holds a run whose {flag} had another content:"
-          f" {remedy}."
-        )
-    then = before.get("config", {})
-    for name, value in settings.items():
-      if then.get(name) != value:
-        raise errors.InputError(
-          f"--workdir={path}: holds a run with another --{name}"
-          f" ({then.get(name)!r}): {remedy}."
-        )
-  files.write_json(file, {"config": settings, "contents": contents})
+  files.write_json(path / CONFIG, content)
 
 
 def _of_file(path):

@@ -46,7 +46,7 @@ class Trainer:
       config.adversarial_rate,
       config.adversarial_steps,
     )
-    steps = math.ceil(self.num_batches(0) / config.accumulate)
+    steps = math.ceil(len(self._batches(0)) / config.accumulate)
     self._optimizer = step_lib.make_optimizer(
       config.learning_rate, config.max_norm, steps * config.num_epochs
     )
@@ -55,10 +55,10 @@ class Trainer:
       donate_argnums=(0, 1),
     )
 
-  def num_batches(self, epoch: int) -> int:
-    """Returns the number of batches of an epoch."""
+  def _batches(self, epoch):
+    """Plans the batches of an epoch."""
     config = self._config
-    return self._pairs.num_batches(config.seed, epoch, config.batch_size)
+    return self._pairs.batches(config.seed, epoch, config.batch_size)
 
   def initial(self) -> step_lib.State:
     """Returns the state before the first step: adapters that change nothing."""
@@ -82,24 +82,24 @@ class Trainer:
     base = jax.random.fold_in(
       sampling.stream_key(config.seed, sampling.HOOK), epoch
     )
-    done, number = int(state.position), self.num_batches(epoch)
     total, weight, sums = None, 0.0, state.sums
-    batches = self._pairs.batches(config.seed, epoch, config.batch_size)
-    for position, batch in enumerate(batches):
-      if position < done:
-        continue
+    batches = self._batches(epoch)
+    logging.info(
+      "epoch %d of %d: %d batches", epoch + 1, config.num_epochs, len(batches)
+    )
+    for position in range(int(state.position), len(batches)):
       gradient, of_batch = _gradients(
         self._objective,
         self._model.config,
         state.adapters,
         self._model.params,
-        sharding.spread(batch),
+        sharding.spread(batches[position]),
         jax.random.fold_in(base, position),
       )
       sums = jax.tree.map(jnp.add, sums, of_batch)
       total = gradient if total is None else _add(total, gradient)
       weight += of_batch.weight
-      is_last = position + 1 == number
+      is_last = position + 1 == len(batches)
       if not is_last and (position + 1) % config.accumulate:
         continue
       adapters, opt_state = self._update(

@@ -84,10 +84,10 @@ def _atoms(log_probs):
   atoms = audit_interactions.measure(answers, pair, options_lib.Options()).row[
     "atoms"
   ]
-  found = [atoms[name]["mean"] for name in audit_interactions.ATOMS]
+  means = [atoms[name]["mean"] for name in audit_interactions.ATOMS]
   if pair.first != "vision":
-    found[1], found[2] = found[2], found[1]
-  return np.array(found)
+    means[1], means[2] = means[2], means[1]
+  return np.array(means)
 
 
 def write(folder: str | os.PathLike, bits: np.ndarray) -> list[pathlib.Path]:

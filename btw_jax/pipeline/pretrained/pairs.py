@@ -5,7 +5,8 @@ or does not matter; a question without one with itself beside an image that does
 not matter. arXiv 2505.19616.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -96,8 +97,8 @@ class Pairs:
       shown = questions.irrelevant_picture(kind, *rng.integers(2**31, size=2))
     return self._answerer.ask(entry, shown)
 
-  def batches(self, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
-    """Yields all questions in batches of few shapes, in random order.
+  def batches(self, seed: int, epoch: int, batch_size: int) -> "Batches":
+    """Plans batches of few shapes with all questions, in random order.
 
     Questions of a batch have equally many tiles, and so have their views. The
     last batch of such a group is filled with questions of weight 0.
@@ -119,23 +120,39 @@ class Pairs:
         (members[start : start + size], size)
         for start in range(0, len(members), size)
       ]
-    for number in rng.permutation(len(chunks)):
-      rows, size = chunks[number]
-      filled = np.resize(rows, size)
-      is_real = np.arange(size) < len(rows)
-      yield Batch(
-        *(
-          answers_lib.stack([asks[row] for row in filled], self._num_options)
-          for asks in (self.clean, perturbed)
-        ),
-        self._labels[filled],
-        np.where(is_real, self._weights[filled], 0.0).astype(np.float32),
-      )
+    order = rng.permutation(len(chunks))
+    make = functools.partial(self._make, perturbed)
+    return Batches([chunks[number] for number in order], make)
 
-  def num_batches(self, seed: int, epoch: int, batch_size: int) -> int:
-    """Returns the number of batches of an epoch."""
-    counts = {}
-    for clean, view in zip(self.clean, self.perturb(seed, epoch), strict=True):
-      kind = clean.num_tiles, view.num_tiles
-      counts[kind] = counts.get(kind, 0) + 1
-    return sum(-(-number // batch_size) for number in counts.values())
+  def _make(self, perturbed, rows, size):
+    """Makes the batch of some questions, filled up to a size."""
+    filled = np.resize(rows, size)
+    is_real = np.arange(size) < len(rows)
+    return Batch(
+      *(
+        answers_lib.stack([asks[row] for row in filled], self._num_options)
+        for asks in (self.clean, perturbed)
+      ),
+      self._labels[filled],
+      np.where(is_real, self._weights[filled], 0.0).astype(np.float32),
+    )
+
+
+class Batches(Sequence[Batch]):
+  """The batches of an epoch, each of which is made when it is asked for."""
+
+  def __init__(
+    self,
+    chunks: Sequence[tuple[np.ndarray, int]],
+    make: Callable[[np.ndarray, int], Batch],
+  ):
+    """Keeps the questions and the size of each batch, and how to make one."""
+    self._chunks, self._make = chunks, make
+
+  def __len__(self) -> int:
+    """Returns the number of batches."""
+    return len(self._chunks)
+
+  def __getitem__(self, number: int) -> Batch:
+    """Makes a batch."""
+    return self._make(*self._chunks[number])

@@ -44,8 +44,6 @@ MAX_OPTIONS = len(prompts.LETTERS)
 # Height and width of images that do not matter.
 _SIDE = 336
 _MISLEADING = "The right answer is {}."
-
-
 # Kinds of images that do not matter for a question.
 IRRELEVANT = ("noise", "black", "white")
 
@@ -151,13 +149,7 @@ def load(
   Raises:
     InputError: if the folder is wrong or holds another kind of model.
   """
-  architecture, _ = catalog.read_architecture(folder)
-  families = (vision_language.LLAVA, vision_language.SMOLVLM)
-  if catalog.ARCHITECTURES[architecture] not in families:
-    raise errors.InputError(
-      f"{folder}: holds a {architecture}, which does not read both images and"
-      " texts: give LLaVA or SmolVLM."
-    )
+  check_folder(folder)
   processor = images_lib.read(folder)
   place = None
   if jax.device_count() > 1:
@@ -179,6 +171,21 @@ def load(
       " tokenizer of the same model."
     )
   return Answerer(model, tokenizer, processor, batch_size, seed, least_mass)
+
+
+def check_folder(folder: str | os.PathLike) -> None:
+  """Refuses folders of models that do not read both images and texts.
+
+  Raises:
+    InputError: if it is one.
+  """
+  architecture, _ = catalog.read_architecture(folder)
+  families = (vision_language.LLAVA, vision_language.SMOLVLM)
+  if catalog.ARCHITECTURES[architecture] not in families:
+    raise errors.InputError(
+      f"{folder}: holds a {architecture}, which does not read both images and"
+      " texts: give LLaVA or SmolVLM."
+    )
 
 
 def answer(

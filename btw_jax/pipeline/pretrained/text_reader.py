@@ -55,15 +55,14 @@ def params_reader(
 
 def _read_config(folder) -> bert.Config:
   """Reads the sizes of a text encoder."""
-  architecture, fields = catalog.read_architecture(folder)
-  family = catalog.ARCHITECTURES[architecture]
+  architecture, family, config = catalog.read_config(folder)
   if family is not bert.FAMILY:
     known = [n for n, f in catalog.ARCHITECTURES.items() if f is bert.FAMILY]
     raise errors.InputError(
       f"--text_encoder={folder}: is a {architecture}, which encodes no texts:"
       f" give one of {', '.join(known)}."
     )
-  return family.read_config(fields, architecture)
+  return config
 
 
 class TextReader:

@@ -182,7 +182,7 @@ def test_questions_that_fill_a_batch_do_not_count(pairs):
 def test_every_question_is_in_one_batch_of_an_epoch(pairs):
   for epoch in range(3):
     batches = list(pairs.batches(7, epoch, 3))
-    assert len(batches) == pairs.num_batches(7, epoch, 3)
+    assert len(batches) == len(pairs.batches(7, epoch, 3))
     assert sum(batch.weight.sum() for batch in batches) == len(pairs.clean)
     labels = np.concatenate([b.label[b.weight > 0] for b in batches])
     assert sorted(labels) == sorted(pairs.labels)

@@ -16,6 +16,7 @@ from btw_jax.models.pretrained import text_encoder
 from btw_jax.models.pretrained import tokens as tokens_lib
 from btw_jax.pipeline import build
 from btw_jax.pipeline import config as config_lib
+from btw_jax.pipeline import restore
 from btw_jax.pipeline import run_data
 from btw_jax.pipeline import train_run
 from btw_jax.training import vectorized_runs
@@ -329,13 +330,13 @@ def test_another_encoder_than_that_of_the_run_is_refused(tmp_path):
     folder, lambda tensors: next(iter(tensors.values())).__imul__(2)
   )
   with pytest.raises(errors.InputError, match="bert: holds other files, but"):
-    run_data.read_split(saved, "test", str(tmp_path))
+    restore.load_models(saved)
   assert train_run.read_datasets(config)[1].fingerprint != saved.fingerprint
   shutil.rmtree(folder)
   with pytest.raises(
     errors.InputError, match="is no folder, but .*config.json"
   ):
-    run_data.read_split(saved, "test", str(tmp_path))
+    restore.load_models(saved)
 
 
 def test_arrays_in_memory_hold_no_words(tmp_path):
