@@ -27,7 +27,7 @@ def shown(verbose: bool) -> Iterator[None]:
   handler = std_logging.StreamHandler(sys.stderr)
   handler.setFormatter(formatter())
   handler.addFilter(lambda record: is_shown(record, (_PACKAGE,)))
-  before = logging.get_verbosity(), logger.propagate
+  before = logging.get_verbosity(), logger.level, logger.propagate
   logging.set_verbosity(logging.INFO if verbose else logging.WARNING)
   logger.addHandler(handler)
   logger.propagate = False
@@ -35,8 +35,9 @@ def shown(verbose: bool) -> Iterator[None]:
     yield
   finally:
     logger.removeHandler(handler)
-    logger.propagate = before[1]
     logging.set_verbosity(before[0])
+    logger.setLevel(before[1])  # absl sets it beside its verbosity
+    logger.propagate = before[2]
 
 
 def is_shown(record: std_logging.LogRecord, folders: tuple[str, ...]) -> bool:

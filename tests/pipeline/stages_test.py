@@ -52,7 +52,7 @@ def test_turns_give_what_runs_side_by_side_give(
   tmp_path, side_by_side, memory_gb, caplog
 ):
   workdir, results = side_by_side
-  caplog.set_level("INFO")
+  caplog.set_level("INFO", logger="absl")
   in_turns = train_run.train(_config(tmp_path, memory_gb=memory_gb))
   assert "side by side take" in caplog.text
   _assert_same(_rows(workdir), _rows(tmp_path))

@@ -80,7 +80,7 @@ def test_a_fact_that_is_too_long_is_named_before_anything_is_answered(
   entries[5]["facts"] = ["snow " * 9000]
   (tmp_path / "questions.json").write_text(json.dumps(entries))
   read = questions_lib.entries(tmp_path / "questions.json")
-  caplog.set_level("INFO")
+  caplog.set_level("INFO", logger="absl")
   with pytest.raises(errors.InputError, match="entry 5, 'facts' makes .* tok"):
     questions.answer(answerer, read)
   assert "answering" not in caplog.text
