@@ -54,6 +54,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import threefry
+
 
 def as_float(*arrays: chex.Array) -> list[chex.Array]:
   """Converts arrays to one common floating dtype, at least float32."""
@@ -97,7 +99,7 @@ def keys(
   arguments are those of `slots`.
   """
   batch_slots = slots(batch_size, axis_name)
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, batch_slots)
+  return threefry.fold_in(key, batch_slots)
 
 
 class Steps(NamedTuple):

@@ -4,21 +4,24 @@ import ast
 
 from support import environment
 
-_BASE = {"types", "errors", "chunked", "divergences", "mutual_information"}
+_BASE = {
+  "types", "errors", "chunked", "divergences", "mutual_information", "threefry"
+}  # fmt: skip
 _KERNEL = _BASE | {"predictions", "weighting", "interventions"}
 _NETWORKS = _KERNEL | {"models", "tasks", "data", "paired", "shapley"}
 _HOOKS = {"forward", "hooks"}
 _TRAINING = _NETWORKS | _HOOKS | {"minmax", "parallel"}
 ALLOWED = {
   "errors": set(),
-  "types": set(),
+  "threefry": set(),
+  "types": {"threefry"},
   "chunked": set(),
   "divergences": {"types"},
   "mutual_information": {"types"},
   "predictions": _BASE,
   "weighting": _BASE | {"predictions"},
   "minmax": {"weighting"},
-  "models": {"types", "errors"},
+  "models": {"types", "errors", "threefry"},
   "data": {"types", "errors"},
   "paired": set(),
   "shapley": set(),

@@ -5,6 +5,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from btw_jax import threefry
 from btw_jax import types
 
 # Number of values of the 8 random bits that decide about one entry.
@@ -60,10 +61,20 @@ def drop(
   batch_size = shape.pop(batch_axis)
   size = x.size // batch_size
   # Each 32-bit word is split into the random bytes of four entries.
-  words = jax.vmap(
-    lambda key: jax.random.bits(key, (-(-size // 4),), jnp.uint32)
-  )(types.keys(key, batch_size, axis_name))
+  keys = types.keys(key, batch_size, axis_name)
+  words = _computed_once(threefry.bits(keys, -(-size // 4)), key)
   bits = jax.lax.bitcast_convert_type(words, jnp.uint8)
   bits = bits.reshape(batch_size, -1)[:, :size].reshape(batch_size, *shape)
   keep = jnp.moveaxis(bits >= threshold, 0, batch_axis)
   return jnp.where(keep, x * (_LEVELS / (_LEVELS - threshold)), 0.0)
+
+
+def _computed_once(words, key):
+  """Returns the words, divided by 1.
+
+  XLA on CPU computes a cheap expression anew wherever it is used: here for each
+  of the four bytes of a word, once more in the backward pass. It never repeats
+  a division. The 1 depends on the key, so that XLA does not know it.
+  """
+  one = jnp.maximum(jax.random.key_data(key).ravel()[0] >> 31, 1)
+  return words // one.astype(words.dtype)

@@ -147,18 +147,25 @@ class Parallel:
     return results
 
   def compile(
-    self, *args: chex.ArrayTree, run_once: bool = False
+    self,
+    *args: chex.ArrayTree,
+    run_once: bool = False,
+    one_core: bool = False,
   ) -> "Parallel":
     """Compiles the function for arguments of these shapes alone.
 
-    `run_once` compiles fast rather than to run fast.
+    `run_once` compiles fast rather than to run fast. `one_core` is for calls
+    that share the cores of a CPU among them.
     """
     lowered = self._mapped.lower(self._number, *self._to_global(args))
     compiled = copy.copy(self)
-    options = None
-    if run_once and jax.default_backend() == "cpu":
-      options = {"xla_backend_optimization_level": 0}
-    compiled._mapped = lowered.compile(options)
+    options = {}
+    if jax.default_backend() == "cpu":
+      if run_once:
+        options["xla_backend_optimization_level"] = 0
+      if one_core:
+        options["xla_cpu_multi_thread_eigen"] = False
+    compiled._mapped = lowered.compile(options or None)
     _trim_memory()
     return compiled
 
@@ -259,7 +266,8 @@ def psum_flat(
   Between machines, many small messages take many times as long as one.
   """
   if jax.lax.axis_size(axis_name) == 1:
-    return jax.lax.psum(tree, axis_name)
+    # XLA would copy all of it.
+    return tree
   flat, unravel = flatten_util.ravel_pytree(tree)
   return unravel(jax.lax.psum(flat, axis_name))
 

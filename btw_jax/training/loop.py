@@ -33,12 +33,14 @@ class EpochRunner(Protocol):
     axes: which parts of the state are sharded over devices.
     positions_per_epoch: positions of an epoch that training can resume from.
     sums: the sums of the steps of an epoch that has begun.
+    latest_best: the latest epoch that is the best one of a model, -1 for none.
   """
 
   run: state_lib.RunState
   axes: state_lib.RunState
   positions_per_epoch: int
   sums: epoch_metrics.EpochSums
+  latest_best: int
 
   def run_epoch(
     self, epoch: int, should_stop: Callable[[], bool]
@@ -234,7 +236,7 @@ class _Loop:
     patience = self._trainer.patience
     if patience is None or not self.num_done:
       return False
-    latest_best = max(int(np.max(self._runner.run.best.epoch)), 0)
+    latest_best = max(self._runner.latest_best, 0)
     return self.num_done - 1 - latest_best >= patience
 
 

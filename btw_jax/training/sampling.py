@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from btw_jax import threefry
 from btw_jax.data import plans
 
 # The independent streams of random numbers of a run.
@@ -16,7 +17,7 @@ INIT, SHUFFLE, DROPOUT, SAMPLE, HOOK = range(5)
 
 def stream_key(seed: chex.Array, stream: int) -> chex.PRNGKey:
   """Returns the key of one random stream of a run."""
-  return jax.random.fold_in(jax.random.key(seed), stream)
+  return threefry.fold_in(jax.random.key(seed), stream)
 
 
 def epoch_order(
@@ -57,11 +58,8 @@ def sample_rows(
 
 def _shuffle_slots(stream, seed, epoch, slots, layout):
   """Shuffles the places `[n, L]` of the examples of each slot."""
-  key = jax.random.fold_in(stream_key(seed, stream), epoch)
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, slots)
-  bits = jax.vmap(
-    lambda key: jax.random.bits(key, (layout.length,), jnp.uint32)
-  )(keys)
+  key = threefry.fold_in(stream_key(seed, stream), epoch)
+  bits = threefry.bits(threefry.fold_in(key, slots), layout.length)
   place = jnp.arange(layout.length)
   filled = place * layout.num_slots + slots[:, None] < layout.num_examples
   # Padding gets the largest number, hence is sorted behind all examples.

@@ -75,6 +75,11 @@ class StreamingRunner:
     self._map_batch_programs()
     self._map_epoch_programs()
 
+  @property
+  def latest_best(self) -> int:
+    """The latest epoch that is the best one of a model, -1 for none."""
+    return int(np.max(self.run.best.epoch))
+
   def _map_batch_programs(self):
     """Maps the functions of a batch, once for each shape of batches."""
     run, setting, seed, shared = (

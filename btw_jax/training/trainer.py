@@ -13,12 +13,14 @@ import optax
 from btw_jax import forward as forward_lib
 from btw_jax import hooks
 from btw_jax import tasks
+from btw_jax import threefry
 from btw_jax import types
 from btw_jax import weighting
 from btw_jax.models.pretrained import text_encoder
 from btw_jax.parallel import device_map
 from btw_jax.parallel import expert_parallel
 from btw_jax.training import crossfit
+from btw_jax.training import guard
 from btw_jax.training import model_groups
 from btw_jax.training import objective
 from btw_jax.training import sampling
@@ -89,8 +91,7 @@ class Trainer:
   @functools.cached_property
   def guarded_optimizer(self) -> optax.GradientTransformation:
     """The optimizer, which skips gradients that are not finite."""
-    never_give_up = jnp.iinfo(jnp.int32).max
-    return optax.apply_if_finite(self.optimizer, never_give_up)
+    return guard.skip_not_finite(self.optimizer)
 
   @functools.cached_property
   def _sharded_network(self):
@@ -220,7 +221,7 @@ class Trainer:
       jnp.sum(where, axis=-1).astype(jnp.float32), self.axis_name
     )
     dropout_key, hook_key = (
-      jax.random.fold_in(sampling.stream_key(seed, stream), state.step)
+      threefry.fold_in(sampling.stream_key(seed, stream), state.step)
       for stream in (sampling.DROPOUT, sampling.HOOK)
     )
     forward = forward_lib.Forward(

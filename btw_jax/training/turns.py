@@ -17,6 +17,7 @@ from btw_jax import types
 from btw_jax.data import loading
 from btw_jax.training import example_source
 from btw_jax.training import loop
+from btw_jax.training import run_groups
 from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import vectorized_runs
 
@@ -49,24 +50,22 @@ class Memory(NamedTuple):
     per_seed: of what each seed has for all its settings.
     per_run: of the state of each run.
     per_step: of what a step needs besides.
-    in_turn: whether the settings take their steps one after another.
   """
 
   shared: int
   per_seed: int
   per_run: int
   per_step: int
-  in_turn: bool
 
   def needed(self, num_settings: int, num_seeds: int) -> int:
     """Returns the memory of so many runs side by side."""
     num_runs = num_settings * num_seeds
-    num_steps = num_seeds if self.in_turn else num_runs
+    groups = run_groups.make(num_settings, num_seeds, self.per_run // _COPIES)
     return (
       self.shared
       + num_seeds * self.per_seed
       + num_runs * self.per_run
-      + num_steps * self.per_step
+      + groups.num_concurrent * self.per_step
     )
 
 
@@ -223,7 +222,6 @@ def _estimate(trainer, seeds, train, valid):
     per_seed + outputs // len(seeds),
     _COPIES * per_run,
     _num_bytes(state.train.params),
-    jax.default_backend() == "cpu",
   )
 
 

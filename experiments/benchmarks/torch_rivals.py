@@ -22,8 +22,12 @@ def fusion_epoch(
   learning_rate: float,
   num_examples: int,
   batch_size: int,
+  compiled: bool = False,
 ) -> Callable[[], None] | None:
-  """Returns an epoch of a weighted fusion model; None without PyTorch."""
+  """Returns an epoch of a weighted fusion model; None without PyTorch.
+
+  `compiled` passes the loss and the optimizer's step through `torch.compile`.
+  """
   torch, device = import_torch()
   if torch is None:
     return None
@@ -53,20 +57,29 @@ def fusion_epoch(
   ]
   target = torch.randint(0, 2, (num_examples,), device=device).float()
   weights = torch.ones(num_examples, len(widths), device=device)
-  loss = torch.nn.functional.binary_cross_entropy_with_logits
+  cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+
+  def loss(rows):
+    embeddings = [
+      encoder(x[rows]) * weights[rows][:, m : m + 1]
+      for m, (encoder, x) in enumerate(zip(encoders, features, strict=True))
+    ]
+    outputs = head(torch.cat(embeddings, dim=-1))[:, 0]
+    return cross_entropy(outputs, target[rows])
+
+  def descend():
+    optimizer.step()
+
+  if compiled:
+    loss, descend = map(torch.compile, (loss, descend))
 
   def epoch():
     order = torch.randperm(num_examples, device=device)
     for start in range(0, num_examples - batch_size + 1, batch_size):
       rows = order[start : start + batch_size]
-      embeddings = [
-        encoder(x[rows]) * weights[rows][:, m : m + 1]
-        for m, (encoder, x) in enumerate(zip(encoders, features, strict=True))
-      ]
-      outputs = head(torch.cat(embeddings, dim=-1))[:, 0]
       optimizer.zero_grad()
-      loss(outputs, target[rows]).backward()
-      optimizer.step()
+      loss(rows).backward()
+      descend()
     _wait(torch, device)
 
   return epoch

@@ -50,3 +50,14 @@ def test_devices_drop_what_one_would(batch_axis):
   # Examples have different masks.
   rows = np.moveaxis(full, batch_axis, 0).reshape(8, -1)
   assert len(np.unique(rows, axis=0)) == 8
+
+
+def test_masks_are_the_bits_of_jax():
+  """A byte of the word that an example's own key draws decides an entry."""
+  key, x = jax.random.key(3), jnp.ones((5, 2, 7))
+  actual = jax.jit(lambda x: dropout.drop(key, x, 0.25, None))(x)
+  for number in range(5):
+    own = jax.random.fold_in(key, number)
+    words = np.asarray(jax.random.bits(own, (4,), jnp.uint32))
+    expected = words.view(np.uint8)[:14].reshape(2, 7) >= 64
+    np.testing.assert_array_equal(actual[number] > 0, expected)

@@ -1,0 +1,217 @@
+"""Groups of runs that the cores of one processor train side by side.
+
+XLA computes the small products of a small model on one core, however many runs
+share the program. Runs depend on nothing but themselves: each group of them is
+one call of the same program, and each core works on a call of its own.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent import futures
+import dataclasses
+import math
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from btw_jax import types
+from btw_jax.parallel import device_map
+
+# A run whose state takes more bytes has products that all cores share.
+_LARGEST_STATE = 2**24
+# The time that a step takes however few seeds it has, in units of the time that
+# every seed adds.
+_STEP_OVERHEAD = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class Groups:
+  """R x S runs in groups of one setting and G seeds, or all in one group.
+
+  Attributes:
+    num_settings: R.
+    num_seeds: S.
+    seeds_per_group: G, a divisor of S.
+    num_threads: number of groups that train at the same time.
+  """
+
+  num_settings: int
+  num_seeds: int
+  seeds_per_group: int
+  num_threads: int
+
+  @property
+  def is_one(self) -> bool:
+    """Whether all runs are one group."""
+    return self.num_threads == 1
+
+  @property
+  def in_turn(self) -> bool:
+    """Whether the settings of the one group train one after another."""
+    on_cpu = jax.default_backend() == "cpu"
+    return self.is_one and self.num_settings > 1 and on_cpu
+
+  @property
+  def settings_per_group(self) -> int:
+    """The number of settings of a group."""
+    return self.num_settings if self.is_one else 1
+
+  @property
+  def starts(self) -> list[tuple[int, int]]:
+    """The first setting and the first seed of each group, in order."""
+    return [
+      (setting, seed)
+      for setting in range(0, self.num_settings, self.settings_per_group)
+      for seed in range(0, self.num_seeds, self.seeds_per_group)
+    ]
+
+  @property
+  def num_concurrent(self) -> int:
+    """The number of runs that take a step at the same time."""
+    per_group = self.seeds_per_group
+    if not self.in_turn:
+      per_group *= self.settings_per_group
+    return min(self.num_threads, len(self.starts)) * per_group
+
+  def split(self, tree: Any, axes: Any) -> list[Any]:
+    """Returns the part of each group of a state `[R, S, ...]`.
+
+    `axes` are those of `device_map.parallelise`.
+    """
+    if self.is_one:
+      return [tree]
+
+    def take(tree, setting, seed):
+      return jax.tree.map(
+        lambda x: jax.lax.dynamic_slice(
+          x,
+          (setting, seed, *[0] * (x.ndim - 2)),
+          (self.settings_per_group, self.seeds_per_group, *x.shape[2:]),
+        ),
+        tree,
+      )
+
+    replicated = device_map.REPLICATED
+    taken = device_map.parallelise(take, (axes, replicated, replicated), axes)
+    return [taken(tree, *start) for start in self.starts]
+
+  def split_examples(
+    self, examples: types.Split, seed_axes: types.Split
+  ) -> list[types.Split]:
+    """Returns the examples of each group; groups of the same seeds share them.
+
+    `examples` are sharded over devices, `seed_axes` tells what each seed has
+    for itself, see `example_source.split_axes`.
+    """
+    if self.is_one:
+      return [examples]
+
+    def take(tree, seed):
+      return jax.tree.map(
+        lambda x: jax.lax.dynamic_slice_in_dim(x, seed, self.seeds_per_group),
+        tree,
+      )
+
+    sharded, replicated = device_map.SHARDED, device_map.REPLICATED
+    taken = device_map.parallelise(take, (sharded, replicated), sharded)
+    by_seed = {
+      seed: types.Split(
+        *(
+          tree if axis is None else taken(tree, seed)
+          for tree, axis in zip(examples, seed_axes, strict=True)
+        )
+      )
+      for seed in range(0, self.num_seeds, self.seeds_per_group)
+    }
+    return [by_seed[seed] for _, seed in self.starts]
+
+  def join(self, parts: Sequence[Any], axes: Any) -> Any:
+    """Returns the state `[R, S, ...]` of all groups, as `split` parts it."""
+    if self.is_one:
+      return parts[0]
+    joined = device_map.parallelise(
+      lambda *parts: self._stack(parts, jnp), (axes,) * len(parts), axes
+    )
+    return joined(*parts)
+
+  def join_logs(self, parts: Sequence[Any]) -> Any:
+    """Returns values `[R, S, ...]` of all groups, on the host if several."""
+    if self.is_one:
+      return parts[0]
+    return self._stack(jax.device_get(parts), np)
+
+  def _stack(self, parts, numpy):
+    def stack_leaves(*leaves):
+      stacked = numpy.stack(leaves)
+      return stacked.reshape(
+        self.num_settings, self.num_seeds, *stacked.shape[3:]
+      )
+
+    return jax.tree.map(stack_leaves, *parts)
+
+  def map(
+    self, function: Callable[..., Any], *arguments: Iterable[Any]
+  ) -> list[Any]:
+    """Calls a function for each group, several at the same time.
+
+    `arguments` hold one value for each group; the results are complete.
+    """
+    if self.is_one:
+      return list(map(function, *arguments))
+
+    def complete(*args):
+      return jax.block_until_ready(function(*args))
+
+    with futures.ThreadPoolExecutor(self.num_threads) as threads:
+      return list(threads.map(complete, *arguments))
+
+
+def make_for(run: Any, num_settings: int, num_seeds: int) -> Groups:
+  """Plans the groups of the runs of a state `[R, S, ...]`, as `make` does."""
+  size = sum(x.nbytes for x in jax.tree.leaves(run))
+  return make(num_settings, num_seeds, size // (num_settings * num_seeds))
+
+
+def make(num_settings: int, num_seeds: int, bytes_per_run: int) -> Groups:
+  """Plans the groups of R x S runs for this process.
+
+  All runs are one group where the devices are several or no CPU, and where a
+  run is large.
+
+  Args:
+    num_settings: R.
+    num_seeds: S.
+    bytes_per_run: the size of the state of a run.
+  """
+  alone = jax.process_count() == 1 and jax.device_count() == 1
+  on_cpu = jax.default_backend() == "cpu"
+  shared = alone and on_cpu and bytes_per_run <= _LARGEST_STATE
+  return plan(num_settings, num_seeds, _num_cores() if shared else 1)
+
+
+def plan(num_settings: int, num_seeds: int, num_cores: int) -> Groups:
+  """Plans the groups of R x S runs so that the cores are done early."""
+  one = Groups(num_settings, num_seeds, num_seeds, 1)
+  if num_cores == 1:
+    return one
+
+  def duration(groups):
+    rounds = math.ceil(len(groups.starts) / groups.num_threads)
+    per_setting = groups.seeds_per_group + _STEP_OVERHEAD
+    return rounds * groups.settings_per_group * per_setting
+
+  several = [
+    Groups(num_settings, num_seeds, size, num_cores)
+    for size in range(1, num_seeds + 1)
+    if num_seeds % size == 0
+  ]
+  return min((one, *several), key=duration)
+
+
+def _num_cores():
+  """Returns the number of cores that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
