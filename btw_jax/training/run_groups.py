@@ -13,7 +13,6 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from btw_jax import types
@@ -83,19 +82,19 @@ class Groups:
     if self.is_one:
       return [tree]
 
-    def take(tree, setting, seed):
-      return jax.tree.map(
-        lambda x: jax.lax.dynamic_slice(
-          x,
-          (setting, seed, *[0] * (x.ndim - 2)),
-          (self.settings_per_group, self.seeds_per_group, *x.shape[2:]),
-        ),
+    def take(setting, seed):
+      part = (
+        slice(setting, setting + self.settings_per_group),
+        slice(seed, seed + self.seeds_per_group),
+      )
+      return device_map.map_axes(
         tree,
+        axes,
+        sharded=lambda x: _take(x, (slice(None), *part)),
+        others=lambda x: _take(x, part),
       )
 
-    replicated = device_map.REPLICATED
-    taken = device_map.parallelise(take, (axes, replicated, replicated), axes)
-    return [taken(tree, *start) for start in self.starts]
+    return [take(*start) for start in self.starts]
 
   def split_examples(
     self, examples: types.Split, seed_axes: types.Split
@@ -108,48 +107,50 @@ class Groups:
     if self.is_one:
       return [examples]
 
-    def take(tree, seed):
-      return jax.tree.map(
-        lambda x: jax.lax.dynamic_slice_in_dim(x, seed, self.seeds_per_group),
-        tree,
-      )
-
-    sharded, replicated = device_map.SHARDED, device_map.REPLICATED
-    taken = device_map.parallelise(take, (sharded, replicated), sharded)
-    by_seed = {
-      seed: types.Split(
+    def take(seed):
+      part = slice(None), slice(seed, seed + self.seeds_per_group)
+      return types.Split(
         *(
-          tree if axis is None else taken(tree, seed)
+          tree if axis is None else jax.tree.map(lambda x: _take(x, part), tree)
           for tree, axis in zip(examples, seed_axes, strict=True)
         )
       )
-      for seed in range(0, self.num_seeds, self.seeds_per_group)
-    }
+
+    starts = range(0, self.num_seeds, self.seeds_per_group)
+    by_seed = {seed: take(seed) for seed in starts}
     return [by_seed[seed] for _, seed in self.starts]
 
   def join(self, parts: Sequence[Any], axes: Any) -> Any:
     """Returns the state `[R, S, ...]` of all groups, as `split` parts it."""
     if self.is_one:
       return parts[0]
-    joined = device_map.parallelise(
-      lambda *parts: self._stack(parts, jnp), (axes,) * len(parts), axes
+
+    def join_leaves(position):
+      def join(*leaves):
+        joined = self._stack(leaves, position)
+        return jax.device_put(joined, leaves[0].sharding)
+
+      return join
+
+    return device_map.map_leaves(
+      lambda axis, *subtrees: jax.tree.map(
+        join_leaves(1 if axis is device_map.SHARDED else 0), *subtrees
+      ),
+      axes,
+      *parts,
     )
-    return joined(*parts)
 
   def join_logs(self, parts: Sequence[Any]) -> Any:
     """Returns values `[R, S, ...]` of all groups, on the host if several."""
     if self.is_one:
       return parts[0]
-    return self._stack(jax.device_get(parts), np)
+    return jax.tree.map(lambda *leaves: self._stack(leaves, 0), *parts)
 
-  def _stack(self, parts, numpy):
-    def stack_leaves(*leaves):
-      stacked = numpy.stack(leaves)
-      return stacked.reshape(
-        self.num_settings, self.num_seeds, *stacked.shape[3:]
-      )
-
-    return jax.tree.map(stack_leaves, *parts)
+  def _stack(self, leaves, position):
+    """Joins arrays `[..., r, s, ...]` whose settings are at a position."""
+    stacked = np.stack(jax.device_get(leaves), axis=position)
+    before, after = stacked.shape[:position], stacked.shape[position + 3 :]
+    return stacked.reshape(*before, self.num_settings, self.num_seeds, *after)
 
   def map(
     self, function: Callable[..., Any], *arguments: Iterable[Any]
@@ -208,6 +209,11 @@ def plan(num_settings: int, num_seeds: int, num_cores: int) -> Groups:
     if num_seeds % size == 0
   ]
   return min((one, *several), key=duration)
+
+
+def _take(x, part):
+  """Copies a part of an array, on the one device that there is."""
+  return jax.device_put(np.array(np.asarray(x)[part]), x.sharding)
 
 
 def _num_cores():

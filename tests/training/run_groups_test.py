@@ -56,6 +56,7 @@ def test_groups_part_a_state_and_join_it_again():
     "a": np.arange(16.0).reshape(2, 4, 2),
     "b": np.arange(8).reshape(2, 4),
   }
+  state = jax.tree.map(jnp.asarray, state)
   parts = _TWO_CORES.split(state, device_map.REPLICATED)
   assert _TWO_CORES.starts == [(0, 0), (0, 2), (1, 0), (1, 2)]
   np.testing.assert_array_equal(parts[3]["b"], [[6, 7]])
@@ -64,6 +65,14 @@ def test_groups_part_a_state_and_join_it_again():
     _TWO_CORES.join_logs(parts),
   ):
     jax.tree.map(np.testing.assert_array_equal, joined, state)
+
+
+def test_what_is_sharded_has_an_axis_of_devices_before():
+  state = jnp.arange(24).reshape(1, 2, 4, 3)
+  parts = _TWO_CORES.split(state, device_map.SHARDED)
+  np.testing.assert_array_equal(parts[2], state[:, 1:, :2])
+  joined = _TWO_CORES.join(parts, device_map.SHARDED)
+  np.testing.assert_array_equal(joined, state)
 
 
 def test_an_error_of_one_group_is_raised():
