@@ -132,8 +132,8 @@ python -m experiments.benchmarks.estimator_accuracy \
   --output=runs/tables/beyond_normal.json
 python -m experiments.benchmarks --suite=gate --rounds=3 \
   --output=runs/tables/benchmark_gate.json
-for suite in train estimators moe data scaling memory pid interference \
-  balance interface audit pretrained parity compiling; do
+for suite in train step_parts estimators moe moe_limit data scaling memory pid \
+  interference balance interface audit pretrained parity compiling; do
   python -m experiments.benchmarks --suite=$suite \
     --output=runs/tables/benchmark_$suite.json
 done

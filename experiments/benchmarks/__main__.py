@@ -1,8 +1,10 @@
 """Measures speed and memory: two sides in turns, and the ratio of the two.
 
   python -m experiments.benchmarks --suite=train
+  python -m experiments.benchmarks --suite=step_parts
   python -m experiments.benchmarks --suite=estimators
   python -m experiments.benchmarks --suite=moe
+  python -m experiments.benchmarks --suite=moe_limit
   python -m experiments.benchmarks --suite=data
   python -m experiments.benchmarks --suite=scaling
   python -m experiments.benchmarks --suite=memory
@@ -35,8 +37,10 @@ from experiments import app
 # suite -> module with a function `run`; only the chosen one is imported
 _SUITES = {
   "train": "experiments.benchmarks.train",
+  "step_parts": "experiments.benchmarks.step_parts",
   "estimators": "experiments.benchmarks.estimators",
   "moe": "experiments.benchmarks.moe",
+  "moe_limit": "experiments.benchmarks.moe_limit",
   "data": "experiments.benchmarks.data",
   "scaling": "experiments.benchmarks.scaling",
   "memory": "experiments.benchmarks.memory",

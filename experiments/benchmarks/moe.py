@@ -16,14 +16,14 @@ from btw_jax.models import experts
 from experiments.benchmarks import timing
 from experiments.benchmarks import torch_rivals
 
-_NUM_SELECTED = 2
-_STEPS, _RATE = 2, 1e-4
+NUM_SELECTED = 2
+STEPS, _RATE = 2, 1e-4
 # The largest number of experts for which dense dispatch is timed; with more, a
 # step takes seconds.
 _MOST_DENSE = 64
 
 
-class _Case(NamedTuple):
+class Case(NamedTuple):
   """The sizes of a measurement."""
 
   tokens: int
@@ -33,10 +33,10 @@ class _Case(NamedTuple):
 
 
 # So many tokens that each of 64 experts receives 512.
-_MANY = [_Case(16384, 128, 512, e) for e in (4, 16, 64)]
-_LARGE = [_Case(4096, 128, 512, e) for e in (4, 16, 64, 256)]
+_MANY = [Case(16384, 128, 512, e) for e in (4, 16, 64)]
+LARGE = [Case(4096, 128, 512, e) for e in (4, 16, 64, 256)]
 # A training batch of 32 examples of digits with noise, at the default sizes.
-_BATCH = [_Case(32 * 7, 64, 64, e) for e in (4, 16, 64)]
+_BATCH = [Case(32 * 7, 64, 64, e) for e in (4, 16, 64)]
 
 
 def run(rounds: int) -> list[dict[str, str]]:
@@ -49,49 +49,60 @@ def run(rounds: int) -> list[dict[str, str]]:
       name = f"{dispatch} step, E = {case.experts} / E = {first.experts}"
       has_target = (dispatch, case.experts) == ("sparse", 64)
       target = "at most 1.5" if has_target else ""
-      rows.append(_compare(name, case, pair, target, rounds))
-  for case in (*_LARGE, *_BATCH):
+      rows.append(compare(name, case, pair, target, rounds))
+  for case in (*LARGE, *_BATCH):
     sparse, size = _step(case, "sparse"), f"E = {case.experts}"
     if case.experts <= _MOST_DENSE:
       pair = _step(case, "dense"), sparse
       name = f"dense / sparse step, {size}"
-      rows.append(_compare(name, case, pair, "", rounds))
-    torch_steps = torch_rivals.expert_steps(
-      *_inputs(case),
-      num_experts=case.experts,
-      hidden_dim=case.hidden,
-      learning_rate=_RATE,
-      num_steps=_STEPS,
-    )
-    if torch_steps:
+      rows.append(compare(name, case, pair, "", rounds))
+    if torch_steps := torch_loop(case):
       name = f"PyTorch loop / sparse step, {size}"
       pair = torch_steps, sparse
-      rows.append(_compare(name, case, pair, "at least 3", rounds))
+      rows.append(compare(name, case, pair, "at least 3", rounds))
     name = f"matrix products alone / sparse step, {size}"
-    pair = _products(case), sparse
-    rows.append(_compare(name, case, pair, "", rounds))
+    pair = products(case), sparse
+    rows.append(compare(name, case, pair, "", rounds))
   return rows
 
 
-def _compare(name, case, pair, target, rounds):
+def compare(
+  name: str,
+  case: Case,
+  pair: tuple[Callable[[], None], Callable[[], None]],
+  target: str,
+  rounds: int,
+) -> dict[str, str]:
+  """Times two sides that take `STEPS` steps, as a row of the table."""
   a, b, ratio = timing.compare(*pair, rounds)
   name += f", {case.tokens:,} x {case.width}-{case.hidden}-{case.width}"
-  return timing.row(name, a / _STEPS, b / _STEPS, ratio, target)
+  return timing.row(name, a / STEPS, b / STEPS, ratio, target)
 
 
-def _inputs(case):
+def torch_loop(case: Case) -> Callable[[], None] | None:
+  """Returns the same steps as a loop in PyTorch; None without PyTorch."""
+  return torch_rivals.expert_steps(
+    *inputs(case),
+    num_experts=case.experts,
+    hidden_dim=case.hidden,
+    learning_rate=_RATE,
+    num_steps=STEPS,
+  )
+
+
+def inputs(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Draws tokens `[B, D]`, distinct uniform experts and gates `[B, K]`."""
   rng = np.random.default_rng(0)
   tokens = rng.normal(size=(case.tokens, case.width))
   scores = rng.normal(size=(case.tokens, case.experts))
-  chosen = np.argsort(scores, axis=1)[:, :_NUM_SELECTED]
-  gates = rng.dirichlet(np.ones(_NUM_SELECTED), case.tokens)
+  chosen = np.argsort(scores, axis=1)[:, :NUM_SELECTED]
+  gates = rng.dirichlet(np.ones(NUM_SELECTED), case.tokens)
   return tokens.astype(np.float32), chosen, gates.astype(np.float32)
 
 
-def _step(case: _Case, dispatch: str) -> Callable[[], None]:
+def _step(case: Case, dispatch: str) -> Callable[[], None]:
   """Returns a few training steps of our layer."""
-  tokens, chosen, gates = map(jnp.asarray, _inputs(case))
+  tokens, chosen, gates = map(jnp.asarray, inputs(case))
   layer = experts.Experts(case.experts, case.hidden, dispatch)
   params = layer.init(jax.random.key(0), tokens[:1], chosen[:1], gates[:1])
 
@@ -103,14 +114,14 @@ def _step(case: _Case, dispatch: str) -> Callable[[], None]:
     params = jax.tree.map(lambda p, g: p - _RATE * g, params, gradients[0])
     return params, gradients[1:]
 
-  steps = jax.jit(lambda params: jax.lax.scan(step, params, length=_STEPS))
+  steps = jax.jit(lambda params: jax.lax.scan(step, params, length=STEPS))
   return lambda: jax.block_until_ready(steps(params))
 
 
-def _products(case: _Case) -> Callable[[], None]:
+def products(case: Case) -> Callable[[], None]:
   """Returns the six matrix products of a step, with no dispatch around them."""
   rng = np.random.default_rng(0)
-  rows, width, hidden = case.tokens * _NUM_SELECTED, case.width, case.hidden
+  rows, width, hidden = case.tokens * NUM_SELECTED, case.width, case.hidden
   shapes = (rows, width), (width, hidden), (hidden, width)
   start = [jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes]
 
@@ -124,5 +135,5 @@ def _products(case: _Case) -> Callable[[], None]:
     # remove the products, because nothing uses them.
     return [c - 1e-20 * g for c, g in zip(carry, gradients, strict=True)], None
 
-  steps = jax.jit(lambda carry: jax.lax.scan(step, carry, length=_STEPS)[0])
+  steps = jax.jit(lambda carry: jax.lax.scan(step, carry, length=STEPS)[0])
   return lambda: jax.block_until_ready(steps(start))

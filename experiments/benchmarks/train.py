@@ -98,7 +98,11 @@ def _splits(num_seeds):
 
 
 def make_trainer(
-  variants: Sequence[str], batch_size: int = _BATCH
+  variants: Sequence[str],
+  batch_size: int = _BATCH,
+  *,
+  dropout: float = _DROPOUT,
+  optimizer: optax.GradientTransformation | None = None,
 ) -> trainer_lib.Trainer:
   """Builds the trainer of a fusion model of the size of CMU-MOSI."""
   task = tasks.make("binary", 1)
@@ -107,12 +111,12 @@ def make_trainer(
     task.num_outputs,
     hidden_dim=_HIDDEN,
     embedding_dim=_HIDDEN,
-    dropout=_DROPOUT,
+    dropout=dropout,
   )
   return trainer_lib.Trainer(
     networks.Concatenation(sizes),
     task,
-    optax.adamw(_RATE),
+    optimizer or optax.adamw(_RATE),
     batch_size,
     weighting_rule.Rule(variants=variants),
   )
