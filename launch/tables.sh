@@ -132,7 +132,7 @@ python -m experiments.benchmarks.estimator_accuracy \
   --output=runs/tables/beyond_normal.json
 python -m experiments.benchmarks --suite=gate --rounds=3 \
   --output=runs/tables/benchmark_gate.json
-for suite in train step_parts estimators moe moe_limit data scaling memory pid \
+for suite in train step_parts estimators moe moe_limit data scaling memory turns pid \
   interference balance interface audit pretrained parity compiling; do
   python -m experiments.benchmarks --suite=$suite \
     --output=runs/tables/benchmark_$suite.json

@@ -116,6 +116,7 @@ class InMemoryRunner:
 
   @run.setter
   def run(self, run: state_lib.RunState):
+    """Replaces the state of all runs, as a resumed run does."""
     self._states = self._groups.split(run, self.axes)
 
   @property

@@ -43,12 +43,12 @@ class Groups:
 
   @property
   def is_one(self) -> bool:
-    """Whether all runs are one group."""
+    """True if all runs are one group."""
     return self.num_threads == 1
 
   @property
   def in_turn(self) -> bool:
-    """Whether the settings of the one group train one after another."""
+    """True if the settings of the one group train one after another."""
     on_cpu = jax.default_backend() == "cpu"
     return self.is_one and self.num_settings > 1 and on_cpu
 

@@ -8,6 +8,7 @@
   python -m experiments.benchmarks --suite=data
   python -m experiments.benchmarks --suite=scaling
   python -m experiments.benchmarks --suite=memory
+  python -m experiments.benchmarks --suite=turns
   python -m experiments.benchmarks --suite=pid
   python -m experiments.benchmarks --suite=interference
   python -m experiments.benchmarks --suite=balance
@@ -44,6 +45,7 @@ _SUITES = {
   "data": "experiments.benchmarks.data",
   "scaling": "experiments.benchmarks.scaling",
   "memory": "experiments.benchmarks.memory",
+  "turns": "experiments.benchmarks.turns",
   "pid": "experiments.benchmarks.pid",
   "interference": "experiments.benchmarks.interference",
   "balance": "experiments.benchmarks.balance",

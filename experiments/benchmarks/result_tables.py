@@ -85,6 +85,7 @@ _MEASURED = (
   "benchmark_data",
   "benchmark_scaling",
   "benchmark_memory",
+  "benchmark_turns",
   "benchmark_pid",
   "benchmark_pretrained",
   "benchmark_parity",
