@@ -32,16 +32,17 @@ def skip_not_finite(
       updates, state.inner_state, params, **extra_args
     )
 
-    def count(number):
-      return optax.safe_increment(number)
-
     return (
       jax.tree.map(lambda new: jnp.where(finite, new, 0), updates),
       optax.ApplyIfFiniteState(
-        notfinite_count=jnp.where(finite, 0, count(state.notfinite_count)),
+        notfinite_count=jnp.where(
+          finite, 0, optax.safe_increment(state.notfinite_count)
+        ),
         last_finite=finite,
         total_notfinite=jnp.where(
-          finite, state.total_notfinite, count(state.total_notfinite)
+          finite,
+          state.total_notfinite,
+          optax.safe_increment(state.total_notfinite),
         ),
         inner_state=jax.tree.map(
           lambda new, old: jnp.where(finite, new, old),

@@ -126,8 +126,8 @@ class InMemoryRunner:
 
   def num_bytes(self) -> int:
     """Returns the memory of a device that an epoch needs, data included."""
-    held = _num_bytes([self._states, self._inputs])
-    of_group = _num_bytes([self._states[0], self._inputs[0]])
+    held = state_lib.num_bytes([self._states, self._inputs])
+    of_group = state_lib.num_bytes([self._states[0], self._inputs[0]])
     num_calls = min(self._groups.num_threads, len(self._states))
     return held + num_calls * (self._advance.num_bytes() - of_group)
 
@@ -144,7 +144,7 @@ class InMemoryRunner:
       self._states[group], log = self._advance(*self._arguments(group, epoch))
       return log
 
-    logs = self._groups.map(advance, range(len(self._states)))
+    logs = self._groups.map(advance)
     return self._groups.join_logs(logs)
 
   def batch_examples(self, epoch: int, seed: int, step: int) -> np.ndarray:
@@ -152,9 +152,3 @@ class InMemoryRunner:
     slots = placement.process_slots(self._layout.num_slots)
     order = sampling.epoch_order(self._seeds[seed], epoch, slots, self._layout)
     return self._layout.rows(slots)[np.arange(len(slots)), order[step]]
-
-
-def _num_bytes(tree):
-  """Returns the size of the different arrays of a pytree, in bytes."""
-  arrays = {id(x): x for x in jax.tree.leaves(tree)}
-  return sum(x.nbytes for x in arrays.values())

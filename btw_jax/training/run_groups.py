@@ -5,7 +5,7 @@ share the program. Runs depend on nothing but themselves: each group of them is
 one call of the same program, and each core works on a call of its own.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 import dataclasses
 import math
@@ -17,6 +17,7 @@ import numpy as np
 
 from btw_jax import types
 from btw_jax.parallel import device_map
+from btw_jax.training import state as state_lib
 
 # A run whose state takes more bytes has products that all cores share.
 _LARGEST_STATE = 2**24
@@ -152,27 +153,25 @@ class Groups:
     before, after = stacked.shape[:position], stacked.shape[position + 3 :]
     return stacked.reshape(*before, self.num_settings, self.num_seeds, *after)
 
-  def map(
-    self, function: Callable[..., Any], *arguments: Iterable[Any]
-  ) -> list[Any]:
-    """Calls a function for each group, several at the same time.
+  def map(self, function: Callable[[int], Any]) -> list[Any]:
+    """Calls a function with the number of each group, several side by side.
 
-    `arguments` hold one value for each group; the results are complete.
+    The results of several groups are complete.
     """
     if self.is_one:
-      return list(map(function, *arguments))
+      return [function(0)]
 
-    def complete(*args):
-      return jax.block_until_ready(function(*args))
+    def complete(group):
+      return jax.block_until_ready(function(group))
 
     with futures.ThreadPoolExecutor(self.num_threads) as threads:
-      return list(threads.map(complete, *arguments))
+      return list(threads.map(complete, range(len(self.starts))))
 
 
 def make_for(run: Any, num_settings: int, num_seeds: int) -> Groups:
   """Plans the groups of the runs of a state `[R, S, ...]`, as `make` does."""
-  size = sum(x.nbytes for x in jax.tree.leaves(run))
-  return make(num_settings, num_seeds, size // (num_settings * num_seeds))
+  per_run = state_lib.num_bytes(run) // (num_settings * num_seeds)
+  return make(num_settings, num_seeds, per_run)
 
 
 def make(num_settings: int, num_seeds: int, bytes_per_run: int) -> Groups:

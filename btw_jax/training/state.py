@@ -1,9 +1,11 @@
 """The state that a run carries from step to step and from epoch to epoch."""
 
 from collections.abc import Mapping
+import math
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from btw_jax import types
@@ -151,3 +153,12 @@ class RunState(NamedTuple):
   train: TrainState
   weights: Weights | None
   best: Best
+
+
+def num_bytes(tree: chex.ArrayTree) -> int:
+  """Returns the size of the different arrays of a pytree, or of their shapes.
+
+  An array that the pytree holds several times counts once.
+  """
+  arrays = {id(x): x for x in jax.tree.leaves(tree)}
+  return sum(math.prod(x.shape) * x.dtype.itemsize for x in arrays.values())

@@ -6,7 +6,6 @@ depend on its group, but for rounding.
 """
 
 from collections.abc import Callable, Sequence
-import math
 from typing import NamedTuple
 
 import chex
@@ -18,6 +17,7 @@ from btw_jax.data import loading
 from btw_jax.training import example_source
 from btw_jax.training import loop
 from btw_jax.training import run_groups
+from btw_jax.training import state as state_lib
 from btw_jax.training import trainer as trainer_lib
 from btw_jax.training import vectorized_runs
 
@@ -206,22 +206,22 @@ def _estimate(trainer, seeds, train, valid):
     batch = jax.tree.map(lambda x: x[0], batch)
   else:
     is_drawn = example_source.split_axes(train).batch == 0
-    total = sum(_num_bytes(part.batch) for part in (train, valid))
+    total = sum(state_lib.num_bytes(part.batch) for part in (train, valid))
     shared, per_seed = (0, total // len(seeds)) if is_drawn else (total, 0)
     if is_drawn:
       batch = jax.tree.map(lambda x: x[0], batch)
-  outputs = sum(_num_bytes(part.unimodal) for part in (train, valid))
+  outputs = sum(state_lib.num_bytes(part.unimodal) for part in (train, valid))
   state = jax.eval_shape(
     lambda: trainer.init(
       0, types.Split(batch, None), valid.batch.present.shape[-2]
     )
   )
-  per_run = _num_bytes(state)
+  per_run = state_lib.num_bytes(state)
   return Memory(
     shared,
     per_seed + outputs // len(seeds),
     _COPIES * per_run,
-    _num_bytes(state.train.params),
+    state_lib.num_bytes(state.train.params),
   )
 
 
@@ -234,11 +234,4 @@ def _measure(trainer, specs, seeds, train, valid, least):
   known = least.shared + least.per_seed + least.per_run // _COPIES
   return least._replace(
     per_step=max(runner.num_bytes() - known, least.per_step)
-  )
-
-
-def _num_bytes(tree):
-  """Returns the size of arrays, or of their shapes, in bytes."""
-  return sum(
-    math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)
   )

@@ -2,8 +2,8 @@
 
 A step needs six matrix products on the rows of the chosen experts. Their time
 bounds the time of a step from below, so the loop's time over theirs bounds the
-ratio that a mixture can reach. That these products run at the rate of the
-machine is shown by one large product beside them.
+ratio that a mixture can reach. One large product beside them tells how near
+they come to the rate of the machine.
 """
 
 from collections.abc import Callable

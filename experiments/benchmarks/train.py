@@ -160,7 +160,7 @@ def steps(trainer: trainer_lib.Trainer, num_seeds: int) -> Callable[[], Any]:
   ]
   compiled = mapped.compile(*inputs[0], one_core=not groups.is_one)
   return lambda: jax.block_until_ready(
-    groups.map(lambda i: compiled(*inputs[i]), range(len(inputs)))
+    groups.map(lambda group: compiled(*inputs[group]))
   )
 
 

@@ -31,19 +31,19 @@ def run(rounds: int) -> list[dict[str, str]]:
   specs = [vectorized_runs.RunSpec(name, 1.0, 1.0) for name in _VARIANTS]
   specs += [vectorized_runs.RunSpec(name, 0.5, 1.0) for name in _HALF]
   train, valid = map(_split, (_NUM_TRAIN, _NUM_VALID))
-  rows = []
+  trainer, rows = _trainer(), []
   for limit in _LIMITS_GB:
-    found, memory = turns.plan(
-      _trainer(), specs, range(_NUM_SEEDS), train, valid, limit * 10**9
+    planned, memory = turns.plan(
+      trainer, specs, range(_NUM_SEEDS), train, valid, limit * 10**9
     )
-    settings, seeds = turns.largest(found)
+    settings, seeds = turns.largest(planned)
     everything = memory.needed(len(specs), _NUM_SEEDS)
     rows.append(
       {
         "runs": f"{_NUM_SEEDS} seeds x {len(specs)} settings",
         "all side by side, GB": f"{everything / 1e9:.1f}",
         "limit, GB": f"{limit}",
-        "turns": f"{len(found)}",
+        "turns": f"{len(planned)}",
         "runs of a turn": f"{seeds} x {settings}",
         "memory of a turn, GB": f"{memory.needed(settings, seeds) / 1e9:.1f}",
       }

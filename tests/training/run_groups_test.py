@@ -82,7 +82,7 @@ def test_an_error_of_one_group_is_raised():
     return number
 
   with pytest.raises(ValueError, match="group 2"):
-    _TWO_CORES.map(fail, range(4))
+    _TWO_CORES.map(fail)
 
 
 @pytest.mark.training
